@@ -1,0 +1,159 @@
+/* The counting allocator and arenas. */
+#include "base/memory.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *libc_alloc(void *user_data, size_t size, size_t align) {
+  (void)user_data;
+  if (align <= 16) return malloc(size); /* tern: the one call site of the C library's heap */
+  size_t padded = (size + align - 1) & ~(align - 1);
+  return padded < size ? NULL : aligned_alloc(align, padded);
+}
+
+static void libc_free(void *user_data, void *ptr, size_t size, size_t align) {
+  (void)user_data, (void)size, (void)align;
+  free(ptr);
+}
+
+void tern__alloc_init(tern__alloc *alloc, const tern_allocator *fns, uint64_t budget_bytes) {
+  memset(alloc, 0, sizeof *alloc);
+  if (fns && fns->alloc && fns->free) alloc->fns = *fns;
+  else alloc->fns = (tern_allocator){libc_alloc, libc_free, NULL};
+  alloc->budget_bytes = budget_bytes;
+}
+
+void *tern__alloc_aligned(tern__alloc *alloc, size_t size, size_t align) {
+  uint64_t live = atomic_fetch_add(&alloc->live_bytes, size) + size;
+  void *ptr = NULL;
+  if (!alloc->budget_bytes || live <= alloc->budget_bytes)
+    ptr = alloc->fns.alloc(alloc->fns.user_data, size ? size : 1, align);
+  if (!ptr) {
+    atomic_fetch_sub(&alloc->live_bytes, size);
+    return NULL;
+  }
+  uint64_t peak = atomic_load(&alloc->peak_bytes);
+  while (live > peak && !atomic_compare_exchange_weak(&alloc->peak_bytes, &peak, live)) {}
+  return ptr;
+}
+
+void tern__free_aligned(tern__alloc *alloc, void *ptr, size_t size, size_t align) {
+  if (!ptr) return;
+  alloc->fns.free(alloc->fns.user_data, ptr, size ? size : 1, align);
+  atomic_fetch_sub(&alloc->live_bytes, size);
+}
+
+/* A header of 16 bytes remembers the size, so that callers need not. */
+typedef struct header { size_t size; size_t pad; } header;
+
+void *tern__malloc(tern__alloc *alloc, size_t size) {
+  size_t total;
+  if (!tern__add_size(size, sizeof(header), &total)) return NULL;
+  header *h = tern__alloc_aligned(alloc, total, 16);
+  if (!h) return NULL;
+  h->size = size;
+  return h + 1;
+}
+
+void *tern__calloc(tern__alloc *alloc, size_t count, size_t size) {
+  size_t total;
+  if (!tern__mul_size(count, size, &total)) return NULL;
+  void *ptr = tern__malloc(alloc, total);
+  if (ptr) memset(ptr, 0, total);
+  return ptr;
+}
+
+void *tern__realloc(tern__alloc *alloc, void *ptr, size_t size) {
+  if (!ptr) return tern__malloc(alloc, size);
+  size_t old = ((header *)ptr - 1)->size;
+  void *grown = tern__malloc(alloc, size);
+  if (!grown) return NULL;
+  memcpy(grown, ptr, old < size ? old : size);
+  tern__free(alloc, ptr);
+  return grown;
+}
+
+void tern__free(tern__alloc *alloc, void *ptr) {
+  if (!ptr) return;
+  header *h = (header *)ptr - 1;
+  tern__free_aligned(alloc, h, h->size + sizeof(header), 16);
+}
+
+char *tern__strndup(tern__alloc *alloc, const char *text, size_t size) {
+  size_t total;
+  if (!tern__add_size(size, 1, &total)) return NULL;
+  char *copy = tern__malloc(alloc, total);
+  if (!copy) return NULL;
+  memcpy(copy, text, size);
+  copy[size] = 0;
+  return copy;
+}
+
+char *tern__strdup(tern__alloc *alloc, const char *text) { return tern__strndup(alloc, text, strlen(text)); }
+
+struct tern__arena_block {
+  struct tern__arena_block *next;
+  size_t used, capacity, pad;
+};
+
+void tern__arena_init(tern__arena *arena, tern__alloc *alloc) {
+  *arena = (tern__arena){alloc, NULL, 4096};
+}
+
+void tern__arena_deinit(tern__arena *arena) {
+  for (struct tern__arena_block *b = arena->blocks, *next; b; b = next) {
+    next = b->next;
+    tern__free_aligned(arena->alloc, b, sizeof *b + b->capacity, 16);
+  }
+  arena->blocks = NULL;
+}
+
+void *tern__arena_alloc(tern__arena *arena, size_t size) {
+  if (size > SIZE_MAX / 2) return NULL;
+  size = (size + 15) & ~(size_t)15;
+  struct tern__arena_block *b = arena->blocks;
+  if (!b || b->capacity - b->used < size) {
+    size_t capacity = arena->next_block_size > size ? arena->next_block_size : size;
+    b = tern__alloc_aligned(arena->alloc, sizeof *b + capacity, 16);
+    if (!b) return NULL;
+    b->used = 0, b->capacity = capacity;
+    /* An oversized block goes behind the current one, whose free space stays usable. */
+    if (arena->blocks && size > arena->next_block_size / 2) b->next = arena->blocks->next, arena->blocks->next = b;
+    else b->next = arena->blocks, arena->blocks = b;
+    if (arena->next_block_size < (1u << 20)) arena->next_block_size *= 2;
+  }
+  void *ptr = (char *)(b + 1) + b->used;
+  b->used += size;
+  memset(ptr, 0, size);
+  return ptr;
+}
+
+void *tern__arena_calloc(tern__arena *arena, size_t count, size_t size) {
+  size_t total;
+  return tern__mul_size(count, size, &total) ? tern__arena_alloc(arena, total) : NULL;
+}
+
+char *tern__arena_strndup(tern__arena *arena, const char *text, size_t size) {
+  size_t total;
+  char *copy = tern__add_size(size, 1, &total) ? tern__arena_alloc(arena, total) : NULL;
+  if (copy && size) memcpy(copy, text, size);
+  return copy;
+}
+
+char *tern__arena_strdup(tern__arena *arena, const char *text) {
+  return tern__arena_strndup(arena, text, strlen(text));
+}
+
+char *tern__arena_printf(tern__arena *arena, const char *fmt, ...) {
+  va_list args, again;
+  va_start(args, fmt);
+  va_copy(again, args);
+  int n = vsnprintf(NULL, 0, fmt, args);
+  va_end(args);
+  char *text = n < 0 ? NULL : tern__arena_alloc(arena, (size_t)n + 1);
+  if (text) vsnprintf(text, (size_t)n + 1, fmt, again);
+  va_end(again);
+  return text;
+}

@@ -1,0 +1,48 @@
+/* Threads, locks, waiting on an address, a clock: the port layer. */
+#ifndef TERN_BASE_THREAD_H
+#define TERN_BASE_THREAD_H
+
+#include "base/memory.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+typedef struct tern__mutex { pthread_mutex_t m; } tern__mutex;
+typedef struct tern__cond { pthread_cond_t c; } tern__cond;
+typedef struct tern__thread { pthread_t t; } tern__thread;
+
+void tern__mutex_init(tern__mutex *mutex);
+void tern__mutex_deinit(tern__mutex *mutex);
+void tern__mutex_lock(tern__mutex *mutex);
+void tern__mutex_unlock(tern__mutex *mutex);
+void tern__cond_init(tern__cond *cond);
+void tern__cond_deinit(tern__cond *cond);
+void tern__cond_wait(tern__cond *cond, tern__mutex *mutex);
+/* False when timeout_ms passed first. */
+bool tern__cond_wait_for(tern__cond *cond, tern__mutex *mutex, int64_t timeout_ms);
+void tern__cond_broadcast(tern__cond *cond);
+
+tern_status tern__thread_start(tern__thread *thread, void *(*fn)(void *), void *arg);
+void tern__thread_join(tern__thread *thread);
+
+/* Sleeps while *address == expected (may return early); wakes all sleepers on address. */
+void tern__wait_address(_Atomic uint32_t *address, uint32_t expected);
+void tern__wake_address(_Atomic uint32_t *address);
+
+uint64_t tern__now_ns(void);
+int32_t tern__cpu_count(void); /* usable by this process, at least 1 */
+
+static inline void tern__cpu_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb" ::: "memory");
+#endif
+}
+
+struct tern_cancel { _Atomic int32_t set; _Atomic int32_t refs; };
+static inline bool tern__cancelled(const tern_cancel *cancel) {
+  return cancel && atomic_load_explicit(&((tern_cancel *)(uintptr_t)cancel)->set, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,11 @@
+/* The table of backends in this build. */
+#include "runtime/backend.h"
+
+extern const tern__backend_api tern__backend_cpu;
+
+static const tern__backend_api *const backends[] = {&tern__backend_cpu};
+
+const tern__backend_api *const *tern__backend_list(size_t *count) {
+  *count = sizeof backends / sizeof *backends;
+  return backends;
+}

@@ -1,0 +1,20 @@
+/* One pool of threads per runtime. Idle threads sleep; waiting threads spin for microseconds, then sleep. */
+#ifndef TERN_RUNTIME_THREAD_POOL_H
+#define TERN_RUNTIME_THREAD_POOL_H
+
+#include "base/thread.h"
+
+typedef struct tern__pool tern__pool;
+
+/* n_threads counts the calling thread: n_threads - 1 workers are started on first use. */
+tern_status tern__pool_create(tern__alloc *alloc, int32_t n_threads, tern__pool **out);
+void tern__pool_destroy(tern__pool *pool); /* NULL is fine; joins the workers */
+int32_t tern__pool_n_threads(const tern__pool *pool);
+
+/* Calls fn(arg, thread, n_threads) once on each of up to max_threads threads, thread 0 being the caller, and returns
+ * when all have returned. If another caller holds the workers, fn runs on this thread alone with n_threads = 1: so fn
+ * must not depend on a count, only use the one it is given. */
+void tern__pool_run(tern__pool *pool, int32_t max_threads, void (*fn)(void *arg, int32_t thread, int32_t n_threads),
+                    void *arg);
+
+#endif

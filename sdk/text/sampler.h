@@ -1,0 +1,28 @@
+/* Picks the next token from logits. */
+#ifndef TERN_TEXT_SAMPLER_H
+#define TERN_TEXT_SAMPLER_H
+
+#include "base/memory.h"
+
+typedef struct tern__sampler_options {
+  float temperature;         /* <= 0: greedy */
+  int32_t top_k;             /* <= 0: off */
+  float top_p;               /* <= 0 or >= 1: off */
+  float min_p;               /* <= 0: off */
+  float repetition_penalty;  /* 0 or 1: off; CTRL's rule as in transformers: l > 0 ? l / p : l * p */
+  uint64_t seed;
+} tern__sampler_options;
+
+typedef struct tern__sampler tern__sampler;
+
+/* INVALID_ARGUMENT names the option and its range. */
+tern_status tern__sampler_create(tern__alloc *alloc, const tern__sampler_options *options, int32_t vocab_size,
+                                 tern__sampler **out);
+void tern__sampler_destroy(tern__sampler *sampler);
+/* Tells the sampler of a token in the context (prompt or generated), for the repetition penalty. */
+tern_status tern__sampler_accept(tern__sampler *sampler, int32_t id);
+/* logits[vocab_size] are changed in place. Order as in transformers: penalty, temperature, top-k, top-p, min-p. The
+ * same seed and logits give the same ids on every platform. NaN logits: INTERNAL error, never an arbitrary token. */
+tern_status tern__sampler_pick(tern__sampler *sampler, float *logits, int32_t *id_out);
+
+#endif
