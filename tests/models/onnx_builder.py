@@ -107,20 +107,25 @@ def save_atomically(path, model):
 
 def quantize_4bit(weight, block, symmetric):
   """Block-wise 4-bit form of weight [N, K] for MatMulNBits: (packed [N, K/block, block/2], scales [N*K/block],
-  zero points [N*ceil(K/block/2)] or None). Low nibble first; a missing zero point means 8."""
+  zero points [N*ceil(K/block/2)] or None). Low nibble first; a missing zero point means 8. Each block takes the
+  scale and zero point of least squared error among a few, because the weights here were in 4 bits once already."""
   n, k = weight.shape
   assert k % block == 0
   blocks = weight.astype(np.float32).reshape(n, k // block, block)
-  if symmetric:
-    extreme = np.take_along_axis(blocks, np.abs(blocks).argmax(-1)[..., None], -1)[..., 0]
-    scales = extreme / -8.0  # the value of the largest magnitude becomes -8 exactly, which uses all 16 levels
-    zero = np.full(scales.shape, 8.0, np.float32)
-  else:
-    low, high = np.minimum(blocks.min(-1), 0), np.maximum(blocks.max(-1), 0)
-    scales = (high - low) / 15.0
-    zero = np.clip(np.rint(-low / np.where(scales == 0, 1, scales)), 0, 15)
-  inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=scales != 0)
-  q = np.clip(np.rint(blocks * inverse[..., None] + zero[..., None]), 0, 15).astype(np.uint8)
+  low, high = np.minimum(blocks.min(-1), 0), np.maximum(blocks.max(-1), 0)
+  extreme = np.where(-low > high, low, high)
+  eight = np.full(low.shape, 8, np.float32)
+  best = np.full(low.shape, np.inf, np.float32)
+  scales, zero, q = np.zeros_like(low), eight.copy(), np.zeros(blocks.shape, np.uint8)
+  for factor in (0.85, 0.9, 0.95, 1.0, 1.05):
+    scale = factor * (extreme / -8 if symmetric else (high - low) / 15)  # symmetric: the extreme becomes -8
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
+    exact = np.clip(-low * inverse, 0, 15)
+    for z in [eight] if symmetric else [np.floor(exact), np.ceil(exact)]:
+      level = np.clip(np.rint(blocks * inverse[..., None] + z[..., None]), 0, 15)
+      error = np.square((level - z[..., None]) * scale[..., None] - blocks).sum(-1)
+      better = error < best
+      best[better], scales[better], zero[better], q[better] = (v[better] for v in (error, scale, z, level))
   packed = q[..., 0::2] | (q[..., 1::2] << 4)
   if symmetric:
     return packed, scales.reshape(-1), None
