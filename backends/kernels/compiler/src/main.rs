@@ -1,0 +1,98 @@
+//! Development-time compiler of the kernels: reads kernels.def, writes generated/.
+//!
+//!   tern-kernel-compiler KERNELS_DIR OUTPUT_DIR
+//!
+//! - math/*.wgsl become C (kernel_math.h, module c_emitter);
+//! - every variant of every kernel becomes SPIR-V 1.3 (spirv/NAME.spv, module spirv), its facts go to kernels.json;
+//! - MANIFEST.sha256 lists the hash of every input and output, for tests/checks/check_generated.py.
+//! The output depends on nothing but the inputs: no time, no absolute path.
+
+mod c_emitter;
+mod manifest;
+mod reflect;
+mod spirv;
+
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::{env, fs, process};
+
+pub const TOOL: &str = concat!("tern-kernel-compiler ", env!("CARGO_PKG_VERSION"), ", naga 30.0.1");
+
+type Result<T> = std::result::Result<T, String>;
+
+fn main() {
+    let args: Vec<String> = env::args().collect();
+    if args.len() != 3 {
+        eprintln!("usage: {} KERNELS_DIR OUTPUT_DIR", args[0]);
+        process::exit(2);
+    }
+    if let Err(message) = run(Path::new(&args[1]), Path::new(&args[2])) {
+        eprintln!("error: {message}");
+        process::exit(1);
+    }
+}
+
+fn run(kernels: &Path, out: &Path) -> Result<()> {
+    let manifest = manifest::Manifest::read(kernels)?;
+    let mut outputs: Vec<(String, Vec<u8>)> = Vec::new();
+
+    let math = parse(&manifest.math_text(), "math")?;
+    let info = validate(&math, "math")?;
+    let header = c_emitter::emit(&math, &info, &manifest.math)?;
+    outputs.push(("kernel_math.h".into(), header.into_bytes()));
+
+    let mut facts = Vec::new();
+    for kernel in &manifest.kernels {
+        let module = parse(&(manifest.math_text() + &kernel.source.text), &kernel.source.path)?;
+        let info = validate(&module, &kernel.source.path)?;
+        for variant in &kernel.variants {
+            let shader = spirv::compile(&module, &info, kernel, variant)
+                .map_err(|e| format!("{}, variant {}: {e}", kernel.source.path, variant.name))?;
+            let file = format!("spirv/{}.spv", variant.name);
+            facts.push(reflect::facts(&shader.module, &kernel.entry, variant, &file)?);
+            outputs.push((file, shader.words.iter().flat_map(|w| w.to_le_bytes()).collect()));
+        }
+    }
+    outputs.push(("kernels.json".into(), reflect::to_json(&facts).into_bytes()));
+
+    let mut sums = format!("# {TOOL}. Inputs are relative to backends/kernels, outputs begin with generated/.\n");
+    for (path, bytes) in manifest.inputs(kernels)? {
+        sums += &format!("{}  {path}\n", hex(&bytes));
+    }
+    outputs.sort();
+    for (path, bytes) in &outputs {
+        sums += &format!("{}  generated/{path}\n", hex(bytes));
+    }
+    outputs.push(("MANIFEST.sha256".into(), sums.into_bytes()));
+
+    fs::create_dir_all(out.join("spirv")).map_err(|e| format!("{}: {e}", out.display()))?;
+    for (path, bytes) in &outputs {
+        let path = out.join(path);
+        fs::write(&path, bytes).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    println!("{} functions to C, {} SPIR-V modules", math.functions.len(), facts.len());
+    Ok(())
+}
+
+fn parse(source: &str, name: &str) -> Result<naga::Module> {
+    // Browsers require this line, naga 30 rejects it; blank it, keeping the line count.
+    let source = source.replace("enable subgroups;", "                 ");
+    let mut frontend = naga::front::wgsl::Frontend::new();
+    let mut options = naga::front::wgsl::Options::new();
+    options.capabilities = naga::valid::Capabilities::all();
+    frontend.set_options(options);
+    frontend.parse(&source).map_err(|e| format!("{name}: {}", e.emit_to_string(&source)))
+}
+
+pub fn validate(module: &naga::Module, name: &str) -> Result<naga::valid::ModuleInfo> {
+    use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+    Validator::new(ValidationFlags::all(), Capabilities::all())
+        .subgroup_stages(ShaderStages::all())
+        .subgroup_operations(SubgroupOperationSet::all())
+        .validate(module)
+        .map_err(|e| format!("{name}: {:?}", e.into_inner()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
