@@ -34,7 +34,7 @@ if [ ! -x "$BIN/llama-bench" ] || [ ! -x "$BIN/llama-completion" ] || [ ! -x "$B
 fi
 
 ORACLE=$HERE/llama_oracle.c
-if [ -f "$ORACLE" ] && [ "$ORACLE" -nt "$BIN/llama_oracle" ]; then
+if [ ! -x "$BIN/llama_oracle" ] || [ "$ORACLE" -nt "$BIN/llama_oracle" ]; then
   SOURCE=$PEER/llama_cpp_python-$VERSION/vendor/llama.cpp
   cc -O2 -Wall -I"$SOURCE/include" -I"$SOURCE/ggml/include" "$ORACLE" -o "$BIN/llama_oracle" \
     -L"$BIN" -lllama -lggml -lggml-base -lm -Wl,-rpath,"$(cd "$BIN" && pwd -P)"

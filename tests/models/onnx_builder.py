@@ -135,6 +135,19 @@ def quantize_4bit(weight, block, symmetric):
   return packed, scales.reshape(-1), (z[:, 0::2] | (z[:, 1::2] << 4)).reshape(-1)
 
 
+def dequantize_4bit(weight, block, symmetric, dtype):
+  """The float32 matrix that quantize_4bit's result stands for, scales rounded to dtype."""
+  packed, scales, zero = quantize_4bit(weight, block, symmetric)
+  q = np.stack([packed & 15, packed >> 4], -1).reshape(*packed.shape[:2], block).astype(np.float32)
+  if zero is None:
+    z = np.float32(8)
+  else:
+    zero = zero.reshape(weight.shape[0], -1)
+    z = np.stack([zero & 15, zero >> 4], -1).reshape(weight.shape[0], -1)[:, :packed.shape[1], None].astype(np.float32)
+  scales = scales.astype(dtype).astype(np.float32).reshape(*packed.shape[:2], 1)
+  return ((q - z) * scales).reshape(weight.shape)
+
+
 def matmul_4bit(g, x, name, weight, scope, dtype=np.float32, block=32, symmetric=True, accuracy_level=None):
   """x @ weight.T with weight [N, K] stored in 4 bits: com.microsoft MatMulNBits."""
   packed, scales, zero = quantize_4bit(weight, block, symmetric)

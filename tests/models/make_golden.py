@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""Writes golden/*.json: what the oracles say about the real models, and how sure each of them is of itself.
+
+  greedy_MODEL.json   20 prompts (prompts.json), up to 128 greedy tokens each by the model's oracle: llama.cpp for the
+                      GGUF files, ONNX Runtime for each dtype of the SmolLM2 folder. Per step: the second-best token,
+                      the oracle's gap between the two, and the same pair's gap in the reference (below). `noise` sums
+                      up how far the gap moves between computations that are all legitimate (see noise_of).
+  logits_MODEL.json   teacher-forced logits of the reference over prompt + continuation: the best 20 of some positions,
+                      and the oracle's cosine to the reference; whole rows in the cache, golden/logits_MODEL_N.npy
+  minilm.json         sentence embeddings in float64 numpy, and ONNX Runtime's cosine to them for each dtype file
+
+The reference computes the dequantized weights with float32 activations: ONNX Runtime on a float32 graph for SmolLM2
+(its own weights for each dtype), numpy for Gemma. Call with names to make some alone: smollm2-gguf gemma3-gguf
+smollm2-onnx-{fp32,fp16,q8,q4,q4f16,plain} minilm. Takes about half an hour for all on two cores.
+"""
+import argparse
+import base64
+import json
+import os
+import platform
+import sys
+import tempfile
+
+import numpy as np
+
+import oracles as o
+from fetch_models import CACHE
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+GOLDEN = os.path.join(HERE, "golden")
+NEW_TOKENS = 128
+DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "q4": "_q4", "q4f16": "_q4f16", "plain": "_plain"}
+MINILM_DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "int8": "_int8", "uint8": "_uint8", "q4": "_q4",
+                 "q4f16": "_q4f16", "bnb4": "_bnb4"}
+LOGIT_PROMPTS = ("plain", "chat", "python", "chinese")  # those whose teacher-forced logits are kept
+LOGIT_POSITIONS = 8   # of them, how many positions (the last ones) in the JSON file
+LOGIT_ROWS = 32       # and in the .npy file
+
+
+def read_prompts():
+  with open(os.path.join(GOLDEN, "prompts.json"), encoding="utf-8") as f:
+    return json.load(f)
+
+
+def write(name, value):
+  path = os.path.join(GOLDEN, name)
+  text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+  text = text.replace(',{"name"', ',\n{"name"').replace('"prompts":[', '"prompts":[\n')  # one line a prompt
+  with open(path + ".part", "w", encoding="utf-8") as f:
+    f.write(text + "\n")
+  os.replace(path + ".part", path)
+  print(f"{path}  {os.path.getsize(path)} bytes", flush=True)
+
+
+def rounded(values):
+  return [float(f"{v:.5g}") for v in values]
+
+
+def pair_gaps(logits, record):
+  """The gap between the oracle's best and second token in other logits of the same sequence: may be negative."""
+  rows = logits[len(record["prompt_tokens"]) - 1:][:len(record["tokens"])].astype(np.float64)
+  steps = np.arange(len(rows))
+  return rows[steps, record["tokens"]] - rows[steps, record["second"]]
+
+
+def cosine(a, b):
+  a, b = a.astype(np.float64), b.astype(np.float64)
+  return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+
+
+def noise_of(records, others):
+  """How far the gap between the two best moves when the same weights are computed in another legitimate way.
+  others: {what differs: [gaps of one prompt, ...]}. bound is the 99th percentile of the largest movement at each
+  step: within it the oracle can't be said to prefer its first token."""
+  result, largest = {}, None
+  for name, gaps in others.items():
+    moves = np.concatenate([np.abs(g - np.array(r["gap"])) for g, r in zip(gaps, records)])
+    result[name] = dict(zip(("median", "p99", "max"), rounded([np.median(moves), np.percentile(moves, 99), moves.max()])))
+    largest = moves if largest is None else np.maximum(largest, moves)
+  gap = np.concatenate([r["gap"] for r in records])
+  bound = float(np.percentile(largest, 99))
+  return {"bound": rounded([bound])[0], "steps": len(gap), "steps_within_bound": int((gap <= bound).sum()), **result}
+
+
+def greedy_file(model, oracle, records, others, reference):
+  for r, gaps in zip(records, others[reference]):
+    r["reference_gap"] = rounded(gaps)
+  noise = noise_of(records, others)
+  print(model, json.dumps(noise), flush=True)
+  write(f"greedy_{model}.json", {
+    "model": model, "oracle": oracle, "new_tokens": NEW_TOKENS, "processor": processor(), "reference": reference,
+    "noise": noise, "prompts": [
+      {"name": r["name"], "prompt_tokens": r["prompt_tokens"], "tokens": r["tokens"], "second": r["second"],
+       "gap": rounded(r["gap"]), "reference_gap": r["reference_gap"]} for r in records]})
+
+
+def processor():
+  with open("/proc/cpuinfo", encoding="utf-8") as f:
+    names = {line.split(":")[1].strip() for line in f if line.startswith("model name")}
+  return ", ".join(sorted(names)) or platform.machine()
+
+
+class LogitsFile:
+  """Collects teacher-forced logits of a few prompts."""
+
+  def __init__(self, model):
+    self.model, self.prompts = model, []
+    self.folder = os.path.join(CACHE, "golden")
+    os.makedirs(self.folder, exist_ok=True)
+
+  def add(self, record, reference, oracle):
+    if record["name"] not in LOGIT_PROMPTS:
+      return
+    tail = reference[-LOGIT_ROWS:]
+    np.save(os.path.join(self.folder, f"logits_{self.model}_{record['name']}.npy"), tail.astype(np.float32))
+    rows = []
+    for position in range(len(reference) - LOGIT_POSITIONS, len(reference)):
+      top = np.argsort(-reference[position], kind="stable")[:20]
+      rows.append({"position": position, "ids": top.tolist(), "values": rounded(reference[position][top]),
+                   "norm": rounded([np.linalg.norm(reference[position].astype(np.float64))])[0]})
+    c = cosine(oracle, reference)
+    self.prompts.append({"name": record["name"], "ids": record["prompt_tokens"] + record["tokens"],
+                         "oracle_cosine_min": float(c.min()), "oracle_cosine_median": float(np.median(c)), "top": rows})
+
+  def write(self, reference):
+    write(f"logits_{self.model}.json", {"model": self.model, "reference": reference, "rows_in_npy": LOGIT_ROWS,
+                                        "prompts": self.prompts})
+
+
+def golden_gguf(model, path, reference, reference_name):
+  prompts = read_prompts()["generation"]
+  records = o.llama_greedy(path, [p["text"] for p in prompts], NEW_TOKENS)
+  others = {reference_name: [], "one prompt token a call": [], "flash attention off, f32 cache": []}
+  logits = LogitsFile(model)
+  for prompt, r in zip(prompts, records):
+    r["name"] = prompt["name"]
+    ids = r["prompt_tokens"] + r["tokens"]
+    exact = reference.force(ids)
+    others[reference_name].append(pair_gaps(exact, r))
+    vocabulary = exact.shape[1]
+    single = o.llama_force(path, ids, vocabulary, "-b", 1)
+    others["one prompt token a call"].append(pair_gaps(single, r))
+    logits.add(r, exact, single)
+    variant = o.llama_force(path, ids, vocabulary, "-b", 1, "-k", "f32", "-f", "off")
+    others["flash attention off, f32 cache"].append(pair_gaps(variant, r))
+    print(model, r["name"], len(r["tokens"]), flush=True)
+  greedy_file(model, "llama.cpp of llama-cpp-python 0.3.36, 2 threads", records, others, reference_name)
+  logits.write(reference_name)
+
+
+def float32_twin(dtype):
+  """A float32 graph holding the weights that the dtype's file stands for; its path (a temporary folder's file)."""
+  import make_smollm2_folder as m
+  from gguf import GGUFReader
+  from onnx import TensorProto
+  w = m.read_weights(GGUFReader(m.SOURCE))
+  if dtype == "fp16":
+    w = {k: v.astype(np.float16).astype(np.float32) for k, v in w.items()}
+  elif dtype in ("q4", "q4f16"):
+    from onnx_builder import dequantize_4bit
+    half = np.float16 if dtype == "q4f16" else np.float32
+    w = {k: dequantize_4bit(v, m.BLOCK, dtype == "q4f16", half) if v.ndim == 2 else v.astype(half).astype(np.float32)
+         for k, v in w.items()}
+  path = os.path.join(tempfile.mkdtemp(prefix="tern-twin-"), "model.onnx")
+  m.GenaiWriter(w, np.float32).write(TensorProto.FLOAT).save(path)
+  return path
+
+
+def golden_onnx(dtype):
+  """fp32's twin is the plain graph and the other way round. q8 quantizes its activations by its own graph, so that a
+  float32 twin would be another model: its noise is that of the same file with ONNX Runtime's fusions off."""
+  from tokenizers import Tokenizer
+  folder = os.path.join(o.SMOLLM2_ONNX, "onnx")
+  path = os.path.join(folder, f"model{DTYPES[dtype]}.onnx")
+  tokenizer = Tokenizer.from_file(os.path.join(o.SMOLLM2_ONNX, "tokenizer.json"))
+  llm = o.OrtLlm(path)
+  plain = o.OrtLlm(path, optimize=False)
+  names = {"fp32": "the plain-ONNX graph", "plain": "the contrib-op graph", "q8": "fusions off"}
+  reference_name = names.get(dtype, "float32 twin")
+  twin = None
+  if dtype in ("fp32", "plain"):
+    twin = o.OrtLlm(os.path.join(folder, "model.onnx" if dtype == "plain" else "model_plain.onnx"))
+  elif dtype != "q8":
+    twin_path = float32_twin(dtype)
+    twin = o.OrtLlm(twin_path)
+    os.remove(twin_path)
+    os.rmdir(os.path.dirname(twin_path))
+  records, others = [], {"fusions off": []}
+  if twin:
+    others[reference_name] = []
+  for prompt in read_prompts()["generation"]:
+    ids = tokenizer.encode(prompt["text"]).ids
+    r = {"name": prompt["name"], "prompt_tokens": ids, **llm.greedy(ids, NEW_TOKENS)}
+    records.append(r)
+    ids = ids + r["tokens"]
+    # token by token where quantization ranges depend on what is computed together
+    unfused = plain.force_stepwise(ids, len(r["prompt_tokens"])) if dtype == "q8" else plain.force(ids)
+    others["fusions off"].append(pair_gaps(unfused, r))
+    if twin:
+      others[reference_name].append(pair_gaps(twin.force(ids), r))
+    print(f"smollm2-onnx-{dtype}", r["name"], len(r["tokens"]), flush=True)
+  greedy_file(f"smollm2-onnx-{dtype}", "ONNX Runtime 1.32.0, 2 threads", records, others, reference_name)
+
+
+def golden_minilm():
+  """Per sentence (one at a time, unpadded: dynamic quantization depends on what is computed together)."""
+  reference, sentences = o.MiniLmReference(), read_prompts()["sentences"]
+  ids = [reference.ids(s) for s in sentences]
+  exact = [reference.embed(s) for s in sentences]
+  files = {}
+  for dtype, suffix in MINILM_DTYPES.items():
+    session = o.ort_session(os.path.join(o.MINILM, "onnx", f"model{suffix}.onnx"))
+    c = [float((o.ort_embed(session, i) * e).sum()) for i, e in zip(ids, exact)]
+    files[dtype] = {"cosine_min": round(min(c), 7), "cosine_mean": round(float(np.mean(c)), 7),
+                    "cosine": [round(v, 7) for v in c]}
+    print("minilm", dtype, files[dtype]["cosine_min"], files[dtype]["cosine_mean"], flush=True)
+  write("minilm.json", {
+    "reference": "float64 numpy of the published float32 weights; mean over tokens, unit length",
+    "oracle": "ONNX Runtime 1.32.0", "processor": processor(),
+    "note": "int8 (signed dynamic quantization): ONNX Runtime's kernel saturates on x86 without VNNI, hence its low cosine",
+    "ids": ids, "embeddings_f32_base64": [base64.b64encode(e.astype("<f4").tobytes()).decode() for e in exact],
+    "onnxruntime": files})
+
+
+def main():
+  makers = {
+    "smollm2-gguf": lambda: golden_gguf("smollm2-gguf", o.SMOLLM2_GGUF, o.OrtLlm(
+      os.path.join(o.SMOLLM2_ONNX, "onnx", "model.onnx")), "dequantized weights, float32 activations (ONNX Runtime)"),
+    "gemma3-gguf": lambda: golden_gguf("gemma3-gguf", o.GEMMA_GGUF, o.GemmaReference(o.GEMMA_GGUF),
+                                       "dequantized weights, float32 activations (numpy)"),
+    **{f"smollm2-onnx-{d}": (lambda d=d: golden_onnx(d)) for d in DTYPES},
+    "minilm": golden_minilm,
+  }
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("names", nargs="*", metavar="NAME", help="one of: " + " ".join(makers))
+  args = parser.parse_args()
+  for name in args.names or makers:
+    if name not in makers:
+      sys.exit(f"make_golden.py: nothing is called '{name}'\n  try: one of {' '.join(makers)}")
+    makers[name]()
+
+
+if __name__ == "__main__":
+  main()
