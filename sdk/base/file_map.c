@@ -1,5 +1,5 @@
 /* mmap with the POSIX calls; a Windows twin will be file_map_win32.c. */
-#define _GNU_SOURCE
+
 #include "base/file_map.h"
 
 #include <errno.h>

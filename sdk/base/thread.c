@@ -1,5 +1,5 @@
 /* pthreads and futex. */
-#define _GNU_SOURCE
+
 #include "base/thread.h"
 
 #include <errno.h>

@@ -40,9 +40,12 @@ static inline void tern__cpu_relax(void) {
 #endif
 }
 
-struct tern_cancel { _Atomic int32_t set; _Atomic int32_t refs; };
+/* A run is cancelled by its own token or by the one that this token follows. */
+struct tern_cancel { _Atomic int32_t set; const struct tern_cancel *parent; };
 static inline bool tern__cancelled(const tern_cancel *cancel) {
-  return cancel && atomic_load_explicit(&((tern_cancel *)(uintptr_t)cancel)->set, memory_order_relaxed);
+  for (; cancel; cancel = cancel->parent)
+    if (atomic_load_explicit(&((tern_cancel *)(uintptr_t)cancel)->set, memory_order_relaxed)) return true;
+  return false;
 }
 
 #endif

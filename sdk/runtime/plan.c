@@ -1,0 +1,279 @@
+/* Planning: shapes and shape arithmetic first, then kernels, then memory. */
+#include "runtime/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/memory_planner.h"
+
+/* Values known while planning stay below this; larger ones (a causal mask for a long window) are computed in the run. */
+enum { MAX_FOLDED_BYTES = 1 << 20, MAX_SHAPE_INPUT_ELEMENTS = 64 };
+
+static bool is_shape_input(const tern__view *view) {
+  size_t n;
+  return (view->dtype == TERN_DTYPE_I64 || view->dtype == TERN_DTYPE_I32) && view->data &&
+         tern__shape_count(&view->shape, &n) && n <= MAX_SHAPE_INPUT_ELEMENTS && view->shape.rank <= 1;
+}
+
+static tern_status seed_views(tern__session_plan *plan, const tern__graph *graph, const tern__view *inputs) {
+  tern__view *views = plan->base.views;
+  for (size_t v = 0; v < tern__array_count(graph->values); v++) {
+    const tern__value *value = &graph->values[v];
+    plan->root[v] = (tern__value_id)v;
+    plan->offsets[v] = SIZE_MAX;
+    if (value->producer >= 0) continue;
+    views[v].dtype = value->dtype, views[v].shape = value->shape;
+    views[v].data = (void *)(uintptr_t)value->data, views[v].size_bytes = value->size_bytes;
+  }
+  for (size_t i = 0; i < tern__array_count(graph->inputs); i++) {
+    tern__view *view = &views[graph->inputs[i]];
+    *view = inputs[i];
+    if (!(plan->uses_input_data && is_shape_input(&inputs[i]))) view->data = NULL;
+    else {
+      view->data = tern__arena_alloc(&plan->arena, view->size_bytes);
+      if (!view->data) return tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory while planning");
+      memcpy(view->data, inputs[i].data, view->size_bytes);
+    }
+  }
+  return TERN_OK;
+}
+
+/* Infers node n; *folded tells that its results are known now. */
+static tern_status infer_node(tern__session_plan *plan, const tern__graph *graph, int32_t n, tern__alloc *alloc,
+                              const tern__kv_cache *kv, tern__view *in, tern__view *out, bool *folded, bool *unknown) {
+  tern_status status = TERN_OK;
+  const tern__node *node = &graph->nodes[n];
+  tern__view *views = plan->base.views;
+  bool all_known = true;
+  size_t folded_bytes = 0;
+  *folded = false, *unknown = false;
+  for (int32_t i = 0; i < node->n_inputs; i++) {
+    if (node->inputs[i] < 0) memset(&in[i], 0, sizeof in[i]);
+    else in[i] = views[node->inputs[i]];
+    size_t count;
+    bool empty = tern__shape_count(&in[i].shape, &count) && count == 0;
+    if (node->inputs[i] >= 0 && !in[i].data && !empty) all_known = false;
+  }
+  for (int32_t i = 0; i < node->n_outputs; i++) {
+    memset(&out[i], 0, sizeof out[i]);
+    out[i].shape.rank = -1;
+  }
+  tern__op_call call = {node, graph, in, out, node->n_inputs, node->n_outputs, alloc, kv};
+  TERN_TRY(node->op->infer(&call));
+  for (int32_t i = 0; i < node->n_outputs; i++) {
+    if (node->outputs[i] < 0) {
+      out[i].dtype = TERN_DTYPE_NONE;
+      continue;
+    }
+    if (!tern__shape_known(&out[i].shape)) {
+      *unknown = true;
+      goto cleanup;
+    }
+    if (!tern__shape_bytes(out[i].dtype, &out[i].shape, &out[i].size_bytes))
+      TERN_FAIL(TERN_STATUS_SHAPE_MISMATCH, "node '%s' (%s): output %d is too large or has no type", node->name,
+                node->op->name, i);
+    if (!tern__add_size(folded_bytes, out[i].size_bytes, &folded_bytes))
+      TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "node '%s' (%s): outputs too large", node->name, node->op->name);
+  }
+  bool shape_only = node->op->flags & TERN__OP_SHAPE_ONLY;
+  if ((all_known || shape_only) && !(node->op->flags & TERN__OP_NOT_FOLDED) && folded_bytes <= MAX_FOLDED_BYTES) {
+    for (int32_t i = 0; i < node->n_outputs; i++) {
+      if (node->outputs[i] < 0) continue;
+      out[i].data = tern__arena_alloc(&plan->arena, out[i].size_bytes);
+      TERN_CHECK_ALLOC(out[i].data);
+    }
+    TERN_TRY(node->op->reference(&call));
+    *folded = true;
+  } else if ((node->op->flags & TERN__OP_ALIAS) && in[0].data) {
+    out[0].data = in[0].data; /* a reshaped weight is still the weight */
+    *folded = true;
+  }
+  for (int32_t i = 0; i < node->n_outputs; i++)
+    if (node->outputs[i] >= 0) views[node->outputs[i]] = out[i];
+cleanup:
+  return status;
+}
+
+static tern_status infer_all(tern__session_plan *plan, const tern__graph *graph, const tern__view *inputs,
+                             tern__alloc *alloc, const tern__kv_cache *kv, bool *unknown) {
+  tern_status status = TERN_OK;
+  size_t n_nodes = tern__array_count(graph->nodes), widest = 1;
+  for (size_t n = 0; n < n_nodes; n++) {
+    if ((size_t)graph->nodes[n].n_inputs > widest) widest = (size_t)graph->nodes[n].n_inputs;
+    if ((size_t)graph->nodes[n].n_outputs > widest) widest = (size_t)graph->nodes[n].n_outputs;
+  }
+  tern__view *in = tern__calloc(alloc, widest, sizeof *in), *out = tern__calloc(alloc, widest, sizeof *out);
+  int32_t *steps = tern__arena_calloc(&plan->arena, n_nodes + 1, sizeof *steps), n_steps = 0;
+  *unknown = false;
+  if (!in || !out || !steps) TERN_CHECK_ALLOC(NULL);
+  TERN_TRY(seed_views(plan, graph, inputs));
+  for (size_t n = 0; n < n_nodes; n++) {
+    const tern__node *node = &graph->nodes[n];
+    bool folded, node_unknown;
+    TERN_TRY(infer_node(plan, graph, (int32_t)n, alloc, kv, in, out, &folded, &node_unknown));
+    if (node_unknown) {
+      *unknown = true;
+      TERN_FAIL(TERN_STATUS_UNSUPPORTED,
+                "node '%s' (%s): the shape of its result depends on computed data, which is not supported yet", node->name,
+                node->op->name);
+    }
+    if (folded) continue;
+    if (node->op->flags & TERN__OP_ALIAS) {
+      plan->root[node->outputs[0]] = plan->root[node->inputs[0]];
+      continue;
+    }
+    steps[n_steps++] = (int32_t)n;
+  }
+  plan->base.steps = steps, plan->base.n_steps = n_steps;
+cleanup:
+  tern__free(alloc, in);
+  tern__free(alloc, out);
+  return status;
+}
+
+/* Drops steps whose results nobody needs any more because their consumers were folded. */
+static tern_status prune_steps(tern__session_plan *plan, const tern__graph *graph, tern__alloc *alloc) {
+  tern_status status = TERN_OK;
+  bool *needed = tern__calloc(alloc, tern__array_count(graph->values) + 1, sizeof *needed);
+  int32_t *steps = (int32_t *)(uintptr_t)plan->base.steps, kept = plan->base.n_steps;
+  TERN_CHECK_ALLOC(needed);
+  for (size_t i = 0; i < tern__array_count(graph->outputs); i++) needed[plan->root[graph->outputs[i]]] = true;
+  for (int32_t s = plan->base.n_steps; s-- > 0;) {
+    const tern__node *node = &graph->nodes[steps[s]];
+    bool used = false;
+    for (int32_t i = 0; i < node->n_outputs; i++) used |= node->outputs[i] >= 0 && needed[node->outputs[i]];
+    if (!used) continue;
+    for (int32_t i = 0; i < node->n_inputs; i++)
+      if (node->inputs[i] >= 0) needed[plan->root[node->inputs[i]]] = true;
+    steps[--kept] = steps[s]; /* kept steps gather at the end, in order */
+  }
+  memmove(steps, steps + kept, (size_t)(plan->base.n_steps - kept) * sizeof *steps);
+  plan->base.n_steps -= kept;
+cleanup:
+  tern__free(alloc, needed);
+  return status;
+}
+
+static tern_status place_memory(tern__session_plan *plan, const tern__graph *graph, tern__alloc *alloc) {
+  tern_status status = TERN_OK;
+  size_t n_values = tern__array_count(graph->values), count = 0;
+  int32_t *first = tern__calloc(alloc, n_values + 1, sizeof *first), *last = tern__calloc(alloc, n_values + 1, sizeof *last);
+  tern__lifetime *lifetimes = tern__calloc(alloc, n_values + 1, sizeof *lifetimes);
+  tern__value_id *owner = tern__calloc(alloc, n_values + 1, sizeof *owner);
+  if (!first || !last || !lifetimes || !owner) TERN_CHECK_ALLOC(NULL);
+  for (size_t v = 0; v < n_values; v++) first[v] = -1;
+  for (int32_t s = 0; s < plan->base.n_steps; s++) {
+    const tern__node *node = &graph->nodes[plan->base.steps[s]];
+    for (int32_t i = 0; i < node->n_outputs; i++)
+      if (node->outputs[i] >= 0) first[node->outputs[i]] = last[node->outputs[i]] = s;
+    for (int32_t i = 0; i < node->n_inputs; i++)
+      if (node->inputs[i] >= 0) last[plan->root[node->inputs[i]]] = s;
+  }
+  for (size_t i = 0; i < tern__array_count(graph->outputs); i++) last[plan->root[graph->outputs[i]]] = plan->base.n_steps;
+  for (size_t v = 0; v < n_values; v++)
+    if (first[v] >= 0) {
+      lifetimes[count] = (tern__lifetime){plan->base.views[v].size_bytes, first[v], last[v], 0};
+      owner[count++] = (tern__value_id)v;
+    }
+  TERN_TRY(tern__plan_memory(alloc, lifetimes, count, &plan->activation_bytes));
+  for (size_t i = 0; i < count; i++) plan->offsets[owner[i]] = lifetimes[i].offset;
+cleanup:
+  tern__free(alloc, first);
+  tern__free(alloc, last);
+  tern__free(alloc, lifetimes);
+  tern__free(alloc, owner);
+  return status;
+}
+
+static tern_status record_key(tern__session_plan *plan, const tern__graph *graph, const tern__view *inputs) {
+  size_t n = tern__array_count(graph->inputs), bytes = 0, at = 0;
+  plan->input_key = tern__arena_calloc(&plan->arena, n + 1, sizeof *plan->input_key);
+  for (size_t i = 0; plan->uses_input_data && i < n; i++)
+    if (is_shape_input(&inputs[i])) bytes += inputs[i].size_bytes;
+  plan->input_data = tern__arena_alloc(&plan->arena, bytes + 1);
+  if (!plan->input_key || !plan->input_data) return tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory while planning");
+  for (size_t i = 0; i < n; i++) {
+    plan->input_key[i] = inputs[i];
+    if (!plan->uses_input_data || !is_shape_input(&inputs[i])) continue;
+    memcpy(plan->input_data + at, inputs[i].data, inputs[i].size_bytes);
+    at += inputs[i].size_bytes;
+  }
+  plan->input_data_size = bytes;
+  return TERN_OK;
+}
+
+bool tern__plan_fits(const tern__session_plan *plan, const tern__graph *graph, const tern__view *inputs) {
+  size_t at = 0;
+  for (size_t i = 0; i < tern__array_count(graph->inputs); i++) {
+    if (plan->input_key[i].dtype != inputs[i].dtype || !tern__shape_equal(&plan->input_key[i].shape, &inputs[i].shape))
+      return false;
+    if (!plan->uses_input_data || !is_shape_input(&inputs[i])) continue;
+    if (at + inputs[i].size_bytes > plan->input_data_size ||
+        memcmp(plan->input_data + at, inputs[i].data, inputs[i].size_bytes) != 0)
+      return false;
+    at += inputs[i].size_bytes;
+  }
+  return true;
+}
+
+tern_status tern__plan_create(tern__alloc *alloc, const tern__graph *graph, const tern__view *inputs,
+                              const tern__backend_api *api, tern__backend *backend, tern__pack_cache *cache,
+                              const tern__kv_cache *kv, tern_numerics numerics, int32_t n_threads, tern__session_plan **out) {
+  tern_status status = TERN_OK;
+  tern__session_plan *plan = NULL;
+  size_t n_values = tern__array_count(graph->values);
+  *out = NULL;
+  /* Second try: with the data of small integer inputs, when shapes depend on it. */
+  for (int attempt = 0; attempt < 2; attempt++) {
+    bool unknown = false;
+    plan = tern__calloc(alloc, 1, sizeof *plan);
+    TERN_CHECK_ALLOC(plan);
+    tern__arena_init(&plan->arena, alloc);
+    plan->api = api;
+    plan->uses_input_data = attempt == 1;
+    plan->base = (tern__plan){.graph = graph, .n_threads = n_threads, .numerics = numerics};
+    plan->base.views = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->base.views);
+    plan->root = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->root);
+    plan->offsets = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->offsets);
+    if (!plan->base.views || !plan->root || !plan->offsets) TERN_CHECK_ALLOC(NULL);
+    status = infer_all(plan, graph, inputs, alloc, kv, &unknown);
+    if (status == TERN_OK) break;
+    if (!unknown || attempt == 1) goto cleanup;
+    tern__plan_destroy(alloc, plan);
+    plan = NULL;
+  }
+  TERN_TRY(record_key(plan, graph, inputs));
+  TERN_TRY(prune_steps(plan, graph, alloc));
+  TERN_TRY(place_memory(plan, graph, alloc));
+  TERN_TRY(api->compile(backend, &plan->base, cache, &plan->program, &plan->info));
+  *out = plan, plan = NULL;
+cleanup:
+  tern__plan_destroy(alloc, plan);
+  return status;
+}
+
+void tern__plan_destroy(tern__alloc *alloc, tern__session_plan *plan) {
+  if (!plan) return;
+  if (plan->program) plan->api->destroy_program(plan->program);
+  tern__arena_deinit(&plan->arena);
+  tern__free(alloc, plan);
+}
+
+void tern__plan_bind(tern__session_plan *plan, uint8_t *base) {
+  if (plan->bound_base == base && base) return;
+  size_t n_values = tern__array_count(plan->base.graph->values);
+  for (size_t v = 0; v < n_values; v++) {
+    size_t offset = plan->offsets[plan->root[v]];
+    if (offset != SIZE_MAX) plan->base.views[v].data = base + offset;
+  }
+  plan->bound_base = base;
+}
+
+void tern__plan_bind_input(tern__session_plan *plan, int32_t input, void *data) {
+  tern__value_id id = plan->base.graph->inputs[input];
+  if (plan->uses_input_data && plan->base.views[id].data && is_shape_input(&plan->base.views[id])) return; /* planned in */
+  size_t n_values = tern__array_count(plan->base.graph->values);
+  plan->base.views[id].data = data;
+  for (size_t v = 0; v < n_values; v++)
+    if (plan->root[v] == id) plan->base.views[v].data = data;
+}

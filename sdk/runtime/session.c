@@ -1,0 +1,208 @@
+/* Session: plan lookup, budget, arena, run. */
+#include "runtime/session.h"
+
+#include <string.h>
+
+enum { MAX_PLANS = 16 };
+
+struct tern__session {
+  tern_runtime *runtime;
+  const tern__backend_api *api;
+  tern__backend *backend;
+  tern__pack_cache *cache;
+  tern__session_options options;
+  tern__arena arena;
+  tern__graph *graph;
+  tern__kv_layout kv_layout;
+  tern__kv_cache *kv;
+  size_t kv_bytes;
+  tern__session_plan *plans[MAX_PLANS];
+  tern__session_plan *current;
+  uint64_t clock;
+  uint8_t *activations;
+  size_t activation_capacity;
+  size_t weight_bytes;
+  _Atomic int32_t cancelled;
+};
+
+static size_t constant_bytes(const tern__graph *graph) {
+  size_t total = 0;
+  for (size_t v = 0; v < tern__array_count(graph->values); v++) total += graph->values[v].size_bytes;
+  return total;
+}
+
+tern_status tern__session_create(tern_runtime *runtime, const tern__graph *graph, tern__pack_cache *cache,
+                                 const tern__session_options *options, tern__session **out) {
+  tern_status status = TERN_OK;
+  tern__alloc *alloc = &runtime->alloc;
+  tern__session *session = tern__calloc(alloc, 1, sizeof *session);
+  *out = NULL;
+  TERN_CHECK_ALLOC(session);
+  session->runtime = runtime;
+  tern__runtime_ref(runtime);
+  session->api = runtime->apis[options->device], session->backend = runtime->backends[options->device];
+  session->cache = cache;
+  session->options = *options;
+  int32_t pool_threads = tern__pool_n_threads(runtime->pool);
+  if (options->n_threads <= 0 || options->n_threads > pool_threads) session->options.n_threads = pool_threads;
+  tern__arena_init(&session->arena, alloc);
+  TERN_TRY(tern__graph_copy(graph, alloc, &session->arena, &session->graph));
+  TERN_TRY(session->api->optimize(session->backend, session->graph, options->numerics));
+  TERN_TRY(tern__graph_tidy(session->graph));
+  session->weight_bytes = constant_bytes(session->graph);
+  TERN_TRY(tern__kv_layout_of(session->graph, &session->arena, &session->kv_layout));
+  if (session->kv_layout.n_layers && options->kv_batch > 0) {
+    if (!tern__kv_cache_bytes(&session->kv_layout, options->kv_batch, options->kv_capacity, &session->kv_bytes))
+      TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "the KV cache would be too large; use a shorter context");
+    if (options->budget_bytes && session->kv_bytes > options->budget_bytes)
+      TERN_FAIL(TERN_STATUS_OUT_OF_BUDGET,
+                "the KV cache of %d positions x %d sequences takes %zu bytes, the session's budget is %llu; use a shorter "
+                "context or a larger budget",
+                options->kv_capacity, options->kv_batch, session->kv_bytes, (unsigned long long)options->budget_bytes);
+    TERN_TRY(tern__kv_cache_create(alloc, &session->kv_layout, options->kv_batch, options->kv_capacity, &session->kv));
+  }
+  *out = session, session = NULL;
+cleanup:
+  tern__session_destroy(session);
+  return status;
+}
+
+void tern__session_destroy(tern__session *session) {
+  if (!session) return;
+  tern_runtime *runtime = session->runtime;
+  tern__alloc *alloc = &runtime->alloc;
+  for (int i = 0; i < MAX_PLANS; i++) tern__plan_destroy(alloc, session->plans[i]);
+  tern__free_aligned(alloc, session->activations, session->activation_capacity, 64);
+  tern__kv_cache_destroy(alloc, session->kv);
+  tern__graph_destroy(session->graph);
+  tern__arena_deinit(&session->arena);
+  tern__free(alloc, session);
+  tern__runtime_unref(runtime);
+}
+
+const tern__graph *tern__session_graph(const tern__session *session) { return session->graph; }
+tern__kv_cache *tern__session_kv(tern__session *session) { return session->kv; }
+void tern__session_cancel(tern__session *session) { atomic_store(&session->cancelled, 1); }
+
+static void describe(const tern__session *session, const tern__session_plan *plan, tern_memory_plan *out) {
+  memset(out, 0, sizeof *out);
+  out->struct_size = sizeof *out;
+  out->n_steps = plan->base.n_steps;
+  out->weight_bytes = session->weight_bytes;
+  out->packed_bytes = plan->info.packed_bytes;
+  out->activation_bytes = plan->activation_bytes;
+  out->kv_bytes = session->kv_bytes;
+  out->scratch_bytes = plan->info.scratch_bytes;
+  out->peak_bytes = out->packed_bytes + out->activation_bytes + out->kv_bytes + out->scratch_bytes;
+}
+
+static tern_status check_budget(const tern__session *session, const tern_memory_plan *m) {
+  tern_status status = TERN_OK;
+  uint64_t budget = session->options.budget_bytes;
+  if (budget && m->peak_bytes > budget)
+    TERN_FAIL(TERN_STATUS_OUT_OF_BUDGET,
+              "this run needs %llu bytes (packed weights %llu, activations %llu, KV cache %llu, scratch %llu), the session's "
+              "budget is %llu; use shorter inputs, a shorter context or a larger budget",
+              (unsigned long long)m->peak_bytes, (unsigned long long)m->packed_bytes,
+              (unsigned long long)m->activation_bytes, (unsigned long long)m->kv_bytes,
+              (unsigned long long)m->scratch_bytes, (unsigned long long)budget);
+cleanup:
+  return status;
+}
+
+/* Finds or makes the plan for these inputs; the least recently used one makes room. */
+static tern_status find_plan(tern__session *session, const tern__view *inputs, tern__session_plan **out) {
+  tern_status status = TERN_OK;
+  int slot = 0;
+  tern__session_plan *plan = NULL;
+  *out = NULL;
+  for (int i = 0; i < MAX_PLANS; i++) {
+    if (session->plans[i] && tern__plan_fits(session->plans[i], session->graph, inputs)) {
+      plan = session->plans[i];
+      goto found;
+    }
+    if (!session->plans[slot]) continue;
+    if (!session->plans[i] || session->plans[i]->last_used < session->plans[slot]->last_used) slot = i;
+  }
+  TERN_TRY(tern__plan_create(&session->runtime->alloc, session->graph, inputs, session->api, session->backend,
+                             session->cache, session->kv, session->options.numerics, session->options.n_threads, &plan));
+  if (session->current == session->plans[slot]) session->current = NULL;
+  tern__plan_destroy(&session->runtime->alloc, session->plans[slot]);
+  session->plans[slot] = plan;
+found:
+  plan->last_used = ++session->clock;
+  *out = plan;
+cleanup:
+  return status;
+}
+
+tern_status tern__session_plan_for(tern__session *session, const tern__view *inputs, tern_memory_plan *out) {
+  tern_status status = TERN_OK;
+  tern__session_plan *plan;
+  tern_memory_plan numbers;
+  TERN_TRY(find_plan(session, inputs, &plan));
+  describe(session, plan, &numbers);
+  if (out) *out = numbers;
+  TERN_TRY(check_budget(session, &numbers));
+cleanup:
+  return status;
+}
+
+static tern_status ensure_ready(tern__session *session, tern__session_plan *plan, const tern_cancel *cancel,
+                                const tern_progress *progress) {
+  tern_status status = TERN_OK;
+  tern_memory_plan numbers;
+  if (!plan->prepared) {
+    describe(session, plan, &numbers);
+    TERN_TRY(check_budget(session, &numbers));
+    TERN_TRY(session->api->prepare(plan->program, progress, cancel));
+    plan->prepared = true;
+  }
+  if (plan->activation_bytes > session->activation_capacity) {
+    /* Old plans point into the old arena: they are bound again when they run next. */
+    tern__free_aligned(&session->runtime->alloc, session->activations, session->activation_capacity, 64);
+    session->activations = NULL, session->activation_capacity = 0;
+    for (int i = 0; i < MAX_PLANS; i++)
+      if (session->plans[i]) session->plans[i]->bound_base = NULL;
+    session->activations = tern__alloc_aligned(&session->runtime->alloc, plan->activation_bytes, 64);
+    if (!session->activations)
+      TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of activations; use shorter inputs or a larger budget",
+                plan->activation_bytes);
+    session->activation_capacity = plan->activation_bytes;
+  }
+cleanup:
+  return status;
+}
+
+tern_status tern__session_run(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
+                              const tern_progress *progress) {
+  tern_status status = TERN_OK;
+  tern__session_plan *plan;
+  atomic_store(&session->cancelled, 0);
+  TERN_TRY(find_plan(session, inputs, &plan));
+  TERN_TRY(ensure_ready(session, plan, cancel, progress));
+  tern__plan_bind(plan, session->activations);
+  for (size_t i = 0; i < tern__array_count(session->graph->inputs); i++)
+    tern__plan_bind_input(plan, (int32_t)i, inputs[i].data);
+  tern__run_args args = {session->kv, cancel, &session->cancelled};
+  session->current = plan;
+  TERN_TRY(session->api->run(plan->program, &args));
+cleanup:
+  return status;
+}
+
+const tern__view *tern__session_output(const tern__session *session, int32_t index) {
+  return &session->current->base.views[session->graph->outputs[index]];
+}
+
+void tern__session_memory(const tern__session *session, tern_memory_plan *out) {
+  memset(out, 0, sizeof *out);
+  out->struct_size = sizeof *out;
+  out->kv_bytes = out->peak_bytes = session->kv_bytes;
+  for (int i = 0; i < MAX_PLANS; i++) {
+    tern_memory_plan m;
+    if (!session->plans[i]) continue;
+    describe(session, session->plans[i], &m);
+    if (m.peak_bytes > out->peak_bytes) *out = m;
+  }
+}

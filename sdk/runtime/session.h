@@ -1,0 +1,38 @@
+/* Runs a graph: plans per set of input shapes, kept; one activation arena for all of them; the KV cache. */
+#ifndef TERN_RUNTIME_SESSION_H
+#define TERN_RUNTIME_SESSION_H
+
+#include "runtime/kv_cache.h"
+#include "runtime/plan.h"
+#include "runtime/runtime.h"
+
+typedef struct tern__session tern__session;
+
+typedef struct tern__session_options {
+  int32_t device;           /* index into runtime->backends */
+  tern_numerics numerics;
+  int32_t n_threads;        /* 0 = the pool's */
+  uint64_t budget_bytes;    /* 0 = none */
+  int32_t kv_batch, kv_capacity; /* for graphs with tern.KvAttention; 0 batch = no cache */
+} tern__session_options;
+
+/* Takes its own copy of the graph and lets the backend rewrite it. `graph`'s arena and `cache` must outlive the session. */
+tern_status tern__session_create(tern_runtime *runtime, const tern__graph *graph, tern__pack_cache *cache,
+                                 const tern__session_options *options, tern__session **out);
+void tern__session_destroy(tern__session *session);
+
+const tern__graph *tern__session_graph(const tern__session *session);
+tern__kv_cache *tern__session_kv(tern__session *session); /* NULL = none */
+
+/* `inputs`: one view per graph input, in graph order. Plans if these shapes are new. */
+tern_status tern__session_plan_for(tern__session *session, const tern__view *inputs, tern_memory_plan *out);
+/* Runs; then tern__session_output gives views that stay valid until the next run. Allocates nothing when the shapes
+ * were planned before and the activation arena is large enough. */
+tern_status tern__session_run(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
+                              const tern_progress *progress);
+const tern__view *tern__session_output(const tern__session *session, int32_t index);
+void tern__session_cancel(tern__session *session);      /* from any thread: the current run stops */
+/* Bytes of the largest plan so far. */
+void tern__session_memory(const tern__session *session, tern_memory_plan *out);
+
+#endif
