@@ -11,7 +11,8 @@ written in the op sets that published folders use; llama.cpp and ONNX Runtime ar
   onnx/model_q4.onnx                 MatMulNBits with zero points, packed QKV, GatherBlockQuantized embedding
   onnx/model_q4f16.onnx              the same, symmetric, fp16 between; fp16 cache, float32 logits
   onnx/model_plain.onnx              fp32 without contrib ops: Concat past, RoPE by Slice/Neg/Concat, Trilu mask,
-                                     repeat_kv by Expand, MatMul/Softmax, RMSNorm by Pow/ReduceMean (shares the data file)
+                                     repeat_kv by Expand, MatMul/Softmax, RMSNorm by Pow/ReduceMean (shares the data file);
+                                     also the model.onnx of a second folder, SmolLM2-135M-Instruct-ONNX-plain
 """
 import argparse
 import json
@@ -382,8 +383,23 @@ def main():
   link = os.path.join(onnx_dir, "model_q8.onnx")
   if not os.path.islink(link):
     os.symlink("model_quantized.onnx", link)
+  make_plain_folder()
   for name in sorted(os.listdir(onnx_dir)):
     print(f"{os.path.join(onnx_dir, name)}  {os.path.getsize(os.path.join(onnx_dir, name))} bytes")
+
+
+def make_plain_folder():
+  """A folder that holds the plain graph alone, as its fp32 file, for whoever opens folders only. Hard links: no disk."""
+  plain = FOLDER + "-plain"
+  os.makedirs(os.path.join(plain, "onnx"), exist_ok=True)
+  links = {name: name for name in os.listdir(FOLDER) if name.endswith(".json")}
+  links |= {"onnx/model.onnx": "onnx/model_plain.onnx", "onnx/model.onnx_data": "onnx/model.onnx_data"}
+  for name, source in links.items():
+    target, temp = os.path.join(plain, name), os.path.join(plain, ".part")
+    os.link(os.path.join(FOLDER, source), temp)
+    os.replace(temp, target)
+    if os.path.exists(temp):  # a rename over a link to the same file does nothing
+      os.remove(temp)
 
 
 def build(w, paths):

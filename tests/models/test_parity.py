@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Holds the `tern` command to the golden files: greedy continuations and sentence embeddings of the real models.
+
+Greedy. A continuation must equal the oracle's token by token. At the first difference the oracle's gap between its
+two best tokens decides:
+  equal       no difference (an end token may or may not be reported)
+  tie         we chose the oracle's second token and its gap there is within its own noise: `noise.bound` of the golden
+              file, the 99th percentile of how far the gap moves between legitimate computations of the same weights
+              (see make_golden.py: float32 activations, other batch splits, other kernels of the oracle)
+  oracle off  we chose the oracle's second token, and so does the float32 reference: the oracle is what strays there
+  DIFFERS     anything else: the test fails
+What follows a difference is another text and is not compared.
+
+Embeddings. Cosine to the float64 reference: fp32 and fp16 at least 0.9999; other dtypes at least ONNX Runtime's own
+cosine for that sentence and file, less 0.0005.
+
+Teacher-forced (--teacher-forced, by the Python package): cosine of whole rows of logits to the float32 reference.
+
+Closes with 'N passed, N failed, N skipped'. A missing model is a skip that says what to run, or a failure with
+--require. Needs Python 3.11 alone for greedy and embeddings, numpy for --teacher-forced.
+"""
+import argparse
+import array
+import base64
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+from fetch_models import CACHE
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+GOLDEN = os.path.join(HERE, "golden")
+ONNX_FOLDER = "SmolLM2-135M-Instruct-ONNX"
+# golden name -> (path in the cache, dtype for --dtype, the file that must be there)
+GREEDY = {
+  "smollm2-gguf": ("SmolLM2-135M-Instruct-Q4_1.gguf", None, ""),
+  "gemma3-gguf": ("gemma-3-270m-Q4_K_M.gguf", None, ""),
+  **{f"smollm2-onnx-{d}": (ONNX_FOLDER, d, f"onnx/model{s}.onnx") for d, s in (
+    ("fp32", ""), ("fp16", "_fp16"), ("q8", "_quantized"), ("q4", "_q4"), ("q4f16", "_q4f16"))},
+  "smollm2-onnx-plain": (f"{ONNX_FOLDER}-plain", "fp32", "onnx/model.onnx"),
+}
+MINILM = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "int8": "_int8", "uint8": "_uint8", "q4": "_q4",
+          "q4f16": "_q4f16", "bnb4": "_bnb4"}
+END_TOKENS = {"smollm2": {0, 2}, "gemma3": {1, 106}}
+HOW_TO_GET = "tests/models/fetch_models.py, then make_smollm2_folder.py and make_minilm_folder.py in venv.sh's Python"
+
+
+def golden(name):
+  with open(os.path.join(GOLDEN, name), encoding="utf-8") as f:
+    return json.load(f)
+
+
+class Tern:
+  """Runs the command; every answer is its --json output."""
+
+  def __init__(self, program, threads, extra):
+    self.program, self.options = program, ["--json", *extra] + (["--threads", str(threads)] if threads else [])
+
+  def run(self, task, path, dtype, *args):
+    command = [self.program, "run", task, "--model", path, *(["--dtype", dtype] if dtype else []), *self.options, *args]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if result.returncode != 0:
+      raise RuntimeError(f"exit {result.returncode}: {result.stderr.strip()[-400:]}")
+    return json.loads(result.stdout)
+
+
+class Report:
+  """Counts and prints; a line a check."""
+
+  def __init__(self):
+    self.passed = self.failed = self.skipped = 0
+    self.records = []
+
+  def add(self, state, model, name, detail, **facts):
+    self.passed += state == "pass"
+    self.failed += state == "FAIL"
+    self.skipped += state == "skip"
+    self.records.append({"state": state, "model": model, "name": name, "detail": detail, **facts})
+    print(f"{state:4s}  {model:20s} {name:12s} {detail}", flush=True)
+
+
+def judge(expected, got, bound, end_tokens):
+  """(verdict, step, detail) of one continuation against its golden record."""
+  def text_tokens(tokens):
+    return tokens[:-1] if tokens and tokens[-1] in end_tokens else tokens
+  wanted, ours = text_tokens(expected["tokens"]), text_tokens(got)
+  step = next((i for i, (a, b) in enumerate(zip(wanted, ours)) if a != b), min(len(wanted), len(ours)))
+  if len(wanted) == len(ours) == step:
+    return "equal", None, f"equal, {len(wanted)} tokens"
+  if step >= len(expected["tokens"]):
+    return "DIFFERS", step, f"goes on after the oracle's {len(wanted)} tokens"
+  # a continuation that stopped earlier than ours or the oracle's chose an end token there
+  chosen = ours[step] if step < len(ours) else None
+  second, gap = expected["second"][step], expected["gap"][step]
+  is_second = chosen == second or (chosen is None and second in end_tokens)
+  reference = expected["reference_gap"][step]
+  facts = (f"first difference at token {step}: {chosen} for {expected['tokens'][step]} (second {second}), "
+           f"gap {gap:.4g}, in the reference {reference:.4g}, bound {bound:.4g}")
+  if is_second and gap <= bound:
+    return "tie", step, "tie; " + facts
+  if is_second and reference <= 0:
+    return "oracle off", step, "oracle off; " + facts
+  return "DIFFERS", step, "DIFFERS; " + facts
+
+
+def check_greedy(tern, report, model, args):
+  path, dtype, needed = GREEDY[model]
+  path = os.path.join(CACHE, path)
+  if not os.path.exists(os.path.join(path, needed) if needed else path):
+    report.add("FAIL" if args.require else "skip", model, "-", f"{path} is missing; try: {HOW_TO_GET}")
+    return
+  texts = {p["name"]: p["text"] for p in golden("prompts.json")["generation"]}
+  file = golden(f"greedy_{model}.json")
+  verdicts = {}
+  for record in file["prompts"][:args.prompts]:
+    try:
+      answer = tern.run("text-generation", path, dtype, "--prompt", texts[record["name"]], "--max-new-tokens",
+                        str(file["new_tokens"]), "--temperature", "0")
+      verdict, step, detail = judge(record, answer["tokens"], file["noise"]["bound"], END_TOKENS[model.split("-")[0]])
+    except (RuntimeError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
+      verdict, step, detail = "DIFFERS", None, f"no answer: {error}"
+    verdicts[verdict] = verdicts.get(verdict, 0) + 1
+    report.add("FAIL" if verdict == "DIFFERS" else "pass", model, record["name"], detail, verdict=verdict, step=step)
+  print(f"      {model}: " + ", ".join(f"{n} {v}" for v, n in sorted(verdicts.items())), flush=True)
+
+
+def vectors_of(answer):
+  """The embeddings in a feature-extraction answer: a nested list, or a tensor as {"dims", "data"}."""
+  if isinstance(answer, dict):
+    if "dims" in answer:
+      width = answer["dims"][-1]
+      return [answer["data"][i:i + width] for i in range(0, len(answer["data"]), width)]
+    answer = answer.get("embeddings", answer.get("data"))
+  while answer and isinstance(answer[0], list) and answer[0] and isinstance(answer[0][0], list):
+    answer = [row for part in answer for row in part]
+  return answer if answer and isinstance(answer[0], list) else [answer]
+
+
+def cosine(a, b):
+  return sum(x * y for x, y in zip(a, b)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+
+
+def check_embeddings(tern, report, dtype, args):
+  model, path = f"minilm-{dtype}", os.path.join(CACHE, "all-MiniLM-L6-v2")
+  if not os.path.exists(os.path.join(path, "onnx", f"model{MINILM[dtype]}.onnx")):
+    report.add("FAIL" if args.require else "skip", model, "-", f"{path} lacks it; try: {HOW_TO_GET}")
+    return
+  file, sentences = golden("minilm.json"), golden("prompts.json")["sentences"]
+  wanted = [array.array("f", base64.b64decode(e)) for e in file["embeddings_f32_base64"]]
+  theirs = file["onnxruntime"][dtype]["cosine"]
+  worst, failures = None, []
+  try:
+    for i, sentence in enumerate(sentences[:args.sentences]):
+      got = vectors_of(tern.run("feature-extraction", path, dtype, sentence))[0]
+      if len(got) != len(wanted[i]):
+        raise ValueError(f"an embedding of {len(got)} values, not {len(wanted[i])}")
+      c = cosine(got, wanted[i])
+      least = 0.9999 if dtype in ("fp32", "fp16") else theirs[i] - 0.0005
+      if not c >= least:
+        failures.append(f"{sentence[:24]!r} {c:.6f} < {least:.6f}")
+      if worst is None or c - theirs[i] < worst[0]:
+        worst = (c - theirs[i], c, i)
+    detail = f"worst against ONNX Runtime: {worst[1]:.6f}, theirs {theirs[worst[2]]:.6f}" + "".join(
+      "; " + f for f in failures[:3])
+    report.add("FAIL" if failures else "pass", model, f"{len(sentences[:args.sentences])} texts", detail)
+  except (RuntimeError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError, IndexError) as error:
+    report.add("FAIL", model, "-", f"no answer: {error}")
+
+
+def find_tern():
+  root = os.path.dirname(os.path.dirname(HERE))
+  for path in (os.environ.get("TERN"), *(os.path.join(root, "build", p, "tern") for p in ("release", "", "release/sdk/cli"))):
+    if path and os.access(path, os.X_OK):
+      return path
+  return shutil.which("tern")
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--tern", default=find_tern(), help="the command (else $TERN, build/release/tern, PATH)")
+  parser.add_argument("--only", action="append", metavar="MODEL", help="a golden name or a prefix (may be repeated)")
+  parser.add_argument("--prompts", type=int, metavar="N", help="the first N prompts only")
+  parser.add_argument("--sentences", type=int, metavar="N", help="the first N sentences only")
+  parser.add_argument("--threads", type=int, default=0)
+  parser.add_argument("--option", action="append", default=[], metavar="WORD", help="passed on to tern run")
+  parser.add_argument("--require", action="store_true", help="a missing model fails instead of being skipped")
+  parser.add_argument("--teacher-forced", action="store_true", help="also compare logits, by the Python package")
+  parser.add_argument("--report", metavar="FILE.json", help="write every result there")
+  args = parser.parse_args()
+  if not args.tern:
+    sys.exit("test_parity.py: no tern command found\n  try: build it, or name it with --tern or $TERN")
+  tern, report = Tern(args.tern, args.threads, args.option), Report()
+  wanted = [m for m in [*GREEDY, *(f"minilm-{d}" for d in MINILM)]
+            if not args.only or any(m.startswith(o) for o in args.only)]
+  if not wanted:
+    sys.exit(f"test_parity.py: --only matches nothing\n  try: {' '.join(GREEDY)} minilm")
+  for model in wanted:
+    if model in GREEDY:
+      check_greedy(tern, report, model, args)
+    else:
+      check_embeddings(tern, report, model.removeprefix("minilm-"), args)
+  if args.teacher_forced:
+    from teacher_forced import check_logits
+    for model in wanted:
+      if os.path.exists(os.path.join(GOLDEN, f"logits_{model}.json")):
+        check_logits(report, model, os.path.join(CACHE, GREEDY[model][0]), golden(f"logits_{model}.json"))
+  if args.report:
+    with open(args.report, "w", encoding="utf-8") as f:
+      json.dump(report.records, f, indent=1)
+  print(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
+  sys.exit(1 if report.failed else 0)
+
+
+if __name__ == "__main__":
+  main()
