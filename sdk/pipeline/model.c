@@ -109,11 +109,11 @@ static tern_status report(const tern_model_desc *desc, const char *phase, uint64
 static tern_status read_graph(tern_model *model, const uint8_t *data, size_t size) {
   tern_status status = TERN_OK;
   tern__alloc *alloc = &model->runtime->alloc;
-  if (size >= 4 && memcmp(data, "GGUF", 4) == 0) {
+  if (tern__gguf_has_magic(data, size)) {
     tern__arch_info info;
     model->format = "gguf";
     TERN_TRY(tern__gguf_open(alloc, data, size, &model->gguf));
-    TERN_TRY(tern__arch_build(model->gguf, alloc, &model->arena, &model->graph, &info));
+    TERN_TRY(tern__arch_build(model->gguf, 0, alloc, &model->arena, &model->graph, &info));
     model->context_length = info.context_length;
   } else {
     model->format = "onnx";
@@ -190,7 +190,7 @@ static tern_status tokenizer_from_gguf(tern__alloc *alloc, const tern__gguf *ggu
   tern__arena arena;
   tern__gguf_vocab v;
   tern__arena_init(&arena, alloc);
-  TERN_TRY(tern__gguf_vocab_read(gguf, &arena, &v));
+  TERN_TRY(tern__gguf_read_vocab(gguf, &arena, &v));
   tern__vocab_source source = {
       .model = v.model, .pre = v.pre, .n_tokens = v.n_tokens, .tokens = v.tokens, .token_sizes = v.token_sizes,
       .scores = v.scores, .types = v.types, .n_merges = v.n_merges, .merges = v.merges, .merge_sizes = v.merge_sizes,
@@ -227,7 +227,7 @@ tern_status tern__tokenizer_for_path(tern__alloc *alloc, const char *path, tern_
     goto cleanup;
   }
   TERN_TRY(tern__file_map_open(path, &map));
-  if (map.size < 4 || memcmp(map.data, "GGUF", 4) != 0)
+  if (!tern__gguf_has_magic(map.data, map.size))
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "'%s' holds no tokenizer; give a model folder, a tokenizer.json or a .gguf file", path);
   status = tern__gguf_open(alloc, map.data, map.size, &gguf);
   if (status == TERN_OK) status = tokenizer_from_gguf(alloc, gguf, out);
@@ -304,7 +304,8 @@ const char *tern__model_json(tern_model *model) {
     tern__json_begin(&w, NULL, '{');
     tern__json_put_string(&w, "format", model->format, strlen(model->format));
     tern__json_put_string(&w, "file", model->file, strlen(model->file));
-    const char *arch = model->gguf ? tern__gguf_string(model->gguf, "general.architecture", "") : "";
+    const char *arch = "";
+    if (model->gguf) (void)tern__gguf_string(model->gguf, "general.architecture", "", &arch);
     if (*arch) tern__json_put_string(&w, "architecture", arch, strlen(arch));
     if (model->dtype) tern__json_put_string(&w, "dtype", model->dtype, strlen(model->dtype));
     if (model->context_length) tern__json_put_int(&w, "context_length", model->context_length);

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Installs what the tests need, fetches the models, builds, and runs every test. Ends with ctest's summary.
+#   tests/run.sh          the suite that CI runs
+#   tests/run.sh --full   also sanitizers, thread sanitizer and ARM under qemu over the whole suite
+set -euo pipefail
+cd "$(dirname "$0")/.."
+full=0
+for argument in "$@"; do
+  case "$argument" in
+    --full) full=1 ;;
+    *) echo "usage: tests/run.sh [--full]" >&2; exit 2 ;;
+  esac
+done
+build=${TERN_BUILD_DIR:-build}
+jobs=$(nproc)
+cache=${TERN_MODEL_CACHE:-$HOME/.cache/tern}
+export TERN_MODEL_CACHE=$cache
+
+sudo=""
+[ "$(id -u)" = 0 ] || sudo=sudo
+packages="cmake ninja-build gcc g++ pkg-config libcjson-dev libpcre2-dev libutf8proc-dev libstb-dev libcriterion-dev binutils python3 python3-venv"
+missing=""
+for package in $packages; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+  echo "== installing$missing"
+  $sudo apt-get update -qq
+  # shellcheck disable=SC2086
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+echo "== models and oracles in $cache"
+[ -x "$cache/venv/bin/python" ] && [ -f "$cache/venv/.complete" ] || tests/models/venv.sh
+"$cache/venv/bin/python" tests/models/fetch_models.py
+[ -f "$cache/all-MiniLM-L6-v2/onnx/model_quantized.onnx" ] || "$cache/venv/bin/python" tests/models/make_minilm_folder.py
+[ -f "$cache/SmolLM2-135M-Instruct-ONNX/onnx/model_q4.onnx" ] || "$cache/venv/bin/python" tests/models/make_smollm2_folder.py
+
+run_preset() { # name, cmake options...
+  local name=$1
+  shift
+  echo "== $name"
+  cmake -G Ninja -B "$build/$name" -DTERN_BUILD_TESTS=ON "$@" >"$build/$name.configure.log" 2>&1 || { cat "$build/$name.configure.log"; exit 1; }
+  cmake --build "$build/$name" -j "$jobs" 2>&1 | tail -n 25
+  test "${PIPESTATUS[0]}" = 0
+}
+mkdir -p "$build"
+if [ $full = 1 ]; then
+  run_preset asan-ubsan -DCMAKE_BUILD_TYPE=Debug -DTERN_SANITIZE=address,undefined
+  ctest --test-dir "$build/asan-ubsan" --output-on-failure -j "$jobs"
+  run_preset tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTERN_SANITIZE=thread
+  ctest --test-dir "$build/tsan" --output-on-failure -j "$jobs" -R 'thread|job|session'
+fi
+run_preset release -DCMAKE_BUILD_TYPE=Release
+ctest --test-dir "$build/release" --output-on-failure -j "$jobs"
