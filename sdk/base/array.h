@@ -23,10 +23,12 @@ void tern__array_release(tern__alloc *alloc, void *array);
     if (!grown_) TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "out of memory in %s", __func__);              \
     (a) = grown_;                                                                                    \
   } while (0)
+/* Into room that was reserved before. */
+#define TERN_ARRAY_PUT(a, ...) ((a)[stbds_header(a)->length++] = (__VA_ARGS__))
 #define TERN_ARRAY_PUSH(alloc, a, ...)       \
   do {                                       \
     TERN_ARRAY_RESERVE(alloc, a, 1);         \
-    stbds_arrput((a), (__VA_ARGS__));        \
+    TERN_ARRAY_PUT(a, __VA_ARGS__);          \
   } while (0)
 /* Appends n elements; `from` may be NULL for uninitialised ones. */
 #define TERN_ARRAY_APPEND(alloc, a, from, n)                                                         \

@@ -238,7 +238,7 @@ static tern_status push_symbols(const tern__tokenizer *t, const bpe *m, tern__wo
     for (size_t i = 0; i < size; i++) {
       int32_t id = m->byte_ids[(uint8_t)text[i]];
       if (id >= 0 && !unk_pending) {
-        stbds_arrput(w->symbols, ((tern__symbol){id, 0, 0, no_rank, 0}));
+        TERN_ARRAY_PUT(w->symbols, (tern__symbol){id, 0, 0, no_rank, 0});
         continue;
       }
       char spelled[4];
@@ -377,7 +377,7 @@ static tern_status encode(const tern__tokenizer *t, tern__work *w, const char *t
   else if (n > 1) n = merge_by_scan(m, w->symbols, n);
   TERN_ARRAY_RESERVE(w->alloc, w->ids, n);
   for (size_t i = 0; i < n; i++)
-    if (w->symbols[i].id >= 0) stbds_arrput(w->ids, w->symbols[i].id);
+    if (w->symbols[i].id >= 0) TERN_ARRAY_PUT(w->ids, w->symbols[i].id);
 cleanup:
   return status;
 }

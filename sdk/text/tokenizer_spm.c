@@ -99,7 +99,7 @@ static tern_status split_characters(tern__work *w) {
     size_t n = tern__utf8_size((unsigned char)w->key[at]);
     if (n > size - at) n = size - at;
     int32_t index = (int32_t)tern__array_count(w->symbols);
-    stbds_arrput(w->symbols, ((tern__symbol){0, index - 1, at + n == size ? -1 : index + 1, (uint32_t)at, (uint32_t)n}));
+    TERN_ARRAY_PUT(w->symbols, (tern__symbol){0, index - 1, at + n == size ? -1 : index + 1, (uint32_t)at, (uint32_t)n});
     at += n;
   }
 cleanup:
