@@ -14,6 +14,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* A loop vectorises only if the whole formula is inlined, and the longer ones are past the compiler's own limit. */
+#if defined(__GNUC__)
+#define TERN__MATH_INLINE static inline __attribute__((always_inline))
+#else
+#define TERN__MATH_INLINE static inline
+#endif
+
 /* WGSL lets a device fuse fma or round twice. Here: fused where it is one instruction (elsewhere fmaf is a slow library
  * call), else multiply and add. The bounds hold for both. TERN__MATH_CONSISTENT, defined before the include, forces
  * multiply and add everywhere: the same bits on every ISA, and on devices that do not fuse. */
@@ -37,73 +44,73 @@
 #define TERN__MATH_FLOOR(x) tern__math_floor_written_out(x)
 #endif
 
-static inline uint32_t tern__math_bits_of(float x) {
+TERN__MATH_INLINE uint32_t tern__math_bits_of(float x) {
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
   return bits;
 }
 
-static inline float tern__math_float_of(uint32_t bits) {
+TERN__MATH_INLINE float tern__math_float_of(uint32_t bits) {
   float x;
   memcpy(&x, &bits, sizeof x);
   return x;
 }
 
 /* Adding and taking away 2^23 rounds any |x| < 2^23; larger ones are whole already. */
-static inline float tern__math_round_written_out(float x) {
+TERN__MATH_INLINE float tern__math_round_written_out(float x) {
   const uint32_t sign = tern__math_bits_of(x) & 0x80000000u;
   const float magnitude = tern__math_float_of(tern__math_bits_of(x) ^ sign);
   const float rounded = (magnitude + 8388608.0f) - 8388608.0f;
   return tern__math_float_of(tern__math_bits_of(magnitude < 8388608.0f ? rounded : magnitude) | sign);
 }
 
-static inline float tern__math_floor_written_out(float x) {
+TERN__MATH_INLINE float tern__math_floor_written_out(float x) {
   const float rounded = tern__math_round_written_out(x);
   const float lower = rounded - 1.0f;
   return rounded > x ? lower : rounded;
 }
 
-static inline int32_t tern__math_min_i32(int32_t a, int32_t b) { return a < b ? a : b; }
-static inline int32_t tern__math_max_i32(int32_t a, int32_t b) { return a > b ? a : b; }
-static inline uint32_t tern__math_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
-static inline uint32_t tern__math_max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
+TERN__MATH_INLINE int32_t tern__math_min_i32(int32_t a, int32_t b) { return a < b ? a : b; }
+TERN__MATH_INLINE int32_t tern__math_max_i32(int32_t a, int32_t b) { return a > b ? a : b; }
+TERN__MATH_INLINE uint32_t tern__math_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+TERN__MATH_INLINE uint32_t tern__math_max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
-static inline int32_t tern__math_clamp_i32(int32_t x, int32_t low, int32_t high) {
+TERN__MATH_INLINE int32_t tern__math_clamp_i32(int32_t x, int32_t low, int32_t high) {
   return tern__math_min_i32(tern__math_max_i32(x, low), high);
 }
 
-static inline uint32_t tern__math_clamp_u32(uint32_t x, uint32_t low, uint32_t high) {
+TERN__MATH_INLINE uint32_t tern__math_clamp_u32(uint32_t x, uint32_t low, uint32_t high) {
   return tern__math_min_u32(tern__math_max_u32(x, low), high);
 }
 
 /* ---- math/bits.wgsl ---- */
 
-static inline bool tern__math_is_nan(float x) {
+TERN__MATH_INLINE bool tern__math_is_nan(float x) {
   return (tern__math_bits_of(x) & 0x7fffffffu) > 0x7f800000u;
 }
 
 /* |x| */
-static inline float tern__math_abs(float x) {
+TERN__MATH_INLINE float tern__math_abs(float x) {
   return tern__math_float_of(tern__math_bits_of(x) & 0x7fffffffu);
 }
 
 /* |magnitude| with the sign of sign_source. */
-static inline float tern__math_copy_sign(float magnitude, float sign_source) {
+TERN__MATH_INLINE float tern__math_copy_sign(float magnitude, float sign_source) {
   return tern__math_float_of((tern__math_bits_of(magnitude) & 0x7fffffffu) | (tern__math_bits_of(sign_source) & 0x80000000u));
 }
 
 /* min and max that return the bound b when a is NaN: they make an index or exponent safe. */
-static inline float tern__math_min(float a, float b) {
+TERN__MATH_INLINE float tern__math_min(float a, float b) {
   return (a < b) ? a : b;
 }
 
-static inline float tern__math_max(float a, float b) {
+TERN__MATH_INLINE float tern__math_max(float a, float b) {
   return (a > b) ? a : b;
 }
 
 /* value * 2^n for n in [-252, 254] in two exact steps and one rounding: overflows to infinity, underflows gradually
  * (to zero where the device flushes denormals). */
-static inline float tern__math_scale_pow2(float value, int32_t n) {
+TERN__MATH_INLINE float tern__math_scale_pow2(float value, int32_t n) {
   const int32_t half_n = n >> 1;
   const float first = tern__math_float_of((uint32_t)(int32_t)((uint32_t)half_n + (uint32_t)127) << 23);
   const float second = tern__math_float_of((uint32_t)(int32_t)((uint32_t)(int32_t)((uint32_t)n - (uint32_t)half_n) + (uint32_t)127) << 23);
@@ -113,33 +120,33 @@ static inline float tern__math_scale_pow2(float value, int32_t n) {
 /* ---- math/rounding.wgsl ---- */
 
 /* Nearest integer, ties to even (ONNX Round). */
-static inline float tern__math_round(float x) {
+TERN__MATH_INLINE float tern__math_round(float x) {
   return TERN__MATH_ROUND(x);
 }
 
-static inline float tern__math_floor(float x) {
+TERN__MATH_INLINE float tern__math_floor(float x) {
   return TERN__MATH_FLOOR(x);
 }
 
-static inline float tern__math_ceil(float x) {
+TERN__MATH_INLINE float tern__math_ceil(float x) {
   return -TERN__MATH_FLOOR(-x);
 }
 
 /* round(x) + zero_point held in [low, high] (QuantizeLinear after its division; |bounds| < 2^23). NaN gives low. */
-static inline int32_t tern__math_quantize(float x, int32_t zero_point, int32_t low, int32_t high) {
+TERN__MATH_INLINE int32_t tern__math_quantize(float x, int32_t zero_point, int32_t low, int32_t high) {
   const float bounded = tern__math_min(tern__math_max(TERN__MATH_ROUND(x), (-8388608.0f)), 8388608.0f);
   return tern__math_clamp_i32((int32_t)((uint32_t)(int32_t)bounded + (uint32_t)zero_point), low, high);
 }
 
 /* (q - zero_point) scale (DequantizeLinear). */
-static inline float tern__math_dequantize(int32_t q, int32_t zero_point, float scale) {
+TERN__MATH_INLINE float tern__math_dequantize(int32_t q, int32_t zero_point, float scale) {
   return (float)(int32_t)((uint32_t)q - (uint32_t)zero_point) * scale;
 }
 
 /* ---- math/half.wgsl ---- */
 
 /* Denormal halves are made from an integer, so a device that flushes denormals is right too. */
-static inline float tern__math_f16_to_f32(uint32_t h) {
+TERN__MATH_INLINE float tern__math_f16_to_f32(uint32_t h) {
   uint32_t bits;
   const uint32_t magnitude = h & 0x7fffu;
   const uint32_t normal = (magnitude << 13) + 0x38000000u;
@@ -150,7 +157,7 @@ static inline float tern__math_f16_to_f32(uint32_t h) {
   return tern__math_float_of(bits | ((h & 0x8000u) << 16));
 }
 
-static inline uint32_t tern__math_f32_to_f16(float x) {
+TERN__MATH_INLINE uint32_t tern__math_f32_to_f16(float x) {
   uint32_t result;
   const uint32_t bits = tern__math_bits_of(x);
   const uint32_t magnitude = bits & 0x7fffffffu;
@@ -162,11 +169,11 @@ static inline uint32_t tern__math_f32_to_f16(float x) {
   return result | ((bits >> 16) & 0x8000u);
 }
 
-static inline float tern__math_bf16_to_f32(uint32_t b) {
+TERN__MATH_INLINE float tern__math_bf16_to_f32(uint32_t b) {
   return tern__math_float_of(b << 16);
 }
 
-static inline uint32_t tern__math_f32_to_bf16(float x) {
+TERN__MATH_INLINE uint32_t tern__math_f32_to_bf16(float x) {
   const uint32_t bits = tern__math_bits_of(x);
   const uint32_t rounded = ((bits + 0x7fffu) + ((bits >> 16) & 1u)) >> 16;
   return tern__math_is_nan(x) ? ((bits >> 16) | 64u) : rounded;
@@ -175,57 +182,57 @@ static inline uint32_t tern__math_f32_to_bf16(float x) {
 /* ---- math/quant_block.wgsl ---- */
 
 /* Byte i in 0..3 of a word. */
-static inline uint32_t tern__math_byte(uint32_t word, uint32_t i) {
+TERN__MATH_INLINE uint32_t tern__math_byte(uint32_t word, uint32_t i) {
   return (word >> ((i * 8u) & 31u)) & 255u;
 }
 
-static inline int32_t tern__math_signed_byte(uint32_t word, uint32_t i) {
+TERN__MATH_INLINE int32_t tern__math_signed_byte(uint32_t word, uint32_t i) {
   return (int32_t)(word << ((24u - (i * 8u)) & 31u)) >> 24;
 }
 
 /* Nibble i in 0..7 of a word, the low one of a byte first (MatMulNBits; Q4_* take low nibbles for the first
  * half block). */
-static inline uint32_t tern__math_nibble(uint32_t word, uint32_t i) {
+TERN__MATH_INLINE uint32_t tern__math_nibble(uint32_t word, uint32_t i) {
   return (word >> ((i * 4u) & 31u)) & 15u;
 }
 
 /* Q4_0: d (nibble - 8). Q4_1: d nibble + m. */
-static inline float tern__math_q4_0(uint32_t nibble, float d) {
+TERN__MATH_INLINE float tern__math_q4_0(uint32_t nibble, float d) {
   return (float)(int32_t)((uint32_t)(int32_t)nibble - (uint32_t)8) * d;
 }
 
-static inline float tern__math_q4_1(uint32_t nibble, float d, float m) {
+TERN__MATH_INLINE float tern__math_q4_1(uint32_t nibble, float d, float m) {
   return ((float)(int32_t)nibble * d) + m;
 }
 
 /* Q5_0 and Q5_1: a nibble and its fifth bit (bit i in 0..31 of qh). */
-static inline int32_t tern__math_q5(uint32_t nibble, uint32_t qh, uint32_t i) {
+TERN__MATH_INLINE int32_t tern__math_q5(uint32_t nibble, uint32_t qh, uint32_t i) {
   return (int32_t)(nibble | (((qh >> (i & 31u)) & 1u) << 4));
 }
 
 /* Q4_K and Q5_K: 6-bit scale j in 0..7 of a superblock, from words 0 and 2 of its 12 bytes of scales and minima. */
-static inline uint32_t tern__math_k_scale(uint32_t word0, uint32_t word2, uint32_t j) {
+TERN__MATH_INLINE uint32_t tern__math_k_scale(uint32_t word0, uint32_t word2, uint32_t j) {
   const uint32_t i = j & 3u;
   const uint32_t late = tern__math_nibble(word2, (i * 2u)) | ((tern__math_byte(word0, i) >> 6) << 4);
   return (j >= 4u) ? late : (tern__math_byte(word0, i) & 63u);
 }
 
 /* Q4_K and Q5_K: 6-bit minimum j, from words 1 and 2. */
-static inline uint32_t tern__math_k_min(uint32_t word1, uint32_t word2, uint32_t j) {
+TERN__MATH_INLINE uint32_t tern__math_k_min(uint32_t word1, uint32_t word2, uint32_t j) {
   const uint32_t i = j & 3u;
   const uint32_t late = tern__math_nibble(word2, ((i * 2u) + 1u)) | ((tern__math_byte(word1, i) >> 6) << 4);
   return (j >= 4u) ? late : (tern__math_byte(word1, i) & 63u);
 }
 
 /* Q6_K: 4 low bits and 2 high bits, offset 32. */
-static inline int32_t tern__math_q6(uint32_t low_nibble, uint32_t high_pair) {
+TERN__MATH_INLINE int32_t tern__math_q6(uint32_t low_nibble, uint32_t high_pair) {
   return (int32_t)((uint32_t)(int32_t)(low_nibble | (high_pair << 4)) - (uint32_t)32);
 }
 
 /* ---- math/exp.wgsl ---- */
 
 /* expm1(r) for |r| <= ln 2 / 2. */
-static inline float tern__math_expm1_reduced(float r) {
+TERN__MATH_INLINE float tern__math_expm1_reduced(float r) {
   float q;
   q = TERN__MATH_FMA(0.0013836735f, r, 0.008367106f);
   q = TERN__MATH_FMA(q, r, 0.041667752f);
@@ -235,7 +242,7 @@ static inline float tern__math_expm1_reduced(float r) {
 }
 
 /* exp(high + low), low a correction below one ulp of high. NaN in high gives some finite value. */
-static inline float tern__math_exp_sum(float high, float low) {
+TERN__MATH_INLINE float tern__math_exp_sum(float high, float low) {
   const float bounded = tern__math_min(tern__math_max(high, (-110.0f)), 100.0f);
   const float n = TERN__MATH_ROUND(bounded * 1.442695f);
   const float r = TERN__MATH_FMA(n, -1.4286068e-6f, TERN__MATH_FMA(n, -0.69314575f, bounded)) + low;
@@ -243,12 +250,12 @@ static inline float tern__math_exp_sum(float high, float low) {
 }
 
 /* e^x. BOUND_EXP */
-static inline float tern__math_exp(float x) {
+TERN__MATH_INLINE float tern__math_exp(float x) {
   return tern__math_is_nan(x) ? x : tern__math_exp_sum(x, 0.0f);
 }
 
 /* e^x - 1 without cancellation near 0. BOUND_EXPM1 */
-static inline float tern__math_expm1(float x) {
+TERN__MATH_INLINE float tern__math_expm1(float x) {
   const float bounded = tern__math_min(tern__math_max(x, (-20.0f)), 100.0f);
   const float n = TERN__MATH_ROUND(bounded * 1.442695f);
   const float r = TERN__MATH_FMA(n, -1.4286068e-6f, TERN__MATH_FMA(n, -0.69314575f, bounded));
@@ -261,7 +268,7 @@ static inline float tern__math_expm1(float x) {
 /* ---- math/log.wgsl ---- */
 
 /* e ln 2 + log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1]. */
-static inline float tern__math_log_reduced(float f, float e) {
+TERN__MATH_INLINE float tern__math_log_reduced(float f, float e) {
   float p;
   p = TERN__MATH_FMA(0.05337676f, f, -0.10915407f);
   p = TERN__MATH_FMA(p, f, 0.12108027f);
@@ -277,12 +284,12 @@ static inline float tern__math_log_reduced(float f, float e) {
 }
 
 /* Exponent e of the split above, from the bits of a positive normal x. */
-static inline int32_t tern__math_log_exponent(uint32_t bits) {
+TERN__MATH_INLINE int32_t tern__math_log_exponent(uint32_t bits) {
   return (int32_t)(bits - 0x3f3504f3u) >> 23;
 }
 
 /* Results that no formula gives: NaN for x < 0 or NaN, -inf for 0, +inf for +inf; else value. */
-static inline float tern__math_log_special(float value, float x) {
+TERN__MATH_INLINE float tern__math_log_special(float value, float x) {
   uint32_t result;
   const uint32_t bits = tern__math_bits_of(x);
   result = tern__math_bits_of(value);
@@ -293,7 +300,7 @@ static inline float tern__math_log_special(float value, float x) {
 }
 
 /* Natural logarithm. BOUND_LOG */
-static inline float tern__math_log(float x) {
+TERN__MATH_INLINE float tern__math_log(float x) {
   const bool is_small = x < 1.1754944e-38f;
   const uint32_t bits = tern__math_bits_of(is_small ? (x * 8388608.0f) : x);
   const int32_t e = tern__math_log_exponent(bits);
@@ -302,7 +309,7 @@ static inline float tern__math_log(float x) {
 }
 
 /* log(1 + x) without cancellation near 0: the rounding error of 1 + x is added back. BOUND_LOG1P */
-static inline float tern__math_log1p(float x) {
+TERN__MATH_INLINE float tern__math_log1p(float x) {
   const float u = 1.0f + x;
   const float error = (x >= 1.0f) ? (1.0f - (u - x)) : (x - (u - 1.0f));
   const uint32_t bits = tern__math_bits_of(u);
@@ -316,12 +323,12 @@ static inline float tern__math_log1p(float x) {
 /* ---- math/pow.wgsl ---- */
 
 /* The upper 12 bits of the significand; x minus this is exact. */
-static inline float tern__math_upper_half(float x) {
+TERN__MATH_INLINE float tern__math_upper_half(float x) {
   return tern__math_float_of(tern__math_bits_of(x) & 0xfffff000u);
 }
 
 /* exp(y log(a)) for finite a > 0. */
-static inline float tern__math_pow_positive(float a, float y) {
+TERN__MATH_INLINE float tern__math_pow_positive(float a, float y) {
   float p;
   const bool is_small = a < 1.1754944e-38f;
   const uint32_t bits = tern__math_bits_of(is_small ? (a * 8388608.0f) : a);
@@ -353,19 +360,20 @@ static inline float tern__math_pow_positive(float a, float y) {
 }
 
 /* x^y with IEEE 754's special cases: pow(x, 0) = pow(1, y) = 1, negative x only with whole y. BOUND_POW */
-static inline float tern__math_pow(float x, float y) {
+TERN__MATH_INLINE float tern__math_pow(float x, float y) {
   uint32_t result;
   const float a = tern__math_abs(x);
   const float y_size = tern__math_abs(y);
   const uint32_t a_bits = tern__math_bits_of(a);
   const bool y_is_whole = (int)(y_size >= 8388608.0f) | (int)(TERN__MATH_FLOOR(y) == y);
-  const bool y_is_odd = (int)((int)(y_size < 16777216.0f) & (int)y_is_whole) & (int)(((int32_t)tern__math_min(y_size, 16777216.0f) & 1) != 0);
+  const uint32_t y_parity = (uint32_t)(int32_t)tern__math_min((y_is_whole ? y_size : 0.0f), 16777216.0f) & 1u;
   result = tern__math_bits_of(tern__math_pow_positive(a, y));
   const bool a_is_inf = a_bits == 0x7f800000u;
   const bool y_is_inf = tern__math_bits_of(y_size) == 0x7f800000u;
-  const bool is_huge = ((int)(a_bits == 0u) | (int)a_is_inf) ? (a_is_inf == (y > 0.0f)) : ((a > 1.0f) == (y > 0.0f));
-  result = ((int)((int)(a_bits == 0u) | (int)a_is_inf) | (int)y_is_inf) ? (is_huge ? 0x7f800000u : 0u) : result;
-  result = result | (y_is_odd ? (tern__math_bits_of(x) & 0x80000000u) : 0u);
+  const bool is_extreme = (int)((int)(a_bits == 0u) | (int)a_is_inf) | (int)y_is_inf;
+  const uint32_t extreme = (y > 0.0f) ? ((a > 1.0f) ? 0x7f800000u : 0u) : ((a < 1.0f) ? 0x7f800000u : 0u);
+  result = is_extreme ? extreme : result;
+  result = result | (tern__math_bits_of(x) & (y_parity << 31));
   const bool is_negative = (int)(x < 0.0f) & (int)(!a_is_inf);
   result = ((int)is_negative & (int)(!y_is_whole)) ? 0x7fc00000u : result;
   result = ((int)tern__math_is_nan(x) | (int)tern__math_is_nan(y)) ? 0x7fc00000u : result;
@@ -377,25 +385,25 @@ static inline float tern__math_pow(float x, float y) {
 /* ---- math/root.wgsl ---- */
 
 /* sqrt(x); NaN for x < 0. */
-static inline float tern__math_sqrt(float x) {
+TERN__MATH_INLINE float tern__math_sqrt(float x) {
   return TERN__MATH_SQRT(x);
 }
 
 /* 1 / sqrt(x); a division. BOUND_RSQRT */
-static inline float tern__math_rsqrt(float x) {
+TERN__MATH_INLINE float tern__math_rsqrt(float x) {
   return 1.0f / TERN__MATH_SQRT(x);
 }
 
 /* ---- math/trig.wgsl ---- */
 
-static inline float tern__math_sin_reduced(float r, float s) {
+TERN__MATH_INLINE float tern__math_sin_reduced(float r, float s) {
   float p;
   p = TERN__MATH_FMA(-0.00019518283f, s, 0.008332189f);
   p = TERN__MATH_FMA(p, s, -0.16666655f);
   return TERN__MATH_FMA(p * s, r, r);
 }
 
-static inline float tern__math_cos_reduced(float s) {
+TERN__MATH_INLINE float tern__math_cos_reduced(float s) {
   float q;
   q = TERN__MATH_FMA(2.4432327e-5f, s, -0.001388731f);
   q = TERN__MATH_FMA(q, s, 0.041666646f);
@@ -403,7 +411,7 @@ static inline float tern__math_cos_reduced(float s) {
 }
 
 /* sin(x + quarter_turns pi/2). */
-static inline float tern__math_sin_turned(float x, int32_t quarter_turns) {
+TERN__MATH_INLINE float tern__math_sin_turned(float x, int32_t quarter_turns) {
   float r;
   const bool in_range = tern__math_abs(x) <= 131072.0f;
   const float bounded = in_range ? x : 0.0f;
@@ -411,7 +419,8 @@ static inline float tern__math_sin_turned(float x, int32_t quarter_turns) {
   r = TERN__MATH_FMA(n, -1.578125f, bounded);
   r = TERN__MATH_FMA(n, 0.0073242188f, r);
   r = TERN__MATH_FMA(n, 4.4703484e-6f, r);
-  r = TERN__MATH_FMA(n, -1.5893255e-8f, r);
+  r = TERN__MATH_FMA(n, -1.5832484e-8f, r);
+  r = TERN__MATH_FMA(n, -6.0771006e-11f, r);
   const float s = r * r;
   const int32_t quadrant = (int32_t)((uint32_t)(int32_t)n + (uint32_t)quarter_turns);
   const float value = ((quadrant & 1) != 0) ? tern__math_cos_reduced(s) : tern__math_sin_reduced(r, s);
@@ -420,25 +429,25 @@ static inline float tern__math_sin_turned(float x, int32_t quarter_turns) {
 }
 
 /* BOUND_SIN */
-static inline float tern__math_sin(float x) {
+TERN__MATH_INLINE float tern__math_sin(float x) {
   return tern__math_sin_turned(x, 0);
 }
 
 /* BOUND_COS */
-static inline float tern__math_cos(float x) {
+TERN__MATH_INLINE float tern__math_cos(float x) {
   return tern__math_sin_turned(x, 1);
 }
 
 /* ---- math/tanh.wgsl ---- */
 
 /* tanh(x) = t / (t + 2), t = expm1(2 |x|). BOUND_TANH */
-static inline float tern__math_tanh(float x) {
+TERN__MATH_INLINE float tern__math_tanh(float x) {
   const float t = tern__math_expm1((2.0f * tern__math_min(tern__math_abs(x), 10.0f)));
   return tern__math_is_nan(x) ? x : tern__math_copy_sign((t / (t + 2.0f)), x);
 }
 
 /* 1 / (1 + e^-x), through e^-|x| so that neither tail loses its digits. BOUND_SIGMOID */
-static inline float tern__math_sigmoid(float x) {
+TERN__MATH_INLINE float tern__math_sigmoid(float x) {
   const float e = tern__math_exp((-tern__math_abs(x)));
   return ((x < 0.0f) ? e : 1.0f) / (1.0f + e);
 }
@@ -446,7 +455,7 @@ static inline float tern__math_sigmoid(float x) {
 /* ---- math/erf.wgsl ---- */
 
 /* erf(x) for |x| < 0.925. */
-static inline float tern__math_erf_near_zero(float x) {
+TERN__MATH_INLINE float tern__math_erf_near_zero(float x) {
   float p;
   const float s = x * x;
   p = TERN__MATH_FMA(-0.00059818075f, s, 0.0049916413f);
@@ -458,7 +467,7 @@ static inline float tern__math_erf_near_zero(float x) {
 }
 
 /* erfc(a) for a in [0.92, 4]. */
-static inline float tern__math_erfc_tail(float a) {
+TERN__MATH_INLINE float tern__math_erfc_tail(float a) {
   float q;
   q = TERN__MATH_FMA(3.148724e-6f, a, -2.355655e-5f);
   q = TERN__MATH_FMA(q, a, -0.00016290926f);
@@ -471,7 +480,7 @@ static inline float tern__math_erfc_tail(float a) {
 }
 
 /* Error function. BOUND_ERF */
-static inline float tern__math_erf(float x) {
+TERN__MATH_INLINE float tern__math_erf(float x) {
   const float a = tern__math_abs(x);
   const float outer = 1.0f - tern__math_erfc_tail(tern__math_min(a, 4.0f));
   const float magnitude = (a < 0.92f) ? tern__math_erf_near_zero(a) : outer;
@@ -479,7 +488,7 @@ static inline float tern__math_erf(float x) {
 }
 
 /* erfc(a) for a >= 0; 0 from 4 on. BOUND_ERFC */
-static inline float tern__math_erfc_positive(float a) {
+TERN__MATH_INLINE float tern__math_erfc_positive(float a) {
   const float tail = tern__math_erfc_tail(tern__math_min(a, 4.0f));
   return (a < 0.92f) ? (1.0f - tern__math_erf_near_zero(a)) : ((a > 4.0f) ? 0.0f : tail);
 }
@@ -487,40 +496,40 @@ static inline float tern__math_erfc_positive(float a) {
 /* ---- math/activation.wgsl ---- */
 
 /* max(x, 0) */
-static inline float tern__math_relu(float x) {
+TERN__MATH_INLINE float tern__math_relu(float x) {
   return (x < 0.0f) ? 0.0f : x;
 }
 
 /* x sigmoid(x); a division. BOUND_SILU */
-static inline float tern__math_silu(float x) {
+TERN__MATH_INLINE float tern__math_silu(float x) {
   return ((x < (-120.0f)) ? (-120.0f) : x) * tern__math_sigmoid(x);
 }
 
 /* x sigmoid(1.702 x), the approximation that CLIP names quick_gelu; a division. BOUND_QUICK_GELU */
-static inline float tern__math_gelu_sigmoid(float x) {
+TERN__MATH_INLINE float tern__math_gelu_sigmoid(float x) {
   return ((x < (-120.0f)) ? (-120.0f) : x) * tern__math_sigmoid((1.702f * x));
 }
 
 /* x Phi(x) = max(x, 0) - |x| / 2 erfc(|x| / sqrt 2). BOUND_GELU_ERF */
-static inline float tern__math_gelu_erf(float x) {
+TERN__MATH_INLINE float tern__math_gelu_erf(float x) {
   const float a = tern__math_abs(x);
   const float rest = (0.5f * tern__math_min(a, 8.0f)) * tern__math_erfc_positive((a * 0.70710677f));
   return tern__math_relu(x) - rest;
 }
 
 /* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(2 ...); a division. BOUND_GELU_TANH */
-static inline float tern__math_gelu_tanh(float x) {
+TERN__MATH_INLINE float tern__math_gelu_tanh(float x) {
   const float inner = 1.5957692f * TERN__MATH_FMA((0.044715f * x) * x, x, x);
   return ((x < (-120.0f)) ? (-120.0f) : x) * tern__math_sigmoid(inner);
 }
 
 /* log(1 + e^x) = max(x, 0) + log1p(e^-|x|). BOUND_SOFTPLUS */
-static inline float tern__math_softplus(float x) {
+TERN__MATH_INLINE float tern__math_softplus(float x) {
   return tern__math_relu(x) + tern__math_log1p(tern__math_exp((-tern__math_abs(x))));
 }
 
 /* x / (1 + |x|); a division. BOUND_SOFTSIGN */
-static inline float tern__math_softsign(float x) {
+TERN__MATH_INLINE float tern__math_softsign(float x) {
   const float a = tern__math_abs(x);
   const float bounded = (a > 33554432.0f) ? 33554432.0f : a;
   return tern__math_copy_sign((bounded / (1.0f + bounded)), x);
@@ -528,7 +537,7 @@ static inline float tern__math_softsign(float x) {
 
 /* x tanh(softplus(x)) without the log: with w = e^-|x|, tanh(softplus(x)) is
  * w(w + 2) / (w(w + 2) + 2) for x < 0 and (1 + 2w) / (1 + 2w + 2w^2) for x >= 0. A division. BOUND_MISH */
-static inline float tern__math_mish(float x) {
+TERN__MATH_INLINE float tern__math_mish(float x) {
   const float w = tern__math_exp((-tern__math_abs(x)));
   const float numerator = (x < 0.0f) ? (w * (w + 2.0f)) : TERN__MATH_FMA(2.0f, w, 1.0f);
   const float denominator = numerator + ((x < 0.0f) ? 2.0f : ((2.0f * w) * w));
@@ -536,43 +545,43 @@ static inline float tern__math_mish(float x) {
 }
 
 /* x for x > 0, else alpha (e^x - 1). BOUND_ELU */
-static inline float tern__math_elu(float x, float alpha) {
+TERN__MATH_INLINE float tern__math_elu(float x, float alpha) {
   return (x < 0.0f) ? (alpha * tern__math_expm1(x)) : x;
 }
 
 /* gamma elu(x, alpha). BOUND_SELU */
-static inline float tern__math_selu(float x, float alpha, float gamma) {
+TERN__MATH_INLINE float tern__math_selu(float x, float alpha, float gamma) {
   return gamma * tern__math_elu(x, alpha);
 }
 
 /* max(x, 0) + min(0, alpha (e^(x / alpha) - 1)), alpha > 0; a division. */
-static inline float tern__math_celu(float x, float alpha) {
+TERN__MATH_INLINE float tern__math_celu(float x, float alpha) {
   return (x < 0.0f) ? (alpha * tern__math_expm1((x / alpha))) : x;
 }
 
 /* x for x >= 0, else alpha x. */
-static inline float tern__math_leaky_relu(float x, float alpha) {
+TERN__MATH_INLINE float tern__math_leaky_relu(float x, float alpha) {
   return (x < 0.0f) ? (alpha * x) : x;
 }
 
 /* x for x > alpha, else 0. */
-static inline float tern__math_thresholded_relu(float x, float alpha) {
+TERN__MATH_INLINE float tern__math_thresholded_relu(float x, float alpha) {
   return (x <= alpha) ? 0.0f : x;
 }
 
 /* alpha x + beta, held in [0, 1]. */
-static inline float tern__math_hard_sigmoid(float x, float alpha, float beta) {
+TERN__MATH_INLINE float tern__math_hard_sigmoid(float x, float alpha, float beta) {
   const float line = (alpha * x) + beta;
   return (line < 0.0f) ? 0.0f : ((line > 1.0f) ? 1.0f : line);
 }
 
 /* x hard_sigmoid(x, 1/6, 1/2) */
-static inline float tern__math_hard_swish(float x) {
+TERN__MATH_INLINE float tern__math_hard_swish(float x) {
   return ((x < (-4.0f)) ? (-4.0f) : x) * tern__math_hard_sigmoid(x, 0.16666667f, 0.5f);
 }
 
 /* x held in [low, high]. */
-static inline float tern__math_clip(float x, float low, float high) {
+TERN__MATH_INLINE float tern__math_clip(float x, float low, float high) {
   return (x > high) ? high : ((x < low) ? low : x);
 }
 

@@ -47,14 +47,16 @@ fn math_pow(x: f32, y: f32) -> f32 {
   let y_size = math_abs(y);
   let a_bits = bitcast<u32>(a);
   let y_is_whole = (y_size >= 8388608.0) | (floor(y) == y);
-  let y_is_odd = (y_size < 16777216.0) & y_is_whole & ((i32(math_min(y_size, 16777216.0)) & 1) != 0);
+  // From 2^24 on every float is even.
+  let y_parity = bitcast<u32>(i32(math_min(select(0.0, y_size, y_is_whole), 16777216.0))) & 1u;
   var result = bitcast<u32>(math_pow_positive(a, y));
   // |x| = 0 or inf; y = +-inf.
   let a_is_inf = a_bits == 0x7f800000u;
   let y_is_inf = bitcast<u32>(y_size) == 0x7f800000u;
-  let is_huge = select((a > 1.0) == (y > 0.0), a_is_inf == (y > 0.0), (a_bits == 0u) | a_is_inf);
-  result = select(result, select(0u, 0x7f800000u, is_huge), (a_bits == 0u) | a_is_inf | y_is_inf);
-  result = result | select(0u, bitcast<u32>(x) & 0x80000000u, y_is_odd);
+  let is_extreme = (a_bits == 0u) | a_is_inf | y_is_inf;
+  let extreme = select(select(0u, 0x7f800000u, a < 1.0), select(0u, 0x7f800000u, a > 1.0), y > 0.0);
+  result = select(result, extreme, is_extreme);
+  result = result | (bitcast<u32>(x) & (y_parity << 31u));
   let is_negative = (x < 0.0) & !a_is_inf;
   result = select(result, 0x7fc00000u, is_negative & !y_is_whole);
   result = select(result, 0x7fc00000u, math_is_nan(x) | math_is_nan(y));

@@ -1,7 +1,9 @@
 // sin, cos for |x| <= 2^17 (RoPE positions); NaN beyond, where the reduction would lose the argument.
 //
-// x = n pi/2 + r: pi/2 is split in four (Cody and Waite), the first three of 7 bits, so that their products with n are exact.
-// sin(r) = r + r^3 p(r^2), cos(r) = 1 - r^2/2 + r^4 q(r^2) on |r| <= pi/4: Remez, minimax.py "sin" (4.0e-9), "cos" (1.2e-10).
+// x = n pi/2 + r: pi/2 is split in five (Cody and Waite), all but the last of 7 bits, so that their products with n are
+// exact, fused or not.
+// sin(r) = r + r^3 p(r^2), cos(r) = 1 - r^2/2 + r^4 q(r^2) on |r| <= pi/4: Remez, minimax.py "sin" (relative error
+// 4.0e-9) and "cos" (1.2e-10).
 
 fn math_sin_reduced(r: f32, s: f32) -> f32 {
   var p = fma(-0.000195182831, s, 0.00833218917);
@@ -23,7 +25,8 @@ fn math_sin_turned(x: f32, quarter_turns: i32) -> f32 {
   var r = fma(n, -1.578125, bounded);
   r = fma(n, 0.00732421875, r);
   r = fma(n, 4.470348358154297e-6, r);
-  r = fma(n, -1.5893254712295857e-8, r);
+  r = fma(n, -1.5832483768463135e-8, r);
+  r = fma(n, -6.07710063e-11, r);
   let s = r * r;
   let quadrant = i32(n) + quarter_turns;
   let value = select(math_sin_reduced(r, s), math_cos_reduced(s), (quadrant & 1) != 0);

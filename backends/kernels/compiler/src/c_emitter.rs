@@ -1,4 +1,4 @@
-//! Writes the formulas of math/*.wgsl as C11, from naga's IR: one `static inline tern__math_*` a WGSL function.
+//! Writes the formulas of math/*.wgsl as C11, from naga's IR: one static inline `tern__math_*` a WGSL function.
 //!
 //! Scalars only. Every operation keeps WGSL's meaning where C's differs: i32 arithmetic wraps, shifts mask their
 //! count, bitcast copies bits. Whatever would mean something else in C is refused rather than approximated.
@@ -81,7 +81,7 @@ impl<'a> Emitter<'a> {
         let result = self.function.result.as_ref().ok_or("a formula must return a value")?;
         let result = c_type(&self.module.types[result.ty].inner)?;
         let name = c_name(self.function)?;
-        self.out = format!("static inline {result} {name}({}) {{\n", parameters.join(", "));
+        self.out = format!("TERN__MATH_INLINE {result} {name}({}) {{\n", parameters.join(", "));
         for (_, local) in self.function.local_variables.iter() {
             let name = local.name.clone().ok_or(NO_NAME)?;
             if !self.used_names.insert(name.clone()) {

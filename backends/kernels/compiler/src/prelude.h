@@ -13,6 +13,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* A loop vectorises only if the whole formula is inlined, and the longer ones are past the compiler's own limit. */
+#if defined(__GNUC__)
+#define TERN__MATH_INLINE static inline __attribute__((always_inline))
+#else
+#define TERN__MATH_INLINE static inline
+#endif
+
 /* WGSL lets a device fuse fma or round twice. Here: fused where it is one instruction (elsewhere fmaf is a slow library
  * call), else multiply and add. The bounds hold for both. TERN__MATH_CONSISTENT, defined before the include, forces
  * multiply and add everywhere: the same bits on every ISA, and on devices that do not fuse. */
@@ -36,41 +43,41 @@
 #define TERN__MATH_FLOOR(x) tern__math_floor_written_out(x)
 #endif
 
-static inline uint32_t tern__math_bits_of(float x) {
+TERN__MATH_INLINE uint32_t tern__math_bits_of(float x) {
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
   return bits;
 }
 
-static inline float tern__math_float_of(uint32_t bits) {
+TERN__MATH_INLINE float tern__math_float_of(uint32_t bits) {
   float x;
   memcpy(&x, &bits, sizeof x);
   return x;
 }
 
 /* Adding and taking away 2^23 rounds any |x| < 2^23; larger ones are whole already. */
-static inline float tern__math_round_written_out(float x) {
+TERN__MATH_INLINE float tern__math_round_written_out(float x) {
   const uint32_t sign = tern__math_bits_of(x) & 0x80000000u;
   const float magnitude = tern__math_float_of(tern__math_bits_of(x) ^ sign);
   const float rounded = (magnitude + 8388608.0f) - 8388608.0f;
   return tern__math_float_of(tern__math_bits_of(magnitude < 8388608.0f ? rounded : magnitude) | sign);
 }
 
-static inline float tern__math_floor_written_out(float x) {
+TERN__MATH_INLINE float tern__math_floor_written_out(float x) {
   const float rounded = tern__math_round_written_out(x);
   const float lower = rounded - 1.0f;
   return rounded > x ? lower : rounded;
 }
 
-static inline int32_t tern__math_min_i32(int32_t a, int32_t b) { return a < b ? a : b; }
-static inline int32_t tern__math_max_i32(int32_t a, int32_t b) { return a > b ? a : b; }
-static inline uint32_t tern__math_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
-static inline uint32_t tern__math_max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
+TERN__MATH_INLINE int32_t tern__math_min_i32(int32_t a, int32_t b) { return a < b ? a : b; }
+TERN__MATH_INLINE int32_t tern__math_max_i32(int32_t a, int32_t b) { return a > b ? a : b; }
+TERN__MATH_INLINE uint32_t tern__math_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+TERN__MATH_INLINE uint32_t tern__math_max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
-static inline int32_t tern__math_clamp_i32(int32_t x, int32_t low, int32_t high) {
+TERN__MATH_INLINE int32_t tern__math_clamp_i32(int32_t x, int32_t low, int32_t high) {
   return tern__math_min_i32(tern__math_max_i32(x, low), high);
 }
 
-static inline uint32_t tern__math_clamp_u32(uint32_t x, uint32_t low, uint32_t high) {
+TERN__MATH_INLINE uint32_t tern__math_clamp_u32(uint32_t x, uint32_t low, uint32_t high) {
   return tern__math_min_u32(tern__math_max_u32(x, low), high);
 }
