@@ -3,8 +3,8 @@
 
   greedy_MODEL.json   20 prompts (prompts.json), up to 128 greedy tokens each by the model's oracle: llama.cpp for the
                       GGUF files, ONNX Runtime for each dtype of the SmolLM2 folder. Per step: the second-best token,
-                      the oracle's gap between the two, and the same pair's gap in the reference (below). `noise` sums
-                      up how far the gap moves between computations that are all legitimate (see noise_of).
+                      the oracle's gap between the two, the same pair's gap in the reference (below), and in `near`
+                      [step, token, gap, reference gap] of further tokens within the noise. `noise` sums up how far the gap moves between computations that are all legitimate (see noise_of).
   logits_MODEL.json   teacher-forced logits of the reference over prompt + continuation: the best 20 of some positions,
                       and the oracle's cosine to the reference; whole rows in the cache, golden/logits_MODEL_N.npy
   minilm.json         sentence embeddings in float64 numpy, and ONNX Runtime's cosine to them for each dtype file
@@ -32,6 +32,7 @@ NEW_TOKENS = 128
 DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "q4": "_q4", "q4f16": "_q4f16", "plain": "_plain"}
 MINILM_DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "int8": "_int8", "uint8": "_uint8", "q4": "_q4",
                  "q4f16": "_q4f16", "bnb4": "_bnb4"}
+NEAR = 2.0
 LOGIT_PROMPTS = ("plain", "chat", "python", "chinese")  # those whose teacher-forced logits are kept
 LOGIT_POSITIONS = 8   # of them, how many positions (the last ones) in the JSON file
 LOGIT_ROWS = 32       # and in the .npy file
@@ -63,6 +64,21 @@ def pair_gaps(logits, record):
   return rows[steps, record["tokens"]] - rows[steps, record["second"]]
 
 
+def near_candidates(oracle, reference, record):
+  """[step, id, gap, reference gap] of third to sixth best tokens: a tie can have more than two sides. The gaps are
+  from the best token; only those below NEAR are kept, and only within the noise bound are they written."""
+  first = len(record["prompt_tokens"]) - 1
+  result = []
+  for step, best in enumerate(record["tokens"]):
+    row, exact = oracle[first + step], reference[first + step]
+    order = np.argpartition(-row, 6)[:7]
+    for i in sorted(order, key=lambda i: -row[i]):
+      gap = float(row[best] - row[i])
+      if i not in (best, record["second"][step]) and gap <= NEAR:
+        result.append([step, int(i), *rounded([gap, exact[best] - exact[i]])])
+  return result
+
+
 def cosine(a, b):
   a, b = a.astype(np.float64), b.astype(np.float64)
   return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
@@ -91,7 +107,8 @@ def greedy_file(model, oracle, records, others, reference):
     "model": model, "oracle": oracle, "new_tokens": NEW_TOKENS, "processor": processor(), "reference": reference,
     "noise": noise, "prompts": [
       {"name": r["name"], "prompt_tokens": r["prompt_tokens"], "tokens": r["tokens"], "second": r["second"],
-       "gap": rounded(r["gap"]), "reference_gap": r["reference_gap"]} for r in records]})
+       "gap": rounded(r["gap"]), "reference_gap": r["reference_gap"],
+       "near": [n for n in r["near"] if n[2] <= noise["bound"]]} for r in records]})
 
 
 def processor():
@@ -140,6 +157,7 @@ def golden_gguf(model, path, reference, reference_name):
     vocabulary = exact.shape[1]
     single = o.llama_force(path, ids, vocabulary, "-b", 1)
     others["one prompt token a call"].append(pair_gaps(single, r))
+    r["near"] = near_candidates(single, exact, r)
     logits.add(r, exact, single)
     variant = o.llama_force(path, ids, vocabulary, "-b", 1, "-k", "f32", "-f", "off")
     others["flash attention off, f32 cache"].append(pair_gaps(variant, r))
@@ -196,8 +214,10 @@ def golden_onnx(dtype):
     # token by token where quantization ranges depend on what is computed together
     unfused = plain.force_stepwise(ids, len(r["prompt_tokens"])) if dtype == "q8" else plain.force(ids)
     others["fusions off"].append(pair_gaps(unfused, r))
+    exact = twin.force(ids) if twin else unfused
     if twin:
-      others[reference_name].append(pair_gaps(twin.force(ids), r))
+      others[reference_name].append(pair_gaps(exact, r))
+    r["near"] = near_candidates(unfused, exact, r)
     print(f"smollm2-onnx-{dtype}", r["name"], len(r["tokens"]), flush=True)
   greedy_file(f"smollm2-onnx-{dtype}", "ONNX Runtime 1.32.0, 2 threads", records, others, reference_name)
 
