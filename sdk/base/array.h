@@ -17,6 +17,8 @@ void *tern__array_grow(tern__alloc *alloc, void *array, size_t element_size, siz
 void tern__array_release(tern__alloc *alloc, void *array);
 
 #define tern__array_count(a) ((size_t)stbds_arrlenu(a))
+/* Adds an element for which there is room (after TERN_ARRAY_RESERVE). */
+#define tern__array_put(a, ...) ((void)((a)[stbds_header(a)->length++] = (__VA_ARGS__)))
 #define TERN_ARRAY_RESERVE(alloc, a, extra)                                                          \
   do {                                                                                               \
     void *grown_ = tern__array_grow((alloc), (a), sizeof *(a), (extra));                             \

@@ -75,7 +75,7 @@ uint64_t tern__now_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-int32_t tern__cpu_count(void) {
+int32_t tern__online_cpus(void) {
 #if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) {

@@ -30,7 +30,7 @@ void tern__wait_address(_Atomic uint32_t *address, uint32_t expected);
 void tern__wake_address(_Atomic uint32_t *address);
 
 uint64_t tern__now_ns(void);
-int32_t tern__cpu_count(void); /* usable by this process, at least 1 */
+int32_t tern__online_cpus(void); /* usable by this process, at least 1 */
 
 static inline void tern__cpu_relax(void) {
 #if defined(__x86_64__) || defined(__i386__)

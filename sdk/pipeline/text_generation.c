@@ -162,7 +162,7 @@ static tern_status evaluate(tern_pipeline *p, generator *g, sequence *seqs, cons
     inputs[i] = (tern__view){TERN_DTYPE_I64, shape, s->input_kind[i] == INPUT_IDS ? ids : positions, cells * 8};
   TERN_TRY(tern__session_run(g->session, inputs, cancel, NULL));
   for (int32_t b = 0; b < g->batch; b++)
-    for (int32_t i = 0; i < fresh[b]; i++) stbds_arrput(g->cached[b], seqs[b].tokens[kv->past[b] + i]);
+    for (int32_t i = 0; i < fresh[b]; i++) tern__array_put(g->cached[b], seqs[b].tokens[kv->past[b] + i]);
 cleanup:
   tern__free(alloc, heap);
   return status;

@@ -15,7 +15,7 @@ tern_status tern__runtime_create(const tern_runtime_desc *desc, tern_runtime **o
   atomic_init(&runtime->refs, 1);
   tern__alloc_init(&runtime->alloc, &desc->allocator, desc->budget_bytes);
   runtime->log = desc->log;
-  int32_t n_threads = desc->n_threads > 0 ? desc->n_threads : tern__cpu_count();
+  int32_t n_threads = desc->n_threads > 0 ? desc->n_threads : tern__online_cpus();
   TERN_TRY(tern__pool_create(&runtime->alloc, n_threads, &runtime->pool));
   size_t n_apis;
   const tern__backend_api *const *apis = tern__backend_list(&n_apis);

@@ -2,6 +2,8 @@
  * A worker outside the wanted number never touches fn and arg, so the next job may overwrite them while it looks. */
 #include "runtime/thread_pool.h"
 
+#include <string.h>
+
 enum {
   COUNT_BITS = 10,
   COUNT_MASK = (1 << COUNT_BITS) - 1,
@@ -15,7 +17,8 @@ typedef struct worker { tern__pool *pool; tern__thread thread; int32_t index; } 
 struct tern__pool {
   tern__alloc *alloc;
   worker *workers;                /* n_threads - 1 */
-  int32_t n_threads, n_started;
+  int32_t n_threads;
+  int32_t n_started, limit;       /* workers running, workers possible; touched under `busy` */
   void (*fn)(void *arg, int32_t thread, int32_t n_threads);
   void *arg;
   _Alignas(64) _Atomic uint32_t job;
@@ -63,7 +66,7 @@ tern_status tern__pool_create(tern__alloc *alloc, int32_t n_threads, tern__pool 
   TERN_CHECK_ALLOC(pool);
   memset(pool, 0, sizeof *pool);
   pool->alloc = alloc;
-  pool->n_threads = n_threads;
+  pool->n_threads = n_threads, pool->limit = n_threads - 1;
   pool->workers = tern__calloc(alloc, (size_t)n_threads, sizeof *pool->workers);
   TERN_CHECK_ALLOC(pool->workers);
   *out = pool, pool = NULL;
@@ -91,11 +94,11 @@ int32_t tern__pool_n_threads(const tern__pool *pool) { return pool->n_threads; }
 
 /* A thread that the system refuses leaves the pool smaller; work goes on. */
 static void start_workers(tern__pool *pool, int32_t n_threads) {
-  while (pool->n_started < n_threads - 1) {
+  while (pool->n_started < n_threads - 1 && pool->n_started < pool->limit) {
     worker *w = &pool->workers[pool->n_started];
     w->pool = pool, w->index = pool->n_started + 1;
     if (tern__thread_start(&w->thread, work, w) != TERN_OK) {
-      pool->n_threads = pool->n_started + 1;
+      pool->limit = pool->n_started;
       return;
     }
     pool->n_started++;
