@@ -49,7 +49,7 @@ static inline void put_key_text(gguf_bytes *b, const char *key, const char *v) {
 static inline void put_tensor(gguf_bytes *b, const char *name, uint32_t rank, const uint64_t *dims, uint32_t type, uint64_t offset) {
   put_text(b, name);
   put_u32(b, rank);
-  for (uint32_t i = 0; i < rank && i < 8; i++) put_u64(b, dims[i]);
+  for (uint32_t i = 0; i < rank && i < 4; i++) put_u64(b, dims[i]);
   put_u32(b, type);
   put_u64(b, offset);
 }
