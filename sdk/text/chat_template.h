@@ -7,7 +7,7 @@
 
 typedef struct tern__chat_inputs {
   const char *messages_json;     /* array of {"role","content",...}; content may be a string or an array of parts */
-  const char *tools_json;        /* NULL = undefined */
+  const char *tools_json;        /* NULL = none, as transformers gives it */
   const char *variables_json;    /* object of further template variables; NULL = none */
   const char *bos_token, *eos_token, *pad_token, *unk_token; /* NULL = undefined (bos/eos: "") */
   bool add_generation_prompt;

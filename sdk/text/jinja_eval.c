@@ -1,8 +1,6 @@
-/* Runs the tree of jinja_parser.c. Scopes follow jinja2: for, macro, call, with and block set have their own, if has
- * none; a macro sees the scope it was defined in. */
+/* Runs the tree of jinja_parser.c. Scopes follow jinja2: for, macro, call, with and block set have their own,
+ * if has none; a macro sees the scope it was defined in. */
 #include "text/jinja_internal.h"
-
-#include <math.h>
 
 static int name_length(jstr s) { return (int)(s.size > 80 ? 80 : s.size); }
 
@@ -17,7 +15,10 @@ static jvar *find_var(jinja *j, jscope *scope, jstr name) {
 
 void tern__jinja_set(jinja *j, jscope *scope, jstr name, jvalue value) {
   jvar *v = scope ? find_var(j, scope, name) : NULL;
-  if (v) { v->value = value; return; }
+  if (v) {
+    v->value = value;
+    return;
+  }
   if (!scope || !(v = tern__jinja_alloc(j, 1, sizeof *v))) return;
   *v = (jvar){name, value, scope->vars};
   scope->vars = v;
@@ -32,7 +33,8 @@ static jvalue lookup(jinja *j, jstr name) {
   return global ? (jvalue){J_FUNCTION, {.function = global}} : j_undefined(name);
 }
 
-/* Enters a scope of its own; give the result back to close_scope. Without memory the old one stays (and status says so). */
+/* Enters a scope of its own; give the result back to close_scope. Without memory the old one stays (and
+ * status says so). */
 static jscope *open_scope(jinja *j, jscope *parent) {
   jscope *old = j->scope, *scope = tern__jinja_alloc(j, 1, sizeof *scope);
   if (scope) scope->parent = parent, j->scope = scope;
@@ -42,11 +44,16 @@ static void close_scope(jinja *j, jscope *old) { j->scope = old; }
 
 static void assign(jinja *j, const jnode *target, jvalue value) {
   if (j->status != TERN_OK) return;
-  if (target->kind == N_NAME) { tern__jinja_set(j, j->scope, target->name, value); return; }
+  if (target->kind == N_NAME) {
+    tern__jinja_set(j, j->scope, target->name, value);
+    return;
+  }
   if (target->kind == N_ATTR) {
     jvalue ns = lookup(j, target->a->name);
-    if (ns.kind != J_NAMESPACE) j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "cannot assign attribute on non-namespace object");
-    else if (target->name.data[0] == '_') j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "a namespace's attributes must not start with '_'");
+    if (ns.kind != J_NAMESPACE)
+      j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "cannot assign attribute on non-namespace object");
+    else if (target->name.data[0] == '_')
+      j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "a namespace's attributes must not start with '_'");
     else tern__jinja_dict_set(j, ns.as.dict, j_string(target->name.data, target->name.size), value);
     return;
   }
@@ -55,12 +62,13 @@ static void assign(jinja *j, const jnode *target, jvalue value) {
   for (const jnode *n = target->a; n && items && j->status == TERN_OK; n = n->next, i++)
     if (i < items->count) assign(j, n, items->items[i]);
     else j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "not enough values to unpack (found %zu)", items->count);
-  if (items && i < items->count) j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "too many values to unpack (expected %zu)", i);
+  if (items && i < items->count)
+    j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "too many values to unpack (expected %zu)", i);
 }
 
 /* ---- attributes and items */
 
-static jvalue undefined_use(jinja *j, jvalue v) {
+jvalue tern__jinja_undefined_use(jinja *j, jvalue v) {
   jstr name = v.as.s;
   return j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "'%.*s' is undefined", name_length(name), name.data);
 }
@@ -77,12 +85,13 @@ static jvalue loop_attr(jinja *j, jloop *l, jstr name) {
   if (tern__jinja_str_is(name, "depth")) return j_int(1);
   if (tern__jinja_str_is(name, "depth0")) return j_int(0);
   if (tern__jinja_str_is(name, "previtem")) return i ? l->items[i - 1] : j_undefined(JSTR("loop.previtem"));
-  if (tern__jinja_str_is(name, "nextitem")) return i + 1 < n ? l->items[i + 1] : j_undefined(JSTR("loop.nextitem"));
+  if (tern__jinja_str_is(name, "nextitem"))
+    return i + 1 < n ? l->items[i + 1] : j_undefined(JSTR("loop.nextitem"));
   return j->status == TERN_OK ? j_undefined(name) : j_none();
 }
 
 jvalue tern__jinja_attr(jinja *j, jvalue v, jstr name) {
-  if (v.kind == J_UNDEFINED) return undefined_use(j, v);
+  if (v.kind == J_UNDEFINED) return tern__jinja_undefined_use(j, v);
   if (v.kind == J_NAMESPACE) {
     jvalue *found = tern__jinja_dict_find(j, v.as.dict, j_string(name.data, name.size));
     return found ? *found : j_undefined(name);
@@ -99,12 +108,13 @@ jvalue tern__jinja_attr(jinja *j, jvalue v, jstr name) {
     return found ? *found : j_undefined(name);
   }
   if (v.kind == J_LOOP) return loop_attr(j, v.as.loop, name);
-  if (v.kind == J_MACRO && tern__jinja_str_is(name, "name")) return j_string(v.as.macro->node->name.data, v.as.macro->node->name.size);
+  if (v.kind == J_MACRO && tern__jinja_str_is(name, "name"))
+    return j_string(v.as.macro->node->name.data, v.as.macro->node->name.size);
   return j_undefined(name);
 }
 
 jvalue tern__jinja_item(jinja *j, jvalue v, jvalue key) {
-  if (v.kind == J_UNDEFINED) return undefined_use(j, v);
+  if (v.kind == J_UNDEFINED) return tern__jinja_undefined_use(j, v);
   if (v.kind == J_DICT) {
     jvalue *found = tern__jinja_dict_find(j, v.as.dict, key);
     if (found) return *found;
@@ -125,7 +135,8 @@ jvalue tern__jinja_item(jinja *j, jvalue v, jvalue key) {
 static int64_t slice_bound(jinja *j, const jnode *n, int64_t fallback, int64_t length, int64_t step) {
   jvalue v = n ? tern__jinja_eval(j, n) : j_none();
   if (v.kind == J_NONE) return fallback;
-  if (v.kind != J_INT && v.kind != J_BOOL) return j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "slice bounds must be whole numbers"), 0;
+  if (v.kind != J_INT && v.kind != J_BOOL)
+    return j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "slice bounds must be whole numbers"), 0;
   int64_t i = j_whole(v), low = step < 0 ? -1 : 0, high = step < 0 ? length - 1 : length;
   if (i < 0) i = i < -length ? low : i + length;
   return i < low ? low : i > high ? high : i;
@@ -133,16 +144,18 @@ static int64_t slice_bound(jinja *j, const jnode *n, int64_t fallback, int64_t l
 
 static jvalue slice(jinja *j, const jnode *n) {
   jvalue v = tern__jinja_eval(j, n->a), step_value = n->d ? tern__jinja_eval(j, n->d) : j_none();
-  if (v.kind == J_UNDEFINED) return undefined_use(j, v);
+  if (v.kind == J_UNDEFINED) return tern__jinja_undefined_use(j, v);
   if (!j_is_sequence(v) && v.kind != J_STRING) return j_undefined(JSTR("a slice"));
   int64_t step = step_value.kind == J_NONE ? 1 : step_value.kind == J_INT ? step_value.as.i : 0;
-  if (!step || step == INT64_MIN) return j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "a slice's step must be a whole number but 0");
+  if (!step || step == INT64_MIN)
+    return j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "a slice's step must be a whole number but 0");
   bool text = v.kind == J_STRING;
   int64_t length = (int64_t)(text ? tern__jinja_length(v.as.s) : v.as.list->count);
   int64_t from = slice_bound(j, n->b, step < 0 ? length - 1 : 0, length, step);
   int64_t to = slice_bound(j, n->c, step < 0 ? -1 : length, length, step);
   if (text && step == 1) {
-    size_t start = tern__jinja_byte_offset(v.as.s, (size_t)from), end = tern__jinja_byte_offset(v.as.s, (size_t)to);
+    size_t start = tern__jinja_byte_offset(v.as.s, (size_t)from),
+           end = tern__jinja_byte_offset(v.as.s, (size_t)to);
     return j_string(v.as.s.data + start, end > start ? end - start : 0);
   }
   const jlist *source = tern__jinja_iterate(j, v);
@@ -157,109 +170,6 @@ static jvalue slice(jinja *j, const jnode *n) {
   return (jvalue){list ? v.kind : J_UNDEFINED, {.list = list}};
 }
 
-/* ---- arithmetic */
-
-static jvalue no_operator(jinja *j, int op, jvalue a, jvalue b) {
-  if (a.kind == J_UNDEFINED) return undefined_use(j, a);
-  if (b.kind == J_UNDEFINED) return undefined_use(j, b);
-  return j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "operator '%s' does not take %s and %s",
-                op == OP_FLOORDIV ? "//" : op == OP_POW ? "**" : (char[2]){(char)op, 0}, tern__jinja_type_name(a), tern__jinja_type_name(b));
-}
-
-jvalue tern__jinja_add(jinja *j, jvalue a, jvalue b) {
-  if (a.kind == J_STRING && b.kind == J_STRING) {
-    size_t mark = tern__jinja_mark(j);
-    tern__jinja_emit(j, a.as.s.data, a.as.s.size);
-    tern__jinja_emit(j, b.as.s.data, b.as.s.size);
-    return tern__jinja_capture(j, mark);
-  }
-  if (a.kind == b.kind && j_is_sequence(a) && j_is_sequence(b)) {
-    jlist *list = tern__jinja_list(j, a.as.list->count + b.as.list->count);
-    if (!list || !tern__jinja_step(j, 1 + list->capacity / 16)) return j_none();
-    memcpy(list->items, a.as.list->items, a.as.list->count * sizeof *list->items);
-    memcpy(list->items + a.as.list->count, b.as.list->items, b.as.list->count * sizeof *list->items);
-    list->count = list->capacity;
-    return (jvalue){a.kind, {.list = list}};
-  }
-  return no_operator(j, '+', a, b);
-}
-
-static jvalue repeat(jinja *j, jvalue v, int64_t times) {
-  size_t mark = tern__jinja_mark(j);
-  jlist *list = v.kind == J_STRING ? NULL : tern__jinja_list(j, 0);
-  for (; times > 0 && tern__jinja_step(j, 1); times--) {
-    if (v.kind == J_STRING) tern__jinja_emit(j, v.as.s.data, v.as.s.size);
-    else for (size_t i = 0; i < v.as.list->count && tern__jinja_push(j, list, v.as.list->items[i]); i++) {}
-  }
-  if (v.kind == J_STRING) return tern__jinja_capture(j, mark);
-  return (jvalue){list ? v.kind : J_UNDEFINED, {.list = list}};
-}
-
-static jvalue whole_power(jinja *j, int64_t base, int64_t exponent) {
-  int64_t result = 1;
-  for (bool over = false; exponent > 0; exponent >>= 1) {
-    if (exponent & 1) over = over || __builtin_mul_overflow(result, base, &result);
-    if (exponent > 1) over = over || __builtin_mul_overflow(base, base, &base);
-    if (over) return j_fail(j, TERN_STATUS_UNSUPPORTED, "whole numbers beyond 64 bits are not supported");
-  }
-  return j_int(result);
-}
-
-static jvalue whole_arithmetic(jinja *j, int op, int64_t x, int64_t y) {
-  int64_t r = 0;
-  bool over = false;
-  if (op == '+') over = __builtin_add_overflow(x, y, &r);
-  else if (op == '-') over = __builtin_sub_overflow(x, y, &r);
-  else if (op == '*') over = __builtin_mul_overflow(x, y, &r);
-  else if (!y) return j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "division by zero");
-  else if (y == -1) { /* INT64_MIN / -1 traps */
-    if (op == OP_FLOORDIV) over = __builtin_sub_overflow((int64_t)0, x, &r);
-  } else {
-    int64_t m = x % y;
-    bool adjust = m && ((m < 0) != (y < 0)); /* Python rounds down */
-    r = op == '%' ? m + (adjust ? y : 0) : x / y - adjust;
-  }
-  if (over) return j_fail(j, TERN_STATUS_UNSUPPORTED, "whole numbers beyond 64 bits are not supported");
-  return j_int(r);
-}
-
-static jvalue arithmetic(jinja *j, int op, jvalue a, jvalue b) {
-  bool numbers = j_is_number(a) && j_is_number(b), whole = numbers && a.kind != J_FLOAT && b.kind != J_FLOAT;
-  if (!numbers) {
-    if (op == '+') return tern__jinja_add(j, a, b);
-    if (op == '%' && a.kind == J_STRING) return tern__jinja_percent(j, a, b);
-    if (op == '*' && (a.kind == J_STRING || j_is_sequence(a)) && (b.kind == J_INT || b.kind == J_BOOL)) return repeat(j, a, j_whole(b));
-    if (op == '*' && (b.kind == J_STRING || j_is_sequence(b)) && (a.kind == J_INT || a.kind == J_BOOL)) return repeat(j, b, j_whole(a));
-    return no_operator(j, op, a, b);
-  }
-  if (whole && op == OP_POW && j_whole(b) >= 0) return whole_power(j, j_whole(a), j_whole(b));
-  if (whole && op != '/' && op != OP_POW) return whole_arithmetic(j, op, j_whole(a), j_whole(b));
-  double x = a.kind == J_FLOAT ? a.as.f : (double)j_whole(a), y = b.kind == J_FLOAT ? b.as.f : (double)j_whole(b), r;
-  if (y == 0 && (op == '/' || op == '%' || op == OP_FLOORDIV)) return j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "division by zero");
-  switch (op) {
-    case '+': return j_float(x + y);
-    case '-': return j_float(x - y);
-    case '*': return j_float(x * y);
-    case '/': return j_float(x / y);
-    case OP_POW: return j_float(pow(x, y));
-    default: break;
-  }
-  r = fmod(x, y);
-  if (op == '%') return j_float(r && (r < 0) != (y < 0) ? r + y : r);
-  return j_float(floor((x - r) / y + 0.5) - (r && (r < 0) != (y < 0)));
-}
-
-static bool compare(jinja *j, int op, jvalue a, jvalue b) {
-  if (op == OP_EQ) return tern__jinja_equal(j, a, b);
-  if (op == OP_NE) return !tern__jinja_equal(j, a, b);
-  if (op == OP_IN) return tern__jinja_contains(j, b, a);
-  if (op == OP_NOT_IN) return !tern__jinja_contains(j, b, a);
-  if (a.kind == J_UNDEFINED || b.kind == J_UNDEFINED) return undefined_use(j, a.kind == J_UNDEFINED ? a : b), false;
-  int c = tern__jinja_order(j, a, b);
-  if (c == 2) return false; /* NaN */
-  return op == '<' ? c < 0 : op == '>' ? c > 0 : op == OP_LE ? c <= 0 : c >= 0;
-}
-
 /* ---- calls */
 
 static jargs eval_args(jinja *j, const jnode *n) {
@@ -272,8 +182,10 @@ static jargs eval_args(jinja *j, const jnode *n) {
       const jlist *more = tern__jinja_iterate(j, v);
       for (size_t i = 0; more && i < more->count && tern__jinja_push(j, list, more->items[i]); i++) {}
     } else if (n->kind == N_STAR_STAR && v.kind == J_DICT) {
-      for (size_t i = 0; i < v.as.dict->count; i++) tern__jinja_dict_set(j, args.named, v.as.dict->pairs[i].key, v.as.dict->pairs[i].value);
-    } else if (n->kind == N_STAR_STAR) j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "'**' needs a dict, not %s", tern__jinja_type_name(v));
+      for (size_t i = 0; i < v.as.dict->count; i++)
+        tern__jinja_dict_set(j, args.named, v.as.dict->pairs[i].key, v.as.dict->pairs[i].value);
+    } else if (n->kind == N_STAR_STAR)
+      j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "'**' needs a dict, not %s", tern__jinja_type_name(v));
     else if (n->name.size) tern__jinja_dict_set(j, args.named, j_string(n->name.data, n->name.size), v);
     else tern__jinja_push(j, list, v);
   }
@@ -300,10 +212,12 @@ static void bind_rest(jinja *j, const jnode *macro, const jargs *args, size_t ta
   }
   if (!varargs || !kwargs) return;
   if (varargs->count && !(macro->op & 1))
-    j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "macro '%.*s' takes not more than %zu argument(s)", name_length(macro->name), macro->name.data, taken);
+    j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "macro '%.*s' takes not more than %zu argument(s)",
+           name_length(macro->name), macro->name.data, taken);
   if (kwargs->count && !(macro->op & 2))
-    j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "macro '%.*s' takes no keyword argument '%.*s'", name_length(macro->name), macro->name.data,
-           name_length(kwargs->pairs[0].key.as.s), kwargs->pairs[0].key.as.s.data);
+    j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "macro '%.*s' takes no keyword argument '%.*s'",
+           name_length(macro->name), macro->name.data, name_length(kwargs->pairs[0].key.as.s),
+           kwargs->pairs[0].key.as.s.data);
   if (macro->op & 1) tern__jinja_set(j, j->scope, JSTR("varargs"), (jvalue){J_TUPLE, {.list = varargs}});
   if (macro->op & 2) tern__jinja_set(j, j->scope, JSTR("kwargs"), j_dict(kwargs));
 }
@@ -313,8 +227,12 @@ static jvalue call_macro(jinja *j, const jmacro *macro, const jargs *args) {
   jscope *old = open_scope(j, macro->scope);
   size_t i = 0;
   for (const jnode *p = n->a; p && j->status == TERN_OK; p = p->next, i++) {
-    jvalue *named = args->named ? tern__jinja_dict_find(j, args->named, j_string(p->name.data, p->name.size)) : NULL;
-    jvalue v = i < args->count ? args->items[i] : named ? *named : p->a ? tern__jinja_eval(j, p->a) : j_undefined(p->name);
+    jvalue *named = args->named ? tern__jinja_dict_find(j, args->named, j_string(p->name.data, p->name.size))
+                                : NULL;
+    jvalue v = i < args->count ? args->items[i]
+               : named         ? *named
+               : p->a          ? tern__jinja_eval(j, p->a)
+                               : j_undefined(p->name);
     tern__jinja_set(j, j->scope, p->name, v);
   }
   bind_rest(j, n, args, i < args->count ? i : args->count);
@@ -329,12 +247,13 @@ jvalue tern__jinja_call(jinja *j, jvalue callee, const jargs *args) {
   jvalue v = j_none();
   if (j->status != TERN_OK || !tern__jinja_step(j, 1)) return v;
   if (tern__jinja_enter(j)) switch (callee.kind) {
-    case J_FUNCTION: v = callee.as.function->fn(j, j_none(), args); break;
-    case J_METHOD: v = callee.as.method->builtin->fn(j, callee.as.method->self, args); break;
-    case J_MACRO: v = call_macro(j, callee.as.macro, args); break;
-    case J_UNDEFINED: undefined_use(j, callee); break;
-    default: j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "a %s cannot be called", tern__jinja_type_name(callee));
-  }
+      case J_FUNCTION: v = callee.as.function->fn(j, j_none(), args); break;
+      case J_METHOD: v = callee.as.method->builtin->fn(j, callee.as.method->self, args); break;
+      case J_MACRO: v = call_macro(j, callee.as.macro, args); break;
+      case J_UNDEFINED: tern__jinja_undefined_use(j, callee); break;
+      default:
+        j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "a %s cannot be called", tern__jinja_type_name(callee));
+    }
   tern__jinja_leave(j);
   return v;
 }
@@ -351,7 +270,8 @@ static jvalue eval_collection(jinja *j, const jnode *n) {
     return j_dict(dict);
   }
   jlist *list = tern__jinja_list(j, 0);
-  for (const jnode *p = n->a; p && j->status == TERN_OK; p = p->next) tern__jinja_push(j, list, tern__jinja_eval(j, p));
+  for (const jnode *p = n->a; p && j->status == TERN_OK; p = p->next)
+    tern__jinja_push(j, list, tern__jinja_eval(j, p));
   return (jvalue){!list ? J_UNDEFINED : n->kind == N_TUPLE ? J_TUPLE : J_LIST, {.list = list}};
 }
 
@@ -359,7 +279,7 @@ static jvalue eval_comparison(jinja *j, const jnode *n) {
   jvalue left = tern__jinja_eval(j, n->a);
   for (const jnode *o = n->b; o && j->status == TERN_OK; o = o->next) {
     jvalue right = tern__jinja_eval(j, o->a);
-    if (!compare(j, o->op, left, right)) return j_bool(false);
+    if (!tern__jinja_compare(j, o->op, left, right)) return j_bool(false);
     left = right;
   }
   return j_bool(true);
@@ -367,8 +287,11 @@ static jvalue eval_comparison(jinja *j, const jnode *n) {
 
 static jvalue negate(jinja *j, jvalue v, bool minus) {
   if (v.kind == J_FLOAT) return minus ? j_float(-v.as.f) : v;
-  if (!j_is_number(v)) return v.kind == J_UNDEFINED ? undefined_use(j, v) : j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "a sign needs a number, not %s", tern__jinja_type_name(v));
-  return minus ? whole_arithmetic(j, '-', 0, j_whole(v)) : j_int(j_whole(v));
+  if (!j_is_number(v))
+    return v.kind == J_UNDEFINED ? tern__jinja_undefined_use(j, v)
+                                 : j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "a sign needs a number, not %s",
+                                          tern__jinja_type_name(v));
+  return minus ? tern__jinja_arithmetic(j, '-', j_int(0), v) : j_int(j_whole(v));
 }
 
 static jvalue eval_concat(jinja *j, const jnode *n) {
@@ -391,7 +314,8 @@ static jvalue eval_filter_or_test(jinja *j, const jnode *n) {
   jargs args = eval_args(j, n->b);
   j->line = n->line;
   if (j->status != TERN_OK) return j_none();
-  return n->kind == N_FILTER ? tern__jinja_apply_filter(j, n->name, v, &args) : j_bool(tern__jinja_apply_test(j, n->name, v, &args));
+  return n->kind == N_FILTER ? tern__jinja_apply_filter(j, n->name, v, &args)
+                             : j_bool(tern__jinja_apply_test(j, n->name, v, &args));
 }
 
 static jvalue eval_node(jinja *j, const jnode *n) {
@@ -399,12 +323,16 @@ static jvalue eval_node(jinja *j, const jnode *n) {
   switch (n->kind) {
     case N_LITERAL: return n->value;
     case N_NAME: return lookup(j, n->name);
-    case N_LIST: case N_TUPLE: case N_DICT: return eval_collection(j, n);
-    case N_NEG: case N_POS: return negate(j, tern__jinja_eval(j, n->a), n->kind == N_NEG);
+    case N_LIST:
+    case N_TUPLE:
+    case N_DICT: return eval_collection(j, n);
+    case N_NEG:
+    case N_POS: return negate(j, tern__jinja_eval(j, n->a), n->kind == N_NEG);
     case N_NOT: return j_bool(!tern__jinja_truth(tern__jinja_eval(j, n->a)));
     case N_AND: return v = tern__jinja_eval(j, n->a), tern__jinja_truth(v) ? tern__jinja_eval(j, n->b) : v;
     case N_OR: return v = tern__jinja_eval(j, n->a), tern__jinja_truth(v) ? v : tern__jinja_eval(j, n->b);
-    case N_BINARY: return v = tern__jinja_eval(j, n->a), arithmetic(j, n->op, v, tern__jinja_eval(j, n->b));
+    case N_BINARY:
+      return v = tern__jinja_eval(j, n->a), tern__jinja_arithmetic(j, n->op, v, tern__jinja_eval(j, n->b));
     case N_COMPARE: return eval_comparison(j, n);
     case N_CONCAT: return eval_concat(j, n);
     case N_COND:
@@ -414,7 +342,8 @@ static jvalue eval_node(jinja *j, const jnode *n) {
     case N_INDEX: return v = tern__jinja_eval(j, n->a), tern__jinja_item(j, v, tern__jinja_eval(j, n->b));
     case N_SLICE: return slice(j, n);
     case N_CALL: return eval_call(j, n);
-    case N_FILTER: case N_TEST: return eval_filter_or_test(j, n);
+    case N_FILTER:
+    case N_TEST: return eval_filter_or_test(j, n);
     default: return j_fail(j, TERN_STATUS_INTERNAL, "a statement where an expression should be");
   }
 }
@@ -501,7 +430,8 @@ static void run_call_block(jinja *j, const jnode *n) {
 
 static void run_with(jinja *j, const jnode *n) {
   jlist *values = tern__jinja_list(j, 0); /* all are evaluated outside of the new scope */
-  for (const jnode *s = n->a; s && j->status == TERN_OK; s = s->next) tern__jinja_push(j, values, tern__jinja_eval(j, s->b));
+  for (const jnode *s = n->a; s && j->status == TERN_OK; s = s->next)
+    tern__jinja_push(j, values, tern__jinja_eval(j, s->b));
   if (j->status != TERN_OK) return;
   jscope *old = open_scope(j, j->scope);
   size_t i = 0;

@@ -1,5 +1,6 @@
-/* JSON for chat templates: messages and tools in, tojson out as Python's json.dumps writes it. base/json.h is not
- * enough here: templates see the difference between 1 and 1.0, and must give numbers back as they were written. */
+/* JSON for chat templates: messages and tools in, tojson out as Python's json.dumps writes it. base/json.h is
+ * not enough here: templates see the difference between 1 and 1.0, and must give numbers back as they were
+ * written. */
 #include "text/jinja_internal.h"
 
 #include <math.h>
@@ -7,7 +8,11 @@
 
 enum { JSON_DEPTH = 128 };
 
-typedef struct reader { jinja *j; const char *text, *p, *what; int depth; } reader;
+typedef struct reader {
+  jinja *j;
+  const char *text, *p, *what;
+  int depth;
+} reader;
 
 static jvalue bad(reader *r, const char *expected) {
   return j_fail(r->j, TERN_STATUS_INVALID_ARGUMENT, "%s: not valid JSON at byte %zu: expected %s", r->what,
@@ -22,7 +27,10 @@ static bool read_hex(reader *r, uint32_t *out) {
   uint32_t v = 0;
   for (int i = 0; i < 4; i++, r->p++) {
     char c = *r->p;
-    int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    int d = c >= '0' && c <= '9'   ? c - '0'
+            : c >= 'a' && c <= 'f' ? c - 'a' + 10
+            : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                   : -1;
     if (d < 0) return bad(r, "four hexadecimal digits"), false;
     v = v << 4 | (uint32_t)d;
   }
@@ -78,10 +86,12 @@ static jvalue read_number(reader *r) {
   if (!(*r->p >= '0' && *r->p <= '9')) return bad(r, "a value");
   bool fits = true;
   for (; *r->p >= '0' && *r->p <= '9'; r->p++)
-    fits = fits && !__builtin_mul_overflow(i, (int64_t)10, &i) && !__builtin_sub_overflow(i, (int64_t)(*r->p - '0'), &i);
+    fits = fits && !__builtin_mul_overflow(i, (int64_t)10, &i) &&
+           !__builtin_sub_overflow(i, (int64_t)(*r->p - '0'), &i);
   for (; (*r->p >= '0' && *r->p <= '9') || (*r->p && strchr(".eE+-", *r->p)); r->p++) whole = false;
   if (whole && (!fits || (!negative && i == INT64_MIN)))
-    return j_fail(r->j, TERN_STATUS_UNSUPPORTED, "%s: whole numbers beyond 64 bits are not supported", r->what);
+    return j_fail(r->j, TERN_STATUS_UNSUPPORTED, "%s: whole numbers beyond 64 bits are not supported",
+                  r->what);
   if (whole) return j_int(negative ? i : -i);
   double f;
   if (!tern__jinja_parse_float((jstr){start, (size_t)(r->p - start)}, &f)) return bad(r, "a number");
@@ -112,6 +122,7 @@ static jvalue read_container(reader *r) {
     else tern__jinja_push(r->j, list, v);
     skip_space(r);
   }
+  if (r->j->status != TERN_OK) return j_none();
   r->p++;
   return object ? j_dict(dict) : j_list(list);
 }
@@ -127,16 +138,23 @@ static jvalue read_value(reader *r) {
   skip_space(r);
   if (!tern__jinja_step(r->j, 1)) return j_none();
   switch (*r->p) {
-    case '{': case '[': {
+    case '{':
+    case '[': {
       if (++r->depth > JSON_DEPTH) return bad(r, "less nesting");
       jvalue v = read_container(r);
       r->depth--;
       return v;
     }
     case '"': return read_string(r);
-    case 't': if (take_word(r, "true")) return j_bool(true); break;
-    case 'f': if (take_word(r, "false")) return j_bool(false); break;
-    case 'n': if (take_word(r, "null")) return j_none(); break;
+    case 't':
+      if (take_word(r, "true")) return j_bool(true);
+      break;
+    case 'f':
+      if (take_word(r, "false")) return j_bool(false);
+      break;
+    case 'n':
+      if (take_word(r, "null")) return j_none();
+      break;
     default: return read_number(r);
   }
   return bad(r, "a value");
@@ -145,14 +163,19 @@ static jvalue read_value(reader *r) {
 jvalue tern__jinja_from_json(jinja *j, const char *text, const char *what) {
   reader r = {j, text, text, what, 0};
   jvalue v = read_value(&r);
+  if (j->status != TERN_OK) return v;
   skip_space(&r);
-  if (j->status == TERN_OK && *r.p) return bad(&r, "the end");
+  if (*r.p) return bad(&r, "the end");
   return v;
 }
 
 /* ---- writing */
 
-typedef struct writer { jinja *j; jstr indent, comma, colon; bool pretty, ascii, sorted; } writer;
+typedef struct writer {
+  jinja *j;
+  jstr indent, comma, colon;
+  bool pretty, ascii, sorted;
+} writer;
 
 static void write_string(writer *w, jstr s) {
   static const char plain[] = "\"\\\n\r\t\f\b", letter[] = "\"\\nrtfb";
@@ -163,12 +186,16 @@ static void write_string(writer *w, jstr s) {
     size_t size = p < end ? tern__jinja_char_size(p, end) : 0;
     uint32_t c = size ? tern__jinja_codepoint(p, size) : 0;
     const char *at = size && c ? memchr(plain, (int)(c < 0x80 ? c : 'x'), sizeof plain - 1) : NULL;
-    if (size && !at && c >= 0x20 && (c < 0x7f || !w->ascii)) { p += size; continue; }
+    if (size && !at && c >= 0x20 && (c < 0x7f || !w->ascii)) {
+      p += size;
+      continue;
+    }
     tern__jinja_emit(j, run, (size_t)(p - run));
     if (!size) break;
     int n;
     if (at) n = snprintf(text, sizeof text, "\\%c", letter[at - plain]);
-    else if (c >= 0x10000) n = snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + (c & 0x3ff));
+    else if (c >= 0x10000)
+      n = snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + (c & 0x3ff));
     else n = snprintf(text, sizeof text, "\\u%04x", c);
     tern__jinja_emit(j, text, (size_t)n);
     run = p += size;
@@ -188,13 +215,19 @@ static void write_scalar(writer *w, jvalue v) {
   else if (v.kind == J_NONE) tern__jinja_emit(j, "null", 4);
   else if (v.kind == J_BOOL) tern__jinja_emit(j, v.as.b ? "true" : "false", v.as.b ? 4 : 5);
   else if (v.kind == J_FLOAT && isnan(v.as.f)) tern__jinja_emit(j, "NaN", 3);
-  else if (v.kind == J_FLOAT && isinf(v.as.f)) tern__jinja_emit(j, v.as.f < 0 ? "-Infinity" : "Infinity", v.as.f < 0 ? 9 : 8);
+  else if (v.kind == J_FLOAT && isinf(v.as.f))
+    tern__jinja_emit(j, v.as.f < 0 ? "-Infinity" : "Infinity", v.as.f < 0 ? 9 : 8);
   else if (v.kind == J_INT || v.kind == J_FLOAT) tern__jinja_emit_str(j, v);
-  else j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "tojson: a %s is not JSON serializable", tern__jinja_type_name(v));
+  else
+    j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "tojson: a %s is not JSON serializable",
+           tern__jinja_type_name(v));
 }
 
 static void write_key(writer *w, jvalue key) {
-  if (key.kind == J_STRING) { write_string(w, key.as.s); return; }
+  if (key.kind == J_STRING) {
+    write_string(w, key.as.s);
+    return;
+  }
   tern__jinja_emit(w->j, "\"", 1);
   write_scalar(w, key);
   tern__jinja_emit(w->j, "\"", 1);
@@ -204,7 +237,8 @@ static void sort_keys(jinja *j, jdict *dict) {
   for (size_t i = 1; i < dict->count && tern__jinja_step(j, 1 + i / 16); i++) {
     jpair p = dict->pairs[i];
     size_t k = i;
-    for (; k && tern__jinja_order(j, p.key, dict->pairs[k - 1].key) < 0; k--) dict->pairs[k] = dict->pairs[k - 1];
+    for (; k && tern__jinja_order(j, p.key, dict->pairs[k - 1].key) < 0; k--)
+      dict->pairs[k] = dict->pairs[k - 1];
     dict->pairs[k] = p;
   }
 }
@@ -221,7 +255,10 @@ static const jdict *sorted_copy(jinja *j, const jdict *dict) {
 
 static void write_value(writer *w, jvalue v, uint32_t level) {
   jinja *j = w->j;
-  if (v.kind != J_DICT && !j_is_sequence(v)) { write_scalar(w, v); return; }
+  if (v.kind != J_DICT && !j_is_sequence(v)) {
+    write_scalar(w, v);
+    return;
+  }
   bool object = v.kind == J_DICT;
   size_t count = object ? v.as.dict->count : v.as.list->count;
   if (!tern__jinja_enter(j)) count = 0;
@@ -247,13 +284,21 @@ jvalue tern__jinja_to_json(jinja *j, jvalue self, const jargs *args) {
   jvalue indent = tern__jinja_arg(j, args, 1, "indent", j_none());
   jvalue separators = tern__jinja_arg(j, args, 2, "separators", j_none());
   jvalue sorted = tern__jinja_arg(j, args, 3, "sort_keys", j_bool(false));
-  writer w = {j, {"", 0}, JSTR(", "), JSTR(": "), indent.kind != J_NONE, tern__jinja_truth(ascii), tern__jinja_truth(sorted)};
+  writer w = {j,
+              {"", 0},
+              JSTR(", "),
+              JSTR(": "),
+              indent.kind != J_NONE,
+              tern__jinja_truth(ascii),
+              tern__jinja_truth(sorted)};
   if (indent.kind == J_STRING) w.indent = indent.as.s;
   else if (indent.kind == J_INT || indent.kind == J_BOOL) {
     int64_t n = j_whole(indent) < 0 ? 0 : j_whole(indent);
-    if (n >= (int64_t)sizeof blanks) return j_fail(j, TERN_STATUS_UNSUPPORTED, "tojson: indent above 32 is not supported");
+    if (n >= (int64_t)sizeof blanks)
+      return j_fail(j, TERN_STATUS_UNSUPPORTED, "tojson: indent above 32 is not supported");
     w.indent = (jstr){blanks, (size_t)n};
-  } else if (w.pretty) return j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "tojson: indent must be a number or a string");
+  } else if (w.pretty)
+    return j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "tojson: indent must be a number or a string");
   if (w.pretty) w.comma = JSTR(",");
   if (j_is_sequence(separators) && separators.as.list->count == 2) {
     w.comma = tern__jinja_str(j, separators.as.list->items[0]);

@@ -1,4 +1,5 @@
-/* Tokens of a template, with jinja2's whitespace rules under trim_blocks and lstrip_blocks (jinja2/lexer.py). */
+/* Tokens of a template, with jinja2's whitespace rules under trim_blocks and lstrip_blocks (jinja2/lexer.py).
+ */
 #include "text/jinja_internal.h"
 
 typedef struct lexer {
@@ -55,7 +56,8 @@ static const char *strip_end(const char *start, const char *end) {
   return end;
 }
 
-/* Emits the text before a delimiter; `sign` follows the delimiter, `lstrip` says whether blanks before it may go. */
+/* Emits the text before a delimiter; `sign` follows the delimiter, `lstrip` says whether blanks before it may
+ * go. */
 static void push_text(lexer *lx, const char *to, char sign, bool lstrip) {
   const char *start = lx->p, *keep = to;
   if (sign == '-') keep = strip_end(start, to);
@@ -68,7 +70,8 @@ static void push_text(lexer *lx, const char *to, char sign, bool lstrip) {
   advance(lx, to);
 }
 
-/* Moves over the end of a tag at `p`, which is at an optional sign: `size` bytes of delimiter, then what goes with it. */
+/* Moves over the end of a tag at `p`, which is at an optional sign: `size` bytes of delimiter, then what goes
+ * with it. */
 static void close_tag(lexer *lx, const char *p, size_t size, bool trim_newline) {
   char sign = *p;
   p += size + (sign == '-' || sign == '+');
@@ -79,12 +82,14 @@ static void close_tag(lexer *lx, const char *p, size_t size, bool trim_newline) 
 }
 
 static const char *name_end(const lexer *lx, const char *p) {
-  while (p < lx->end && (*p == '_' || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
-                         (unsigned char)*p >= 0x80)) p++;
+  while (p < lx->end && (*p == '_' || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                         (*p >= '0' && *p <= '9') || (unsigned char)*p >= 0x80))
+    p++;
   return p;
 }
 
-/* At "{%": the end of "{% raw %}" or "{% endraw %}" up to its closing delimiter, or NULL when it is another tag. */
+/* At "{%": the end of "{% raw %}" or "{% endraw %}" up to its closing delimiter, or NULL when it is another
+ * tag. */
 static const char *raw_tag(const lexer *lx, const char *p, const char *word) {
   p += 2;
   if (p < lx->end && (*p == '-' || *p == '+')) p++;
@@ -121,7 +126,10 @@ static int hex_digits(const char *p, const char *end, int n, uint32_t *out) {
   int i = 0;
   for (; i < n && p + i < end; i++) {
     char c = p[i];
-    int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    int d = c >= '0' && c <= '9'   ? c - '0'
+            : c >= 'a' && c <= 'f' ? c - 'a' + 10
+            : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                   : -1;
     if (d < 0) break;
     v = v << 4 | (uint32_t)d;
   }
@@ -145,7 +153,8 @@ static const char *unescape(lexer *lx, const char *p, const char *end) {
   int n = *p == 'x' ? 2 : *p == 'u' ? 4 : *p == 'U' ? 8 : 0;
   if (!n) return tern__jinja_emit(j, "\\", 1), p;
   uint32_t v;
-  if (hex_digits(p + 1, end, n, &v) != n || v > 0x10FFFF) fail_at(lx, "a truncated \\x, \\u or \\U escape in a string");
+  if (hex_digits(p + 1, end, n, &v) != n || v > 0x10FFFF)
+    fail_at(lx, "a truncated \\x, \\u or \\U escape in a string");
   else tern__jinja_emit_codepoint(j, v >= 0xD800 && v < 0xE000 ? 0xFFFD : v);
   return p + 1 + n;
 }
@@ -156,7 +165,10 @@ static void lex_string(lexer *lx) {
   bool escapes = false;
   for (; p < lx->end && *p != quote; p++)
     if (*p == '\\') escapes = true, p++;
-  if (p >= lx->end) { fail_at(lx, "a string without its closing quote"); return; }
+  if (p >= lx->end) {
+    fail_at(lx, "a string without its closing quote");
+    return;
+  }
   jtoken token = {.kind = T_STRING, .text = {start, (size_t)(p - start)}};
   if (escapes) {
     size_t mark = tern__jinja_mark(lx->j);
@@ -190,20 +202,25 @@ static void lex_number(lexer *lx, bool after_dot) {
     j_fail(lx->j, TERN_STATUS_UNSUPPORTED, "numbers in base 2, 8 and 16 are not supported");
     return;
   }
-  if (!after_dot && p + 1 < lx->end && *p == '.' && is_digit(p[1])) token.kind = T_FLOAT, p = digits_end(lx, p + 1);
+  if (!after_dot && p + 1 < lx->end && *p == '.' && is_digit(p[1]))
+    token.kind = T_FLOAT, p = digits_end(lx, p + 1);
   if (!after_dot && p + 1 < lx->end && (*p == 'e' || *p == 'E')) {
     q = p + 1 + (p[1] == '+' || p[1] == '-');
     if (q < lx->end && is_digit(*q)) token.kind = T_FLOAT, p = digits_end(lx, q);
   }
   for (q = start; q < p; q++) {
     if (*q == '_') continue;
-    if (n == sizeof text) { fail_at(lx, "a number with more than 64 digits"); return; }
+    if (n == sizeof text) {
+      fail_at(lx, "a number with more than 64 digits");
+      return;
+    }
     text[n++] = *q;
   }
   if (token.kind == T_FLOAT) tern__jinja_parse_float((jstr){text, n}, &token.f);
   else
     for (size_t i = 0; i < n; i++)
-      if (__builtin_mul_overflow(token.i, (int64_t)10, &token.i) || __builtin_add_overflow(token.i, (int64_t)(text[i] - '0'), &token.i)) {
+      if (__builtin_mul_overflow(token.i, (int64_t)10, &token.i) ||
+          __builtin_add_overflow(token.i, (int64_t)(text[i] - '0'), &token.i)) {
         lx->j->line = lx->line;
         j_fail(lx->j, TERN_STATUS_UNSUPPORTED, "whole numbers beyond 64 bits are not supported");
         return;
@@ -213,8 +230,11 @@ static void lex_number(lexer *lx, bool after_dot) {
 }
 
 static void lex_operator(lexer *lx) {
-  static const struct { char text[3]; char op; } pairs[] = {
-      {"==", OP_EQ}, {"!=", OP_NE}, {">=", OP_GE}, {"<=", OP_LE}, {"//", OP_FLOORDIV}, {"**", OP_POW}};
+  static const struct {
+    char text[3];
+    char op;
+  } pairs[] = {{"==", OP_EQ}, {"!=", OP_NE},       {">=", OP_GE},
+               {"<=", OP_LE}, {"//", OP_FLOORDIV}, {"**", OP_POW}};
   char c = *lx->p, open = c == ')' ? '(' : c == ']' ? '[' : c == '}' ? '{' : 0;
   for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
     if (at(lx, lx->p, pairs[i].text)) {
@@ -222,11 +242,20 @@ static void lex_operator(lexer *lx) {
       advance(lx, lx->p + 2);
       return;
     }
-  if (!c || !strchr("+-/*%~[](){}><=.:|,;", c)) { fail_at(lx, "an unexpected character in a tag"); return; }
+  if (!c || !strchr("+-/*%~[](){}><=.:|,;", c)) {
+    fail_at(lx, "an unexpected character in a tag");
+    return;
+  }
   if (c == '(' || c == '[' || c == '{') {
-    if (lx->depth == JINJA_PARSE_DEPTH) { fail_at(lx, "brackets nested deeper than 200"); return; }
+    if (lx->depth == JINJA_PARSE_DEPTH) {
+      fail_at(lx, "brackets nested deeper than 200");
+      return;
+    }
     lx->stack[lx->depth++] = c;
-  } else if (open && (!lx->depth || lx->stack[--lx->depth] != open)) { fail_at(lx, "an unmatched closing bracket"); return; }
+  } else if (open && (!lx->depth || lx->stack[--lx->depth] != open)) {
+    fail_at(lx, "an unmatched closing bracket");
+    return;
+  }
   push(lx, (jtoken){.kind = T_OP, .op = c});
   advance(lx, lx->p + 1);
 }
@@ -239,7 +268,10 @@ static void lex_tag(lexer *lx, bool block) {
     const char *p = skip_space(lx, lx->p);
     bool after_dot = p == lx->p && p[-1] == '.';
     advance(lx, p);
-    if (p >= lx->end) { fail_at(lx, block ? "{% without %}" : "{{ without }}"); return; }
+    if (p >= lx->end) {
+      fail_at(lx, block ? "{% without %}" : "{{ without }}");
+      return;
+    }
     if (!lx->depth && (at(lx, p, end) || (at(lx, p + 1, end) && (*p == '-' || (block && *p == '+'))))) {
       push(lx, (jtoken){.kind = block ? T_BLOCK_END : T_VAR_END});
       close_tag(lx, p, 2, block);

@@ -28,7 +28,8 @@ void *tern__jinja_alloc(jinja *j, size_t count, size_t size) {
     j->arena_bytes += bytes;
     ptr = tern__arena_alloc(&j->arena, bytes);
   }
-  if (!ptr) j_fail(j, TERN_STATUS_OUT_OF_MEMORY, "out of memory, or the template's values take more than 512 MiB");
+  if (!ptr)
+    j_fail(j, TERN_STATUS_OUT_OF_MEMORY, "out of memory, or the template's values take more than 256 MiB");
   return ptr;
 }
 
@@ -36,13 +37,15 @@ bool tern__jinja_step(jinja *j, size_t cost) {
   if (j->status != TERN_OK) return false;
   j->steps += cost;
   if (j->steps <= JINJA_MAX_STEPS) return true;
-  j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "more than %d steps; the template loops without end", JINJA_MAX_STEPS);
+  j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "more than %d steps; the template loops without end",
+         JINJA_MAX_STEPS);
   return false;
 }
 
 bool tern__jinja_enter(jinja *j) {
   if (++j->depth <= JINJA_EVAL_DEPTH) return true;
-  j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "nested deeper than %d (a macro that calls itself?)", JINJA_EVAL_DEPTH);
+  j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "nested deeper than %d (a macro that calls itself?)",
+         JINJA_EVAL_DEPTH);
   return false;
 }
 
@@ -59,8 +62,7 @@ void tern__jinja_emit(jinja *j, const char *data, size_t size) {
   if (j->status != TERN_OK || !size) return;
   if (size > JINJA_MAX_OUTPUT - tern__array_count(j->out))
     j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "the text would be longer than %d bytes", JINJA_MAX_OUTPUT);
-  else if (append(j, data, size) != TERN_OK)
-    j->status = TERN_STATUS_OUT_OF_MEMORY;
+  else if (append(j, data, size) != TERN_OK) j->status = TERN_STATUS_OUT_OF_MEMORY;
 }
 
 void tern__jinja_emit_codepoint(jinja *j, uint32_t c) {
@@ -98,8 +100,14 @@ static void emit_text(jinja *j, const char *text) { tern__jinja_emit(j, text, st
 /* The shortest decimal that reads back as the same double, laid out as Python's float.__repr__ does. */
 static void emit_float(jinja *j, double f) {
   char digits[40], text[64];
-  if (isnan(f)) { emit_text(j, "nan"); return; }
-  if (isinf(f)) { emit_text(j, f < 0 ? "-inf" : "inf"); return; }
+  if (isnan(f)) {
+    emit_text(j, "nan");
+    return;
+  }
+  if (isinf(f)) {
+    emit_text(j, f < 0 ? "-inf" : "inf");
+    return;
+  }
   for (int precision = 0; precision < 17; precision++) {
     double back;
     snprintf(digits, sizeof digits, "%.*e", precision, f);
@@ -141,11 +149,13 @@ static void emit_quoted(jinja *j, jstr s) {
   for (const char *p = s.data; p < end;) {
     size_t size = tern__jinja_char_size(p, end);
     uint32_t c = tern__jinja_codepoint(p, size);
-    if (c == (unsigned char)quote || c == '\\') snprintf(text, sizeof text, "\\%c", (char)c), emit_text(j, text);
+    if (c == (unsigned char)quote || c == '\\')
+      snprintf(text, sizeof text, "\\%c", (char)c), emit_text(j, text);
     else if (c == '\n') emit_text(j, "\\n");
     else if (c == '\r') emit_text(j, "\\r");
     else if (c == '\t') emit_text(j, "\\t");
-    else if (c < 0x20 || (c >= 0x7f && c <= 0xa0) || c == 0xad) snprintf(text, sizeof text, "\\x%02x", c), emit_text(j, text);
+    else if (c < 0x20 || (c >= 0x7f && c <= 0xa0) || c == 0xad)
+      snprintf(text, sizeof text, "\\x%02x", c), emit_text(j, text);
     else tern__jinja_emit(j, p, size);
     p += size;
   }
@@ -162,8 +172,14 @@ static void emit_items(jinja *j, const jlist *list, const char *open, const char
 }
 
 void tern__jinja_emit_repr(jinja *j, jvalue v) {
-  if (v.kind == J_STRING) { emit_quoted(j, v.as.s); return; }
-  if (v.kind == J_UNDEFINED) { emit_text(j, "Undefined"); return; }
+  if (v.kind == J_STRING) {
+    emit_quoted(j, v.as.s);
+    return;
+  }
+  if (v.kind == J_UNDEFINED) {
+    emit_text(j, "Undefined");
+    return;
+  }
   tern__jinja_emit_str(j, v);
 }
 
@@ -171,26 +187,27 @@ void tern__jinja_emit_str(jinja *j, jvalue v) {
   char text[32];
   if (j->status != TERN_OK) return;
   if (tern__jinja_enter(j)) switch (v.kind) {
-    case J_UNDEFINED: break;
-    case J_NONE: emit_text(j, "None"); break;
-    case J_BOOL: emit_text(j, v.as.b ? "True" : "False"); break;
-    case J_INT: snprintf(text, sizeof text, "%lld", (long long)v.as.i), emit_text(j, text); break;
-    case J_FLOAT: emit_float(j, v.as.f); break;
-    case J_STRING: tern__jinja_emit(j, v.as.s.data, v.as.s.size); break;
-    case J_LIST: emit_items(j, v.as.list, "[", "]"); break;
-    case J_TUPLE: emit_items(j, v.as.list, "(", v.as.list->count == 1 ? ",)" : ")"); break;
-    case J_DICT:
-      emit_text(j, "{");
-      for (size_t i = 0; i < v.as.dict->count && tern__jinja_step(j, 1); i++) {
-        if (i) emit_text(j, ", ");
-        tern__jinja_emit_repr(j, v.as.dict->pairs[i].key);
-        emit_text(j, ": ");
-        tern__jinja_emit_repr(j, v.as.dict->pairs[i].value);
-      }
-      emit_text(j, "}");
-      break;
-    default: j_fail(j, TERN_STATUS_UNSUPPORTED, "the text of a %s is not supported", tern__jinja_type_name(v));
-  }
+      case J_UNDEFINED: break;
+      case J_NONE: emit_text(j, "None"); break;
+      case J_BOOL: emit_text(j, v.as.b ? "True" : "False"); break;
+      case J_INT: snprintf(text, sizeof text, "%lld", (long long)v.as.i), emit_text(j, text); break;
+      case J_FLOAT: emit_float(j, v.as.f); break;
+      case J_STRING: tern__jinja_emit(j, v.as.s.data, v.as.s.size); break;
+      case J_LIST: emit_items(j, v.as.list, "[", "]"); break;
+      case J_TUPLE: emit_items(j, v.as.list, "(", v.as.list->count == 1 ? ",)" : ")"); break;
+      case J_DICT:
+        emit_text(j, "{");
+        for (size_t i = 0; i < v.as.dict->count && tern__jinja_step(j, 1); i++) {
+          if (i) emit_text(j, ", ");
+          tern__jinja_emit_repr(j, v.as.dict->pairs[i].key);
+          emit_text(j, ": ");
+          tern__jinja_emit_repr(j, v.as.dict->pairs[i].value);
+        }
+        emit_text(j, "}");
+        break;
+      default:
+        j_fail(j, TERN_STATUS_UNSUPPORTED, "the text of a %s is not supported", tern__jinja_type_name(v));
+    }
   tern__jinja_leave(j);
 }
 
@@ -224,7 +241,8 @@ jvalue *tern__jinja_dict_find(jinja *j, const jdict *dict, jvalue key) {
   for (size_t i = 0; i < dict->count; i++) {
     jpair *p = &dict->pairs[i];
     bool same = p->key.kind == J_STRING && key.kind == J_STRING
-                    ? p->key.as.s.size == key.as.s.size && !memcmp(p->key.as.s.data, key.as.s.data, key.as.s.size)
+                    ? p->key.as.s.size == key.as.s.size &&
+                          !memcmp(p->key.as.s.data, key.as.s.data, key.as.s.size)
                     : p->key.kind != J_STRING && key.kind != J_STRING && tern__jinja_equal(j, p->key, key);
     if (same) return &p->value;
   }
@@ -257,12 +275,14 @@ bool tern__jinja_dict_set(jinja *j, jdict *dict, jvalue key, jvalue value) {
 
 bool tern__jinja_truth(jvalue v) {
   switch (v.kind) {
-    case J_UNDEFINED: case J_NONE: return false;
+    case J_UNDEFINED:
+    case J_NONE: return false;
     case J_BOOL: return v.as.b;
     case J_INT: return v.as.i != 0;
     case J_FLOAT: return v.as.f != 0;
     case J_STRING: return v.as.s.size != 0;
-    case J_LIST: case J_TUPLE: return v.as.list->lazy || v.as.list->count;
+    case J_LIST:
+    case J_TUPLE: return v.as.list->lazy || v.as.list->count;
     case J_DICT: return v.as.dict->count != 0;
     default: return true;
   }
@@ -270,7 +290,8 @@ bool tern__jinja_truth(jvalue v) {
 
 static int order_numbers(jvalue a, jvalue b) {
   if (a.kind != J_FLOAT && b.kind != J_FLOAT) return (j_whole(a) > j_whole(b)) - (j_whole(a) < j_whole(b));
-  double x = a.kind == J_FLOAT ? a.as.f : (double)j_whole(a), y = b.kind == J_FLOAT ? b.as.f : (double)j_whole(b);
+  double x = a.kind == J_FLOAT ? a.as.f : (double)j_whole(a),
+         y = b.kind == J_FLOAT ? b.as.f : (double)j_whole(b);
   return x < y ? -1 : x > y ? 1 : x == y ? 0 : 2; /* 2: NaN */
 }
 
@@ -288,9 +309,11 @@ bool tern__jinja_equal(jinja *j, jvalue a, jvalue b) {
   if (a.kind != b.kind) return false;
   bool same = true;
   switch (a.kind) {
-    case J_UNDEFINED: case J_NONE: return true;
+    case J_UNDEFINED:
+    case J_NONE: return true;
     case J_STRING: return a.as.s.size == b.as.s.size && !memcmp(a.as.s.data, b.as.s.data, a.as.s.size);
-    case J_LIST: case J_TUPLE: {
+    case J_LIST:
+    case J_TUPLE: {
       if (a.as.list == b.as.list) return true;
       if (a.as.list->count != b.as.list->count || !tern__jinja_step(j, 1)) return false;
       if (tern__jinja_enter(j))
@@ -319,11 +342,13 @@ int tern__jinja_order(jinja *j, jvalue a, jvalue b) {
     int c = 0;
     if (tern__jinja_enter(j))
       for (size_t i = 0; !c && i < x->count && i < y->count && tern__jinja_step(j, 1); i++)
-        if (!tern__jinja_equal(j, x->items[i], y->items[i])) c = tern__jinja_order(j, x->items[i], y->items[i]);
+        if (!tern__jinja_equal(j, x->items[i], y->items[i]))
+          c = tern__jinja_order(j, x->items[i], y->items[i]);
     tern__jinja_leave(j);
     return c ? c : (x->count > y->count) - (x->count < y->count);
   }
-  j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "no order between %s and %s", tern__jinja_type_name(a), tern__jinja_type_name(b));
+  j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "no order between %s and %s", tern__jinja_type_name(a),
+         tern__jinja_type_name(b));
   return 0;
 }
 
@@ -341,7 +366,8 @@ size_t tern__jinja_find(jstr text, jstr part, size_t from) {
 bool tern__jinja_contains(jinja *j, jvalue container, jvalue item) {
   if (container.kind == J_STRING) {
     if (item.kind == J_STRING) return tern__jinja_find(container.as.s, item.as.s, 0) != SIZE_MAX;
-    j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "'in <string>' needs a string, not %s", tern__jinja_type_name(item));
+    j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "'in <string>' needs a string, not %s",
+           tern__jinja_type_name(item));
     return false;
   }
   if (container.kind == J_DICT) return tern__jinja_dict_find(j, container.as.dict, item) != NULL;
@@ -365,15 +391,17 @@ jlist *tern__jinja_iterate(jinja *j, jvalue v) {
     for (size_t i = 0; i < v.as.dict->count; i++) tern__jinja_push(j, list, v.as.dict->pairs[i].key);
   else if (v.kind == J_STRING && (list = tern__jinja_list(j, v.as.s.size))) {
     const char *p = v.as.s.data, *end = p + v.as.s.size;
-    for (size_t size; p < end; p += size) size = tern__jinja_char_size(p, end), tern__jinja_push(j, list, j_string(p, size));
+    for (size_t size; p < end; p += size)
+      size = tern__jinja_char_size(p, end), tern__jinja_push(j, list, j_string(p, size));
   }
   if (!list) j_fail(j, TERN_STATUS_INVALID_ARGUMENT, "'%s' is not iterable", tern__jinja_type_name(v));
   return list;
 }
 
 const char *tern__jinja_type_name(jvalue v) {
-  static const char *const names[] = {"undefined", "NoneType", "bool", "int", "float", "str", "list", "tuple", "dict",
-                                      "namespace", "macro", "function", "method", "loop"};
+  static const char *const names[] = {"undefined", "NoneType", "bool",   "int",  "float",
+                                      "str",       "list",     "tuple",  "dict", "namespace",
+                                      "macro",     "function", "method", "loop"};
   return names[v.kind];
 }
 
@@ -410,7 +438,8 @@ size_t tern__jinja_byte_offset(jstr s, size_t character) {
 
 bool tern__jinja_is_space(uint32_t c) {
   return (c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 /* Brings Python's spelling into JSON's, whose reader rounds correctly whatever the locale. */
@@ -421,7 +450,10 @@ bool tern__jinja_parse_float(jstr s, double *out) {
   int dropped = 0;
   while (p < end && tern__jinja_is_space((unsigned char)*p)) p++;
   while (end > p && tern__jinja_is_space((unsigned char)end[-1])) end--;
-  if (p < end && (*p == '-' || *p == '+')) { if (*p == '-') text[n++] = '-'; p++; }
+  if (p < end && (*p == '-' || *p == '+')) {
+    if (*p == '-') text[n++] = '-';
+    p++;
+  }
   while (p + 1 < end && *p == '0' && p[1] >= '0' && p[1] <= '9') p++;
   for (; p < end && *p >= '0' && *p <= '9'; p++, digits++) {
     if (n < 40) text[n++] = *p;
