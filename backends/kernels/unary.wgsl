@@ -2,7 +2,8 @@
 //
 // Bindings: group 0, 0 = x (read), 1 = y (may not alias x). Parameters: immediate, 16 bytes.
 // Workgroup: workgroup_x x 1 x 1 invocations, one element each; a dispatch wider than one row of workgroups
-// continues in y. Sources: math/*.wgsl come before this file. `op` picks the formula; its numbers are kernels.def's.
+// continues in y. Sources: math/*.wgsl come before this file. `op` picks the formula; its numbers are
+// kernels.def's.
 
 override op: u32 = 0u;
 override workgroup_x: u32 = 64u;

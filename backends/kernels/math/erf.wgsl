@@ -1,7 +1,8 @@
 // erf, erfc. No division.
 //
-// |x| < 0.92: erf(x) = x + x p(x^2), p of degree 5. Else erfc(a) = exp(-(a + a q(a))), q of degree 7 on [0.92, 4].
-// Remez, minimax.py "erf" (relative error 1.6e-8) and "erfc" (5.6e-9); the two-piece form is N. Juffa's.
+// |x| < 0.92: erf(x) = x + x p(x^2), p of degree 5. Else erfc(a) = exp(-(a + a q(a))), q of degree 7 on
+// [0.92, 4]. Remez, minimax.py "erf" (relative error 1.6e-8) and "erfc" (5.6e-9); the two-piece form is N.
+// Juffa's.
 
 // erf(x) for |x| < 0.925.
 fn math_erf_near_zero(x: f32) -> f32 {
@@ -26,7 +27,7 @@ fn math_erfc_tail(a: f32) -> f32 {
   return math_exp_sum(-fma(q, a, a), 0.0);
 }
 
-// Error function. BOUND_ERF
+// Error function. Error: 1.2 ulp.
 fn math_erf(x: f32) -> f32 {
   let a = math_abs(x);
   let outer = 1.0 - math_erfc_tail(math_min(a, 4.0));
@@ -34,7 +35,7 @@ fn math_erf(x: f32) -> f32 {
   return select(math_copy_sign(magnitude, x), x, math_is_nan(x));
 }
 
-// erfc(a) for a >= 0; 0 from 4 on. BOUND_ERFC
+// erfc(a) for a >= 0; 0 from 4 on. Error: 4.1 ulp or 3e-8; no NaN.
 fn math_erfc_positive(a: f32) -> f32 {
   let tail = math_erfc_tail(math_min(a, 4.0));
   return select(select(tail, 0.0, a > 4.0), 1.0 - math_erf_near_zero(a), a < 0.92);

@@ -1,4 +1,5 @@
-// IEEE binary16 and bfloat16 as bits in the low half of a u32. All exact or correctly rounded (ties to even); a NaN stays a quiet NaN.
+// IEEE binary16 and bfloat16 as bits in the low half of a u32. All exact or correctly rounded (ties to even);
+// a NaN stays a quiet NaN.
 
 // Denormal halves are made from an integer, so a device that flushes denormals is right too.
 fn math_f16_to_f32(h: u32) -> f32 {
@@ -14,7 +15,8 @@ fn math_f16_to_f32(h: u32) -> f32 {
 fn math_f32_to_f16(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
   let magnitude = bits & 0x7fffffffu;
-  // Normal: rebias the exponent (its wrapped value is not used when it would be below the normals), round at bit 13.
+  // Normal: rebias the exponent (its wrapped value is not used when it would be below the normals), round at
+  // bit 13.
   let normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13u) & 1u)) >> 13u;
   // Below 2^-14: one ulp of 0.5 is 2^-24, the spacing of denormal halves, so the addition rounds.
   let denormal = bitcast<u32>(bitcast<f32>(magnitude) + 0.5) - 0x3f000000u;

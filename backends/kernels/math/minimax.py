@@ -18,7 +18,7 @@ def f32(x):
 
 
 def remez(target, weight, powers, lo, hi, rounds=12, grid=1500):
-    """Coefficients c minimising max |weight(x) * (target(x) - sum c_i x^powers_i)| on [lo, hi], and that maximum."""
+    """c that minimise max |weight(x) * (target(x) - sum c_i x^powers_i)| on [lo, hi], and that maximum."""
     n = len(powers)
     mid, half = (lo + hi) / 2, (hi - lo) / 2
     nodes = [mid - half * mp.cos(mp.pi * (i + mp.mpf("0.5")) / (n + 1)) for i in range(n + 1)]
@@ -97,7 +97,8 @@ FITS = {
                         lambda a: a * mp.erfc(a) / max(mp.erfc(a), mp.mpf(2) ** -6), range(8), "0.92", "4.0"),
     # sin(r) = r + r^3 p(r^2), cos(r) = 1 - r^2/2 + r^4 q(r^2), s = r^2
     "sin": lambda: fit("sin p", lambda s: (mp.sin(mp.sqrt(away(s))) / mp.sqrt(away(s)) - 1) / away(s),
-                       lambda s: away(s) * mp.sqrt(away(s)) / mp.sin(mp.sqrt(away(s))), range(3), "1e-9", "0.61701"),
+                       lambda s: away(s) * mp.sqrt(away(s)) / mp.sin(mp.sqrt(away(s))), range(3),
+                       "1e-9", "0.61701"),
     "cos": lambda: fit("cos q", lambda s: (mp.cos(mp.sqrt(away(s))) - 1 + away(s) / 2) / away(s) ** 2,
                        lambda s: away(s) ** 2 / mp.cos(mp.sqrt(away(s))), range(3), "1e-9", "0.61701"),
 }

@@ -29,7 +29,7 @@ fn math_q5(nibble: u32, qh: u32, i: u32) -> i32 {
   return bitcast<i32>(nibble | (((qh >> i) & 1u) << 4u));
 }
 
-// Q4_K and Q5_K: 6-bit scale j in 0..7 of a superblock, from words 0 and 2 of its 12 bytes of scales and minima.
+// Q4_K and Q5_K: 6-bit scale j in 0..7 of a superblock, from words 0 and 2 of its 12 bytes.
 fn math_k_scale(word0: u32, word2: u32, j: u32) -> u32 {
   let i = j & 3u;
   let late = math_nibble(word2, i * 2u) | ((math_byte(word0, i) >> 6u) << 4u);

@@ -13,7 +13,7 @@ fn math_ceil(x: f32) -> f32 {
   return -floor(-x);
 }
 
-// round(x) + zero_point held in [low, high] (QuantizeLinear after its division; |bounds| < 2^23). NaN gives low.
+// round(x) + zero_point held in [low, high] (QuantizeLinear, after its division). NaN gives low.
 fn math_quantize(x: f32, zero_point: i32, low: i32, high: i32) -> i32 {
   let bounded = math_min(math_max(round(x), -8388608.0), 8388608.0);
   return clamp(i32(bounded) + zero_point, low, high);

@@ -1,7 +1,9 @@
-//! Writes the formulas of math/*.wgsl as C11, from naga's IR: one static inline `tern__math_*` a WGSL function.
+//! Writes the formulas of math/*.wgsl as C11, from naga's IR: one static inline `tern__math_*` a WGSL
+//! function.
 //!
-//! Scalars only. Every operation keeps WGSL's meaning where C's differs: i32 arithmetic wraps, shifts mask their
-//! count, bitcast copies bits. Whatever would mean something else in C is refused rather than approximated.
+//! Scalars only. Every operation keeps WGSL's meaning where C's differs: i32 arithmetic wraps, shifts mask
+//! their count, bitcast copies bits. Whatever would mean something else in C is refused rather than
+//! approximated.
 
 use crate::manifest::Source;
 use crate::{Result, TOOL};
@@ -68,7 +70,8 @@ struct Emitter<'a> {
 
 impl<'a> Emitter<'a> {
     fn new(module: &'a Module, info: &'a FunctionInfo, function: &'a Function) -> Self {
-        Emitter { module, info, function, text: HashMap::new(), used_names: HashSet::new(), out: String::new() }
+        let (text, used_names) = (HashMap::new(), HashSet::new());
+        Emitter { module, info, function, text, used_names, out: String::new() }
     }
 
     fn function(&mut self) -> Result<String> {
@@ -129,7 +132,8 @@ impl<'a> Emitter<'a> {
                 }
                 Statement::Call { function, arguments, result: Some(result) } => {
                     let callee = c_name(&self.module.functions[*function])?;
-                    let arguments = arguments.iter().map(|a| self.expression(*a)).collect::<Result<Vec<_>>>()?;
+                    let arguments = arguments.iter().map(|a| self.expression(*a));
+                    let arguments = arguments.collect::<Result<Vec<_>>>()?;
                     self.text.insert(*result, format!("{callee}({})", arguments.join(", ")));
                     self.bake(*result, &pad)?;
                 }
@@ -139,8 +143,9 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// Gives an expression a C variable when WGSL names it or uses it twice. The rest is written in place: all are
-    /// pure, and naga emits what a statement reads right before that statement, so no store comes between.
+    /// Gives an expression a C variable when WGSL names it or uses it twice. The rest is written in place:
+    /// all are pure, and naga emits what a statement reads right before that statement, so no store comes
+    /// between.
     fn bake(&mut self, handle: Handle<Expression>, pad: &str) -> Result<()> {
         let expression = &self.function.expressions[handle];
         let named = self.function.named_expressions.get(&handle);
@@ -195,7 +200,8 @@ impl<'a> Emitter<'a> {
                 }
             }
             Expression::FunctionArgument(index) => {
-                self.function.arguments[index as usize].name.clone().ok_or("an argument without a name".into())
+                let argument = &self.function.arguments[index as usize];
+                argument.name.clone().ok_or("an argument without a name".into())
             }
             Expression::Load { pointer } => self.local(pointer),
             Expression::Unary { op, expr } => self.unary(op, expr),
@@ -250,7 +256,9 @@ impl<'a> Emitter<'a> {
         Ok(match kind {
             _ if wraps => format!("(int32_t)((uint32_t){a} {symbol} (uint32_t){b})"),
             // The casts say that & and | are meant: nothing to branch over.
-            Kind::Bool if matches!(op, Bin::And | Bin::InclusiveOr) => format!("((int){a} {symbol} (int){b})"),
+            Kind::Bool if matches!(op, Bin::And | Bin::InclusiveOr) => {
+                format!("((int){a} {symbol} (int){b})")
+            }
             _ => format!("({a} {symbol} {b})"),
         })
     }
@@ -264,7 +272,8 @@ impl<'a> Emitter<'a> {
         Ok(match (op, self.kind(left)?) {
             (Bin::ShiftLeft, Kind::Sint) => format!("(int32_t)((uint32_t){a} << {count})"),
             (Bin::ShiftLeft, _) => format!("({a} << {count})"),
-            // Of a negative value implementation-defined in C; arithmetic, as in WGSL, on every compiler we build with.
+            // Of a negative value implementation-defined in C; arithmetic, as in WGSL, on every compiler we
+            // build with.
             _ => format!("({a} >> {count})"),
         })
     }
@@ -281,24 +290,27 @@ impl<'a> Emitter<'a> {
             (Math::Min, false) => format!("tern__math_min_{suffix}"),
             (Math::Max, false) => format!("tern__math_max_{suffix}"),
             (Math::Clamp, false) => format!("tern__math_clamp_{suffix}"),
-            _ => return Err(format!("built-in {fun:?}: not among the functions that are the same on every driver")),
+            _ => return Err(format!("built-in {fun:?}: not the same on every driver; write it as a formula")),
         };
-        let texts = arguments.iter().flatten().map(|a| Ok(unparenthesized(&self.expression(*a)?).to_string()));
+        let texts = arguments.iter().flatten();
+        let texts = texts.map(|a| Ok(unparenthesized(&self.expression(*a)?).to_string()));
         Ok(format!("{name}({})", texts.collect::<Result<Vec<_>>>()?.join(", ")))
     }
 
     fn cast(&self, expr: Handle<Expression>, kind: Kind, convert: Option<naga::Bytes>) -> Result<String> {
         let from = self.kind(expr)?;
         let text = self.expression(expr)?;
+        let bare = unparenthesized(&text);
         match (from, kind, convert) {
-            (Kind::Float, Kind::Uint, None) => Ok(format!("tern__math_bits_of({})", unparenthesized(&text))),
-            (Kind::Uint, Kind::Float, None) => Ok(format!("tern__math_float_of({})", unparenthesized(&text))),
-            (Kind::Float, Kind::Sint, None) => Ok(format!("(int32_t)tern__math_bits_of({})", unparenthesized(&text))),
+            (Kind::Float, Kind::Uint, None) => Ok(format!("tern__math_bits_of({bare})")),
+            (Kind::Uint, Kind::Float, None) => Ok(format!("tern__math_float_of({bare})")),
+            (Kind::Float, Kind::Sint, None) => Ok(format!("(int32_t)tern__math_bits_of({bare})")),
             (Kind::Sint, Kind::Float, None) => Ok(format!("tern__math_float_of((uint32_t){text})")),
             (Kind::Sint | Kind::Bool, Kind::Uint, _) => Ok(format!("(uint32_t){text}")),
             (Kind::Uint | Kind::Bool, Kind::Sint, _) => Ok(format!("(int32_t){text}")),
             (Kind::Sint | Kind::Uint, Kind::Float, Some(4)) => Ok(format!("(float){text}")),
-            // Undefined in C beyond the range: the formula bounds its argument with math_min and math_max first.
+            // Undefined in C beyond the range: the formula bounds its argument with math_min and math_max
+            // first.
             (Kind::Float, Kind::Sint, Some(4)) => Ok(format!("(int32_t){text}")),
             _ => Err(format!("conversion from {from:?} to {kind:?}")),
         }

@@ -3,7 +3,7 @@
 //!   tern-kernel-compiler KERNELS_DIR OUTPUT_DIR
 //!
 //! - math/*.wgsl become C (kernel_math.h, module c_emitter);
-//! - every variant of every kernel becomes SPIR-V 1.3 (spirv/NAME.spv, module spirv), its facts go to kernels.json;
+//! - every variant of every kernel becomes SPIR-V 1.3 (spirv/NAME.spv, module spirv), its facts kernels.json;
 //! - MANIFEST.sha256 lists the hash of every input and output, for tests/checks/check_generated.py.
 //! The output depends on nothing but the inputs: no time, no absolute path.
 
@@ -55,7 +55,7 @@ fn run(kernels: &Path, out: &Path) -> Result<()> {
     }
     outputs.push(("kernels.json".into(), reflect::to_json(&facts).into_bytes()));
 
-    let mut sums = format!("# {TOOL}. Inputs are relative to backends/kernels, outputs begin with generated/.\n");
+    let mut sums = format!("# {TOOL}. Paths are relative to backends/kernels; outputs are generated/.\n");
     for (path, bytes) in manifest.inputs(kernels)? {
         sums += &format!("{}  {path}\n", hex(&bytes));
     }

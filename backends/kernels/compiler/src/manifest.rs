@@ -53,8 +53,9 @@ impl Manifest {
                     let overrides = overrides
                         .iter()
                         .map(|word| {
-                            let (key, value) = word.split_once('=').ok_or_else(|| at("expected NAME=NUMBER"))?;
-                            let value = value.parse::<f64>().map_err(|_| at("expected NAME=NUMBER"))?;
+                            let wrong = || at("expected NAME=NUMBER");
+                            let (key, value) = word.split_once('=').ok_or_else(wrong)?;
+                            let value = value.parse::<f64>().map_err(|_| wrong())?;
                             Ok((key.to_string(), value))
                         })
                         .collect::<Result<Vec<_>>>()?;

@@ -1,9 +1,9 @@
  *
- * The elementwise formulas that GPU and CPU share, one function a WGSL function; math_exp there is tern__math_exp here.
- * Compile with -ffp-contract=off -fno-math-errno -fno-trapping-math: the first keeps a*b+c from being fused where the
- * formula does not say fma, the others let the compiler vectorise. Not with -ffast-math: it breaks NaN and rounding.
- * Loops over these functions vectorise at -O3 for whatever ISA the file is compiled for, with the same results bit for
- * bit as the scalar form under the same TERN__MATH_FMA.
+ * The elementwise formulas that GPU and CPU share, one function a WGSL function; math_exp there is
+ * tern__math_exp here. Compile with -ffp-contract=off -fno-math-errno -fno-trapping-math: the first keeps
+ * a*b+c from being fused where the formula does not say fma, the others let the compiler vectorise. Not with
+ * -ffast-math: it breaks NaN and rounding. Loops over these functions vectorise at -O3 for whatever ISA the
+ * file is compiled for, with the same results bit for bit as the scalar form under the same TERN__MATH_FMA.
  */
 #ifndef TERN_KERNEL_MATH_H
 #define TERN_KERNEL_MATH_H
@@ -13,16 +13,18 @@
 #include <stdint.h>
 #include <string.h>
 
-/* A loop vectorises only if the whole formula is inlined, and the longer ones are past the compiler's own limit. */
+/* A loop vectorises only if the whole formula is inlined; the longer ones are past the
+ * compiler's own limit. */
 #if defined(__GNUC__)
 #define TERN__MATH_INLINE static inline __attribute__((always_inline))
 #else
 #define TERN__MATH_INLINE static inline
 #endif
 
-/* WGSL lets a device fuse fma or round twice. Here: fused where it is one instruction (elsewhere fmaf is a slow library
- * call), else multiply and add. The bounds hold for both. TERN__MATH_CONSISTENT, defined before the include, forces
- * multiply and add everywhere: the same bits on every ISA, and on devices that do not fuse. */
+/* WGSL lets a device fuse fma or round twice. Here: fused where it is one instruction (elsewhere fmaf is a
+ * slow library call), else multiply and add. The bounds hold for both. TERN__MATH_CONSISTENT, defined before
+ * the include, forces multiply and add everywhere: the same bits on every ISA, and on devices that do not
+ * fuse. */
 #ifndef TERN__MATH_FMA
 #if (defined(__FMA__) || defined(__ARM_FEATURE_FMA)) && !defined(TERN__MATH_CONSISTENT)
 #define TERN__MATH_FMA(a, b, c) __builtin_fmaf((a), (b), (c))
@@ -33,8 +35,8 @@
 
 #define TERN__MATH_SQRT(x) sqrtf(x)
 
-/* Ties to even; floor. One instruction on these ISAs, elsewhere (baseline x86-64) written out so that it vectorises too;
- * both give the same bits. */
+/* Ties to even; floor. One instruction on these ISAs, elsewhere (baseline x86-64) written out so that it
+ * vectorises too; both give the same bits. */
 #if defined(__SSE4_1__) || defined(__aarch64__) || defined(__wasm_simd128__)
 #define TERN__MATH_ROUND(x) rintf(x)
 #define TERN__MATH_FLOOR(x) floorf(x)

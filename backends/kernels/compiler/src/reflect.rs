@@ -1,4 +1,5 @@
-//! Facts about each SPIR-V module that the host's table must agree with: bindings, parameter size, workgroup size.
+//! Facts about each SPIR-V module that the host's table must agree with: bindings, parameter size, workgroup
+//! size.
 
 use crate::manifest::Variant;
 use crate::Result;

@@ -1,9 +1,10 @@
-//! One kernel variant to SPIR-V 1.3: overrides become constants, branches on constants and what they alone reach are
-//! dropped, naga writes the module, and decorations that newer validators reject are stripped.
+//! One kernel variant to SPIR-V 1.3: overrides become constants, branches on constants and what they alone
+//! reach are dropped, naga writes the module, and decorations that newer validators reject are stripped.
 
 use crate::manifest::{Kernel, Variant};
 use crate::{validate, Result};
 use naga::back::{pipeline_constants, spv};
+use naga::valid::ModuleInfo;
 use naga::{Block, Expression, Function, Literal, Module, Statement, SwitchValue};
 use std::collections::HashSet;
 
@@ -12,7 +13,7 @@ pub struct Shader {
     pub words: Vec<u32>,
 }
 
-pub fn compile(module: &Module, info: &naga::valid::ModuleInfo, kernel: &Kernel, variant: &Variant) -> Result<Shader> {
+pub fn compile(module: &Module, info: &ModuleInfo, kernel: &Kernel, variant: &Variant) -> Result<Shader> {
     let mut constants = naga::back::PipelineConstants::default();
     for (name, value) in &variant.overrides {
         if !module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name.as_str())) {
@@ -36,8 +37,8 @@ pub fn compile(module: &Module, info: &naga::valid::ModuleInfo, kernel: &Kernel,
 /// naga's defaults suit a browser, which must not trust the shader; these are ours.
 fn options() -> spv::Options<'static> {
     use spv::Capability as Cap;
-    // No Int8 and no DotProduct: naga then writes the shift form of unpack4xI8 and dot4I8Packed, which old devices
-    // and SPIRV-Cross take.
+    // No Int8 and no DotProduct: naga then writes the shift form of unpack4xI8 and dot4I8Packed, which old
+    // devices and SPIRV-Cross take.
     let capabilities = [
         Cap::Shader,
         Cap::Matrix,
@@ -124,7 +125,8 @@ fn literal(module: &Module, function: &Function, handle: naga::Handle<Expression
     }
 }
 
-/// The case that runs, unless it falls through or breaks out of the switch (its body then depends on the switch).
+/// The case that runs, unless it falls through or breaks out of the switch (its body then depends on the
+/// switch).
 fn choose(cases: &[naga::SwitchCase], value: Literal) -> Option<usize> {
     let wanted = match value {
         Literal::U32(v) => SwitchValue::U32(v),
@@ -158,8 +160,9 @@ const STORAGE_WORKGROUP: u32 = 4;
 /// ColMajor, ArrayStride, MatrixStride, Offset.
 const LAYOUT_DECORATIONS: [u32; 4] = [5, 6, 7, 35];
 
-/// naga (30.0.1, wgpu issue 7696) gives types of workgroup variables an explicit layout, which SPIR-V forbids there
-/// (VUID-StandaloneSpirv-None-10684) and some drivers reject. Drops it from types that only workgroup pointers reach.
+/// naga (30.0.1, wgpu issue 7696) gives types of workgroup variables an explicit layout, which SPIR-V forbids
+/// there (VUID-StandaloneSpirv-None-10684) and some drivers reject. Drops it from types that only workgroup
+/// pointers reach.
 fn strip_workgroup_layout(words: Vec<u32>) -> Result<Vec<u32>> {
     let mut workgroup = HashSet::new();
     let mut elsewhere = HashSet::new();
