@@ -1,0 +1,110 @@
+/* A compiled plan on the CPU: steps that all threads walk together, and what ops need to add theirs. */
+#ifndef TERN_CPU_PROGRAM_H
+#define TERN_CPU_PROGRAM_H
+
+#include "cpu/cpu_kernels.h"
+#include "runtime/backend.h"
+#include "runtime/pack_cache.h"
+
+typedef struct tern__cpu_step tern__cpu_step;
+
+/* What a step's function gets to know about the run and its thread. */
+typedef struct tern__cpu_context {
+  const tern__cpu_kernels *kernels;
+  const tern__run_args *args;
+  tern__alloc *alloc;
+  uint8_t *scratch;  /* of this thread, 64-byte aligned; undefined when a chunk starts */
+  uint8_t *shared;   /* of the program; a step may leave results there for the next steps of its node */
+} tern__cpu_context;
+
+/* Does chunk `chunk` of the step. Chunks of a step run in any order on any thread; the split into chunks must not
+ * change results. */
+typedef tern_status (*tern__cpu_chunk_fn)(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk);
+
+struct tern__cpu_step {
+  tern__cpu_chunk_fn run;
+  uint32_t n_chunks;
+  bool joined;               /* may run in one piece with the step before it: both have one chunk */
+  const tern__node *node;
+  const tern__view **in;     /* NULL entries: absent */
+  const tern__view **out;
+  void *params;              /* of the op; lives in the program's arena */
+};
+
+/* A weight to be packed in prepare; *out is set then. */
+typedef struct tern__cpu_pack {
+  const void *key;
+  uint64_t layout;
+  size_t size;
+  tern__pack_fn build;
+  void *user_data;
+  const void **out;
+} tern__cpu_pack;
+
+struct tern__program {
+  tern__backend *backend;
+  const tern__plan *plan;
+  tern__pack_cache *cache;
+  tern__arena arena;
+  tern__cpu_step *steps;     /* base/array.h arrays */
+  tern__cpu_pack *packs;
+  uint32_t *ends;            /* per phase (steps between two joins): chunks of the run up to its end */
+  uint32_t *starts;          /* per phase: its first step */
+  size_t thread_scratch, shared_scratch;
+  uint8_t *scratch;          /* shared_scratch, then n_threads times thread_scratch */
+  size_t scratch_size;
+  int32_t n_threads;
+  struct tern__cpu_counters *run; /* counters of the run in progress */
+};
+
+struct tern__backend {
+  tern__backend_env env;
+  const tern__cpu_kernels *kernels;
+};
+
+/* ---- for ops/ ---- */
+
+/* Compiles a node: adds steps, and sets *taken. Left false, the op's reference runs. */
+typedef tern_status (*tern__cpu_compile_fn)(tern__program *program, const tern__node *node, bool *taken);
+/* NULL if there is none for the op. */
+tern__cpu_compile_fn tern__cpu_find_op(const tern__op_def *op);
+
+/* Adds a step of the node with its views filled in; fails with OUT_OF_MEMORY. */
+tern_status tern__cpu_add_step(tern__program *program, const tern__node *node, tern__cpu_chunk_fn run, size_t n_chunks,
+                               void *params);
+void *tern__cpu_params(tern__program *program, size_t size); /* zeroed; NULL = no memory */
+void tern__cpu_need_scratch(tern__program *program, size_t thread_bytes, size_t shared_bytes);
+tern_status tern__cpu_add_pack(tern__program *program, const tern__cpu_pack *pack);
+/* The step that runs the op's reference. */
+tern_status tern__cpu_compile_reference(tern__program *program, const tern__node *node);
+
+static inline const tern__view *tern__cpu_in(const tern__program *program, const tern__node *node, int32_t i) {
+  return i < node->n_inputs && node->inputs[i] >= 0 ? &program->plan->views[node->inputs[i]] : NULL;
+}
+static inline const tern__view *tern__cpu_out(const tern__program *program, const tern__node *node, int32_t i) {
+  return i < node->n_outputs && node->outputs[i] >= 0 ? &program->plan->views[node->outputs[i]] : NULL;
+}
+/* Elements of a view whose shape is known (all are when a program is compiled). */
+static inline size_t tern__cpu_count(const tern__view *view) {
+  size_t n = 1;
+  for (int32_t i = 0; i < view->shape.rank; i++) n *= (size_t)view->shape.dims[i];
+  return n;
+}
+/* Product of dims [from, to). */
+static inline size_t tern__cpu_product(const tern__shape *shape, int32_t from, int32_t to) {
+  size_t n = 1;
+  for (int32_t i = from; i < to; i++) n *= (size_t)shape->dims[i];
+  return n;
+}
+static inline size_t tern__cpu_divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
+
+/* cpu_run.c */
+tern_status tern__cpu_phases(tern__program *program);
+tern_status tern__cpu_run(tern__program *program, const tern__run_args *args);
+void tern__cpu_run_destroy(tern__program *program);
+tern_status tern__cpu_run_create(tern__program *program);
+
+/* A backend with the best kernels among those in the mask; for tests, which try each in turn. */
+tern_status tern__cpu_open_with(const tern__backend_env *env, uint32_t isa_mask, tern__backend **out);
+
+#endif

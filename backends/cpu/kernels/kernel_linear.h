@@ -1,0 +1,423 @@
+/* X * W^T over panels of 16 weight rows. A lane of a vector is a weight row, so every output is one chain of additions in
+ * the order of k: the same for one row of X and for many, on any number of threads.
+ *
+ * Many rows: a piece of the panel is expanded (to f32, or to pairs of 16-bit integers) into 16 KiB that stay in the L1
+ * cache, and all rows pass over it in register tiles. One row: weights are decoded in registers as they stream by. */
+
+enum {
+  PV = TERN__CPU_PANEL / VF,
+  F32_CHUNK = 256,          /* k in an expanded piece of 16 KiB */
+  INT_CHUNK_BLOCKS = 16,    /* blocks of 32 k, 1 KiB each when expanded */
+  LINE = 64                 /* bytes of a line of a Q4 or Q8 block */
+};
+
+/* ---- f32 ---- */
+
+INLINE void tile_f32(int n_rows, const float *w, const float *x, size_t ldx, size_t k, float *tile, bool first) {
+  vf acc[TILE_F32][PV];
+  UNROLL for (int t = 0; t < n_rows; t++)
+    UNROLL for (int v = 0; v < PV; v++) acc[t][v] = first ? vf_set1(0) : vf_load(tile + t * TERN__CPU_PANEL + v * VF);
+  for (size_t i = 0; i < k; i++, w += TERN__CPU_PANEL) {
+    vf weight[PV];
+    UNROLL for (int v = 0; v < PV; v++) weight[v] = vf_load(w + v * VF);
+    UNROLL for (int t = 0; t < n_rows; t++) {
+      vf value = vf_set1(x[(size_t)t * ldx + i]);
+      UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vf_fma(weight[v], value, acc[t][v]);
+    }
+  }
+  UNROLL for (int t = 0; t < n_rows; t++)
+    UNROLL for (int v = 0; v < PV; v++) vf_store(tile + t * TERN__CPU_PANEL + v * VF, acc[t][v]);
+}
+
+/* All m rows over one expanded piece. */
+static void rows_f32(const float *w, const float *x, size_t ldx, size_t m, size_t k, float *tile, bool first) {
+  size_t t = 0;
+  for (; t + TILE_F32 <= m; t += TILE_F32) tile_f32(TILE_F32, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
+  for (; t + 2 <= m; t += 2) tile_f32(2, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
+  if (t < m) tile_f32(1, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
+}
+
+INLINE vf load_weight(int kind, const uint8_t *panel, size_t i) {
+  if (kind == TERN__CPU_WEIGHT_F32) return vf_load(panel + 4 * i);
+  if (kind == TERN__CPU_WEIGHT_F16) return vf_load_f16(panel + 2 * i);
+  return vf_load_bf16(panel + 2 * i);
+}
+
+INLINE vf load_scale(bool f32, const uint8_t *p, size_t i) { return f32 ? vf_load(p + 4 * i) : vf_load_f16(p + 2 * i); }
+
+/* One block of 32 k of a Q4 or Q8 panel as f32 [32][16]. */
+static void block_to_f32(const tern__cpu_weight_format *format, const uint8_t *block, float *out) {
+  bool q4 = format->kind == TERN__CPU_WEIGHT_Q4;
+  const uint8_t *scales = block + (q4 ? 4 : 8) * LINE;
+  size_t scale_bytes = format->f32_scales ? 4 : 2, n_scales = TERN__CPU_BLOCK / format->scale_block;
+  const uint8_t *mins = scales + n_scales * TERN__CPU_PANEL * scale_bytes;
+  for (int k = 0; k < TERN__CPU_BLOCK; k++) {
+    int j = k / 8, n = k % 8;
+    for (int v = 0; v < PV; v++) {
+      vi q;
+      if (q4) q = ((vi_load(block + j * LINE + v * VF * 4) >> (4 * (n / 2) + 16 * (n % 2))) & 15) - format->offset;
+      else {
+        /* byte of k in {0, 4, 1, 5 | 2, 6, 3, 7} */
+        int line = 2 * j + (n >> 1 & 1), byte = (n & 1) * 2 + (n >> 2);
+        q = vi_load(block + line * LINE + v * VF * 4) << (24 - 8 * byte) >> 24;
+      }
+      size_t at = (size_t)(k / format->scale_block * TERN__CPU_PANEL + v * VF);
+      vf w = vi_to_vf(q) * load_scale(format->f32_scales, scales, at);
+      if (format->has_min) w = w + load_scale(format->f32_scales, mins, at);
+      vf_store(out + k * TERN__CPU_PANEL + v * VF, w);
+    }
+  }
+}
+
+/* k values from k0 on of a panel as f32 [k][16]; the panel's own memory if it is that already. */
+static const float *expand_f32(const tern__cpu_weight_format *format, const uint8_t *panel, size_t k0, size_t k, float *out) {
+  size_t from = k0 * TERN__CPU_PANEL, n = k * TERN__CPU_PANEL;
+  switch (format->kind) {
+    case TERN__CPU_WEIGHT_F32: return (const float *)(const void *)panel + from;
+    case TERN__CPU_WEIGHT_F16:
+      for (size_t i = 0; i < n; i += VF) vf_store(out + i, load_weight(TERN__CPU_WEIGHT_F16, panel, from + i));
+      return out;
+    case TERN__CPU_WEIGHT_BF16:
+      for (size_t i = 0; i < n; i += VF) vf_store(out + i, load_weight(TERN__CPU_WEIGHT_BF16, panel, from + i));
+      return out;
+    default:
+      for (size_t b = 0; b * TERN__CPU_BLOCK < k; b++)
+        block_to_f32(format, panel + (k0 / TERN__CPU_BLOCK + b) * format->block_bytes,
+                     out + b * TERN__CPU_BLOCK * TERN__CPU_PANEL);
+      return out;
+  }
+}
+
+/* Writes a [m][16] tile into y, n columns of it, with the bias. */
+static void store_tile(const float *tile, float *y, size_t ldy, size_t m, size_t n, const float *bias) {
+  for (size_t t = 0; t < m; t++, tile += TERN__CPU_PANEL, y += ldy) {
+    if (n == TERN__CPU_PANEL) {
+      UNROLL for (int v = 0; v < PV; v++) {
+        vf a = vf_load(tile + v * VF);
+        vf_store(y + v * VF, bias ? a + vf_load(bias + v * VF) : a);
+      }
+    } else {
+      for (size_t i = 0; i < n; i++) y[i] = bias ? tile[i] + bias[i] : tile[i];
+    }
+  }
+}
+
+/* One row over n_panels panels of a dense kind. */
+INLINE void row_dense(int kind, int n_panels, const uint8_t *panels, size_t panel_bytes, size_t k, const float *x,
+                      float *tile) {
+  vf acc[PANELS_F32][PV];
+  UNROLL for (int p = 0; p < n_panels; p++) UNROLL for (int v = 0; v < PV; v++) acc[p][v] = vf_set1(0);
+  for (size_t i = 0; i < k; i++) {
+    vf value = vf_set1(x[i]);
+    UNROLL for (int p = 0; p < n_panels; p++)
+      UNROLL for (int v = 0; v < PV; v++)
+        acc[p][v] = vf_fma(load_weight(kind, panels + (size_t)p * panel_bytes, i * TERN__CPU_PANEL + (size_t)(v * VF)),
+                           value, acc[p][v]);
+  }
+  UNROLL for (int p = 0; p < n_panels; p++)
+    UNROLL for (int v = 0; v < PV; v++) vf_store(tile + p * TERN__CPU_PANEL + v * VF, acc[p][v]);
+}
+
+INLINE size_t row_dense_some(int kind, const tern__cpu_linear_call *c, size_t p, float *tile) {
+  const uint8_t *panels = c->panels + p * c->panel_bytes;
+  if (p + PANELS_F32 <= c->n_panels) {
+    row_dense(kind, PANELS_F32, panels, c->panel_bytes, c->k, c->x, tile);
+    return PANELS_F32;
+  }
+  row_dense(kind, 1, panels, c->panel_bytes, c->k, c->x, tile);
+  return 1;
+}
+
+static size_t columns_of(size_t n, size_t panel) {
+  size_t left = n - panel * TERN__CPU_PANEL;
+  return left < TERN__CPU_PANEL ? left : TERN__CPU_PANEL;
+}
+
+static const float *bias_of(const tern__cpu_linear_call *c, size_t panel) {
+  return c->bias ? c->bias + panel * TERN__CPU_PANEL : NULL;
+}
+
+static void linear_one_dense_row(const tern__cpu_linear_call *c) {
+  float *tile = (float *)(void *)c->scratch;
+  for (size_t p = 0, some; p < c->n_panels; p += some) {
+    switch (c->format.kind) {
+      case TERN__CPU_WEIGHT_F32: some = row_dense_some(TERN__CPU_WEIGHT_F32, c, p, tile); break;
+      case TERN__CPU_WEIGHT_F16: some = row_dense_some(TERN__CPU_WEIGHT_F16, c, p, tile); break;
+      default: some = row_dense_some(TERN__CPU_WEIGHT_BF16, c, p, tile);
+    }
+    for (size_t i = 0; i < some; i++)
+      store_tile(tile + i * TERN__CPU_PANEL, c->y + (p + i) * TERN__CPU_PANEL, c->ldy, 1, columns_of(c->n, p + i),
+                 bias_of(c, p + i));
+  }
+}
+
+static void linear_f32(const tern__cpu_linear_call *c) {
+  float *expanded = (float *)(void *)c->scratch, *tile = expanded + F32_CHUNK * TERN__CPU_PANEL;
+  for (size_t p = 0; p < c->n_panels; p++) {
+    const uint8_t *panel = c->panels + p * c->panel_bytes;
+    for (size_t k0 = 0; k0 < c->k; k0 += F32_CHUNK) {
+      size_t k = c->k - k0 < F32_CHUNK ? c->k - k0 : F32_CHUNK;
+      rows_f32(expand_f32(&c->format, panel, k0, k, expanded), c->x + k0, c->ldx, c->m, k, tile, k0 == 0);
+    }
+    store_tile(tile, c->y + p * TERN__CPU_PANEL, c->ldy, c->m, columns_of(c->n, p), bias_of(c, p));
+  }
+}
+
+/* ---- integers ---- */
+
+#ifdef SPLIT_BYTES
+enum { EXPANDED_BLOCK = 8 * LINE };
+
+/* acc += the dot products of lines [from, to) (bytes) with n_rows rows of x. */
+INLINE void dot_lines(int n_rows, const uint8_t *w, int from, int to, const int16_t *x, size_t ldx, vi (*acc)[PV]) {
+  vi high[TILE_INT][PV], low[TILE_INT][PV];
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) high[t][v] = low[t][v] = vi_set1(0);
+  UNROLL for (int l = from; l < to; l++) {
+    UNROLL for (int t = 0; t < n_rows; t++) {
+      const int8_t *bytes = (const int8_t *)(x + (size_t)t * ldx) + l / 2 * 16 + l % 2 * 4;
+      vi h = vi_broadcast(bytes), o = vi_broadcast(bytes + 8);
+      UNROLL for (int v = 0; v < PV; v++) {
+        vi weight = vi_load(w + l * LINE + v * VF * 4);
+        high[t][v] = vi_dot_bytes(high[t][v], weight, h), low[t][v] = vi_dot_bytes(low[t][v], weight, o);
+      }
+    }
+  }
+  UNROLL for (int t = 0; t < n_rows; t++)
+    UNROLL for (int v = 0; v < PV; v++) acc[t][v] = acc[t][v] + high[t][v] * 128 + low[t][v];
+}
+
+INLINE void expand_line(bool q4, const uint8_t *block, int l, vi out[PV]) {
+  UNROLL for (int v = 0; v < PV; v++) {
+    if (q4) out[v] = (vi_load(block + l / 2 * LINE + v * VF * 4) >> (4 * (l % 2))) & 0x0f0f0f0f;
+    else out[v] = vi_load(block + l * LINE + v * VF * 4);
+  }
+}
+
+static void expand_block(uint8_t kind, const uint8_t *block, uint8_t *out) {
+  bool q4 = kind == TERN__CPU_WEIGHT_Q4;
+  for (int l = 0; l < 8; l++) {
+    vi line[PV];
+    expand_line(q4, block, l, line);
+    for (int v = 0; v < PV; v++) vi_store(out + l * LINE + v * VF * 4, line[v]);
+  }
+}
+#else
+enum { EXPANDED_BLOCK = 16 * LINE };
+
+/* The pair of 16-bit weights for k = 2 pair and k + 1. */
+INLINE void expand_pair(bool q4, const uint8_t *block, int pair, vi out[PV]) {
+  UNROLL for (int v = 0; v < PV; v++) {
+    if (q4) out[v] = (vi_load(block + pair / 4 * LINE + v * VF * 4) >> (4 * (pair % 4))) & 0x000f000f;
+    else {
+      /* pairs 0, 2 of 8 k sit in bytes 0 2, 1 3 of the first line; pairs 1, 3 in those of the second. */
+      vs bytes = (vs)vi_load(block + (pair / 4 * 2 + pair % 2) * LINE + v * VF * 4);
+      out[v] = pair % 4 < 2 ? (vi)((vs)(bytes << 8) >> 8) : (vi)(bytes >> 8);
+    }
+  }
+}
+
+INLINE void dot_lines(int n_rows, const uint8_t *w, int from, int to, const int16_t *x, size_t ldx, vi (*acc)[PV]) {
+  UNROLL for (int pair = 2 * from; pair < 2 * to; pair++) {
+    vi weight[PV];
+    UNROLL for (int v = 0; v < PV; v++) weight[v] = vi_load(w + pair * LINE + v * VF * 4);
+    UNROLL for (int t = 0; t < n_rows; t++) {
+      vi value = vi_broadcast(x + (size_t)t * ldx + 2 * pair);
+      UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vi_madd(acc[t][v], weight[v], value);
+    }
+  }
+}
+
+INLINE void expand_pairs(bool q4, const uint8_t *block, uint8_t *out) {
+  UNROLL for (int pair = 0; pair < 16; pair++) {
+    vi words[PV];
+    expand_pair(q4, block, pair, words);
+    UNROLL for (int v = 0; v < PV; v++) vi_store(out + pair * LINE + v * VF * 4, words[v]);
+  }
+}
+
+static void expand_block(uint8_t kind, const uint8_t *block, uint8_t *out) {
+  if (kind == TERN__CPU_WEIGHT_Q4) expand_pairs(true, block, out);
+  else expand_pairs(false, block, out);
+}
+#endif
+
+/* Lines [from, to) of a packed block with one row. */
+INLINE void dot_packed(bool q4, const uint8_t *block, int from, int to, const int16_t *x, vi acc[PV]) {
+#ifdef SPLIT_BYTES
+  vi high[PV], low[PV];
+  UNROLL for (int v = 0; v < PV; v++) high[v] = low[v] = vi_set1(0);
+  UNROLL for (int l = from; l < to; l++) {
+    vi line[PV];
+    const int8_t *bytes = (const int8_t *)x + l / 2 * 16 + l % 2 * 4;
+    vi h = vi_broadcast(bytes), o = vi_broadcast(bytes + 8);
+    expand_line(q4, block, l, line);
+    UNROLL for (int v = 0; v < PV; v++)
+      high[v] = vi_dot_bytes(high[v], line[v], h), low[v] = vi_dot_bytes(low[v], line[v], o);
+  }
+  UNROLL for (int v = 0; v < PV; v++) acc[v] = acc[v] + high[v] * 128 + low[v];
+#else
+  UNROLL for (int pair = 2 * from; pair < 2 * to; pair++) {
+    vi words[PV], value = vi_broadcast(x + 2 * pair);
+    expand_pair(q4, block, pair, words);
+    UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_madd(acc[v], words[v], value);
+  }
+#endif
+}
+
+/* sum += scale * x_scale * acc + min * x_scale * x_sum, for part `part` of a block (a half, if scales are per 16 k). */
+INLINE void add_scaled(const tern__cpu_weight_format *f, const uint8_t *block, int part, const vi acc[PV], float x_scale,
+                       int32_t x_sum, vf sum[PV]) {
+  const uint8_t *scales = block + (f->kind == TERN__CPU_WEIGHT_Q4 ? 4 : 8) * LINE;
+  const uint8_t *mins = scales + TERN__CPU_BLOCK / f->scale_block * TERN__CPU_PANEL * (f->f32_scales ? 4 : 2);
+  vf xs = vf_set1(x_scale), xm = vf_set1(x_scale * (float)x_sum);
+  vi zero = vi_set1(f->offset * x_sum);
+  UNROLL for (int v = 0; v < PV; v++) {
+    size_t at = (size_t)(part * TERN__CPU_PANEL + v * VF);
+    sum[v] = vf_fma(vi_to_vf(acc[v] - zero), load_scale(f->f32_scales, scales, at) * xs, sum[v]);
+    if (f->has_min) sum[v] = vf_fma(load_scale(f->f32_scales, mins, at), xm, sum[v]);
+  }
+}
+
+/* n_rows rows over n_blocks expanded blocks; `block` points to the packed ones, for their scales. */
+INLINE void tile_quantized(int n_rows, const tern__cpu_weight_format *f, const uint8_t *w, const uint8_t *block,
+                           size_t n_blocks, const tern__cpu_rows *rows, size_t k, float *tile, bool first) {
+  vf sum[TILE_INT][PV];
+  bool halves = f->scale_block == 16;
+  UNROLL for (int t = 0; t < n_rows; t++)
+    UNROLL for (int v = 0; v < PV; v++) sum[t][v] = first ? vf_set1(0) : vf_load(tile + t * TERN__CPU_PANEL + v * VF);
+  for (size_t b = 0; b < n_blocks; b++, w += EXPANDED_BLOCK, block += f->block_bytes) {
+    const int16_t *q = rows->q + b * TERN__CPU_BLOCK;
+    const int32_t *sums = rows->sums + 2 * b;
+    const float *scales = rows->scales + b;
+    vi acc[TILE_INT][PV];
+    UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vi_set1(0);
+    dot_lines(n_rows, w, 0, 4, q, k, acc);
+    if (halves) UNROLL for (int t = 0; t < n_rows; t++) {
+      add_scaled(f, block, 0, acc[t], scales[(size_t)t * (k / TERN__CPU_BLOCK)], sums[(size_t)t * (k / 16)], sum[t]);
+      UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vi_set1(0);
+    }
+    dot_lines(n_rows, w, 4, 8, q, k, acc);
+    UNROLL for (int t = 0; t < n_rows; t++) {
+      const int32_t *s = sums + (size_t)t * (k / 16);
+      add_scaled(f, block, halves, acc[t], scales[(size_t)t * (k / TERN__CPU_BLOCK)], halves ? s[1] : s[0] + s[1], sum[t]);
+    }
+  }
+  UNROLL for (int t = 0; t < n_rows; t++)
+    UNROLL for (int v = 0; v < PV; v++) vf_store(tile + t * TERN__CPU_PANEL + v * VF, sum[t][v]);
+}
+
+static tern__cpu_rows rows_from(const tern__cpu_rows *rows, size_t row, size_t block, size_t k) {
+  return (tern__cpu_rows){rows->q + row * k + block * TERN__CPU_BLOCK, rows->scales + row * (k / TERN__CPU_BLOCK) + block,
+                          rows->sums + row * (k / 16) + 2 * block};
+}
+
+static void linear_many(const tern__cpu_linear_call *c) {
+  const tern__cpu_weight_format *f = &c->format;
+  uint8_t *expanded = c->scratch;
+  float *tile = (float *)(void *)(expanded + INT_CHUNK_BLOCKS * EXPANDED_BLOCK);
+  size_t all = tern__cpu_padded(c->k) / TERN__CPU_BLOCK, k = all * TERN__CPU_BLOCK;
+  for (size_t p = 0; p < c->n_panels; p++) {
+    for (size_t b0 = 0; b0 < all; b0 += INT_CHUNK_BLOCKS) {
+      size_t n = all - b0 < INT_CHUNK_BLOCKS ? all - b0 : INT_CHUNK_BLOCKS, t = 0;
+      const uint8_t *block = c->panels + p * c->panel_bytes + b0 * f->block_bytes;
+      for (size_t b = 0; b < n; b++) expand_block(f->kind, block + b * f->block_bytes, expanded + b * EXPANDED_BLOCK);
+      for (; t + TILE_INT <= c->m; t += TILE_INT) {
+        tern__cpu_rows rows = rows_from(&c->rows, t, b0, k);
+        tile_quantized(TILE_INT, f, expanded, block, n, &rows, k, tile + t * TERN__CPU_PANEL, b0 == 0);
+      }
+      for (; t < c->m; t++) {
+        tern__cpu_rows rows = rows_from(&c->rows, t, b0, k);
+        tile_quantized(1, f, expanded, block, n, &rows, k, tile + t * TERN__CPU_PANEL, b0 == 0);
+      }
+    }
+    store_tile(tile, c->y + p * TERN__CPU_PANEL, c->ldy, c->m, columns_of(c->n, p), bias_of(c, p));
+  }
+}
+
+INLINE void linear_one(bool q4, const tern__cpu_linear_call *c) {
+  const tern__cpu_weight_format f = c->format;
+  size_t n_blocks = tern__cpu_padded(c->k) / TERN__CPU_BLOCK;
+  bool halves = f.scale_block == 16;
+  for (size_t p = 0; p < c->n_panels; p++) {
+    const uint8_t *block = c->panels + p * c->panel_bytes;
+    float tile[TERN__CPU_PANEL];
+    vf sum[PV];
+    UNROLL for (int v = 0; v < PV; v++) sum[v] = vf_set1(0);
+    for (size_t b = 0; b < n_blocks; b++, block += f.block_bytes) {
+      const int16_t *q = c->rows.q + b * TERN__CPU_BLOCK;
+      const int32_t *sums = c->rows.sums + 2 * b;
+      vi acc[PV];
+      UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
+      dot_packed(q4, block, 0, 4, q, acc);
+      if (halves) {
+        add_scaled(&f, block, 0, acc, c->rows.scales[b], sums[0], sum);
+        UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
+      }
+      dot_packed(q4, block, 4, 8, q, acc);
+      add_scaled(&f, block, halves, acc, c->rows.scales[b], halves ? sums[1] : sums[0] + sums[1], sum);
+    }
+    UNROLL for (int v = 0; v < PV; v++) vf_store(tile + v * VF, sum[v]);
+    store_tile(tile, c->y + p * TERN__CPU_PANEL, c->ldy, 1, columns_of(c->n, p), bias_of(c, p));
+  }
+}
+
+static void linear_one_q4(const tern__cpu_linear_call *c) { linear_one(true, c); }
+static void linear_one_q8(const tern__cpu_linear_call *c) { linear_one(false, c); }
+
+static void linear(const tern__cpu_linear_call *c) {
+  uint8_t kind = c->format.kind;
+  if (kind < TERN__CPU_WEIGHT_Q4 && c->m == 1) linear_one_dense_row(c);
+  else if (c->x) linear_f32(c);
+  else if (c->m > 1) linear_many(c);
+  else (kind == TERN__CPU_WEIGHT_Q4 ? linear_one_q4 : linear_one_q8)(c);
+}
+
+/* ---- plain integers ---- */
+
+INLINE void tile_i32(int n_rows, const uint8_t *panel, size_t k, const int16_t *q, int32_t *y, size_t ldy, size_t n) {
+  vi acc[TILE_INT][PV];
+  uint8_t expanded[EXPANDED_BLOCK] __attribute__((aligned(64)));
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vi_set1(0);
+  for (size_t b = 0; b < k / TERN__CPU_BLOCK; b++) {
+    expand_block(TERN__CPU_WEIGHT_Q8, panel + b * 8 * LINE, expanded);
+    dot_lines(n_rows, expanded, 0, 8, q + b * TERN__CPU_BLOCK, k, acc);
+  }
+  UNROLL for (int t = 0; t < n_rows; t++) {
+    int32_t row[TERN__CPU_PANEL];
+    UNROLL for (int v = 0; v < PV; v++) vi_store(row + v * VF, acc[t][v]);
+    memcpy(y + (size_t)t * ldy, row, n * sizeof *row);
+  }
+}
+
+static void linear_i32(const tern__cpu_linear_i32_call *c) {
+  for (size_t p = 0; p < c->n_panels; p++) {
+    const uint8_t *panel = c->panels + p * c->panel_bytes;
+    size_t t = 0, n = columns_of(c->n, p);
+    int32_t *y = c->y + p * TERN__CPU_PANEL;
+    for (; t + TILE_INT <= c->m; t += TILE_INT) tile_i32(TILE_INT, panel, c->k, c->q + t * c->k, y + t * c->ldy, c->ldy, n);
+    for (; t < c->m; t++) tile_i32(1, panel, c->k, c->q + t * c->k, y + t * c->ldy, c->ldy, n);
+  }
+}
+
+/* ---- two activations ---- */
+
+/* One panel of 16 columns at a time is gathered into [k][16]; scratch as in tern__cpu_linear_call. */
+static void matmul(const float *a, size_t lda, const float *b, size_t ldb_k, size_t ldb_n, float *c, size_t ldc, size_t m,
+                   size_t n, size_t k, float *scratch) {
+  float *tile = scratch + F32_CHUNK * TERN__CPU_PANEL;
+  for (size_t n0 = 0; n0 < n; n0 += TERN__CPU_PANEL) {
+    size_t columns = n - n0 < TERN__CPU_PANEL ? n - n0 : TERN__CPU_PANEL;
+    for (size_t k0 = 0; k0 < k; k0 += F32_CHUNK) {
+      size_t part = k - k0 < F32_CHUNK ? k - k0 : F32_CHUNK;
+      const float *from = b + k0 * ldb_k + n0 * ldb_n;
+      for (size_t i = 0; i < part; i++) {
+        float *to = scratch + i * TERN__CPU_PANEL;
+        if (ldb_n == 1 && columns == TERN__CPU_PANEL) memcpy(to, from + i * ldb_k, TERN__CPU_PANEL * sizeof *to);
+        else
+          for (size_t j = 0; j < TERN__CPU_PANEL; j++) to[j] = j < columns ? from[i * ldb_k + j * ldb_n] : 0;
+      }
+      rows_f32(scratch, a + k0, lda, m, part, tile, k0 == 0);
+    }
+    store_tile(tile, c + n0, ldc, m, columns, NULL);
+  }
+}

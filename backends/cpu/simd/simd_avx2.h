@@ -1,0 +1,29 @@
+/* AVX2, FMA, F16C: eight lanes, sixteen registers. */
+#include <immintrin.h>
+#define VF 8
+#include "cpu/simd/simd_types.h"
+
+#define TILE_F32 6
+#define TILE_INT 4
+#define PANELS_F32 4
+
+INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+INLINE vi vf_round(vf a) { return (vi)_mm256_cvtps_epi32(a); }
+INLINE vf vf_load_f16(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
+INLINE void vf_store_f16(void *p, vf a) { _mm_storeu_si128(p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
+INLINE vf vf_load_bf16(const void *p) {
+  return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
+}
+INLINE vi vi_madd(vi acc, vi w, vi x) { return acc + (vi)_mm256_madd_epi16((__m256i)w, (__m256i)x); }
+INLINE float vf_sum(vf a) {
+  __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+INLINE float vf_largest(vf a) {
+  __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+}
