@@ -267,6 +267,7 @@ size_t tern__jinja_find(jstr text, jstr part, size_t from); /* SIZE_MAX = absent
 
 /* UTF-8: `size` bytes starting at p are one character (an invalid byte counts as one). */
 size_t tern__jinja_char_size(const char *p, const char *end);
+size_t tern__jinja_last_char_size(const char *start, const char *end);
 uint32_t tern__jinja_codepoint(const char *p, size_t size);
 size_t tern__jinja_length(jstr s);
 size_t tern__jinja_byte_offset(jstr s, size_t character);

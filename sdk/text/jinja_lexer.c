@@ -48,10 +48,9 @@ static const char *skip_space(const lexer *lx, const char *p) {
 
 static const char *strip_end(const char *start, const char *end) {
   while (end > start) {
-    const char *p = end - 1;
-    while (p > start && ((unsigned char)*p & 0xC0) == 0x80) p--;
-    if (!tern__jinja_is_space(tern__jinja_codepoint(p, (size_t)(end - p)))) break;
-    end = p;
+    size_t n = tern__jinja_last_char_size(start, end);
+    if (!tern__jinja_is_space(tern__jinja_codepoint(end - n, n))) break;
+    end -= n;
   }
   return end;
 }

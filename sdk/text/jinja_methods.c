@@ -88,10 +88,9 @@ static jvalue strip(jinja *j, jvalue self, const jargs *args, bool left, bool ri
   const char *p = s.data, *end = p + s.size;
   for (size_t n; left && p < end && strips(set, blanks, p, n = tern__jinja_char_size(p, end)); p += n) {}
   while (right && end > p) {
-    const char *q = end - 1;
-    while (q > p && ((unsigned char)*q & 0xC0) == 0x80) q--;
-    if (!strips(set, blanks, q, (size_t)(end - q))) break;
-    end = q;
+    size_t n = tern__jinja_last_char_size(p, end);
+    if (!strips(set, blanks, end - n, n)) break;
+    end -= n;
   }
   return j_string(p, (size_t)(end - p));
 }

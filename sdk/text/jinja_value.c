@@ -416,6 +416,12 @@ size_t tern__jinja_char_size(const char *p, const char *end) {
   return n;
 }
 
+size_t tern__jinja_last_char_size(const char *start, const char *end) {
+  const char *p = end - 1;
+  while (p > start && end - p < 4 && ((unsigned char)*p & 0xC0) == 0x80) p--;
+  return tern__jinja_char_size(p, end) == (size_t)(end - p) ? (size_t)(end - p) : 1;
+}
+
 uint32_t tern__jinja_codepoint(const char *p, size_t size) {
   unsigned char c = (unsigned char)*p;
   if (size == 1) return c < 0x80 ? c : 0xFFFD;
