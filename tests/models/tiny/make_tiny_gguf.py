@@ -3,7 +3,9 @@
 (uint32 count, then int32 each) and float32 logits [count, vocabulary] computed here in float64 from the papers' formulas.
 
   make_tiny_gguf.py                         writes the files
-  make_tiny_gguf.py --llama-cpp DIR         also compares the logits with llama.cpp's (DIR holds include/ and libllama.so)
+  make_tiny_gguf.py --llama-cpp DIR         also compares the logits with llama.cpp's (DIR is its source tree, with
+                                            libllama.so in bin/, build/bin/ or itself)
+  make_tiny_gguf.py --f32 --llama-cpp DIR   compares with float32 weights, in a scratch folder; writes nothing here
 
 The files load in llama.cpp, too: that is the check that they and the formulas here mean what everybody else's do.
 """
@@ -23,14 +25,17 @@ PROMPT = [1, 17, 5, 42, 63, 9, 9, 30, 2, 51, 26, 11]
 
 
 class Model:
+  folder, all_f32 = HERE, False
+
   def __init__(self, arch, seed):
-    self.rng, self.path = np.random.default_rng(seed), os.path.join(HERE, f"tiny_{arch}.gguf")
+    self.rng, self.path = np.random.default_rng(seed), os.path.join(self.folder, f"tiny_{arch}.gguf")
     self.w, self.writer, self.arch = {}, GGUFWriter(self.path, arch), arch
     self.writer.add_name(f"tiny random {arch}")
     self.writer.add_context_length(128)
     self.writer.add_embedding_length(WIDTH)
 
   def tensor(self, name, shape, kind, scale=None, offset=0.0):
+    kind = Q.F32 if self.all_f32 else kind
     value = self.rng.standard_normal(shape) * (shape[-1] ** -0.5 if scale is None else scale) + offset
     data = quantize(value.astype(np.float32), kind)
     self.writer.add_tensor(name, data, raw_dtype=kind)
@@ -203,21 +208,24 @@ def compare(directory, path, logits):
     with open(source, "w", encoding="utf-8") as f:
       f.write(PROGRAM)
     includes = [f"-I{os.path.join(directory, i)}" for i in ("include", "ggml/include")]
-    lib = directory if os.path.exists(os.path.join(directory, "libllama.so")) else os.path.join(directory, "bin")
+    lib = next(d for d in (directory, f"{directory}/bin", f"{directory}/build/bin") if os.path.exists(f"{d}/libllama.so"))
     subprocess.run(["gcc", source, "-o", program, *includes, f"-L{lib}", f"-Wl,-rpath,{lib}", "-lllama", "-lggml", "-lggml-base"], check=True)
     raw = subprocess.run([program, path, *map(str, PROMPT)], check=True, stdout=subprocess.PIPE).stdout
   other = np.frombuffer(raw, np.float32).reshape(logits.shape).astype(np.float64)
   cosine = (other * logits).sum(-1) / np.linalg.norm(other, axis=-1) / np.linalg.norm(logits, axis=-1)
   print(f"{os.path.basename(path)}: cosine with llama.cpp, least of {len(cosine)} positions: {cosine.min():.6f}, "
         f"largest difference {abs(other - logits).max():.4f} of {abs(logits).max():.2f}")
-  if cosine.min() < 0.999:
+  if cosine.min() < (0.999999 if Model.all_f32 else 0.999):
     sys.exit("the logits disagree")
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--llama-cpp", metavar="DIR")
+  parser.add_argument("--f32", action="store_true")
   args = parser.parse_args()
+  if args.f32:
+    Model.folder, Model.all_f32 = tempfile.mkdtemp(), True
   for build in (llama, gemma3):
     path, logits = build()
     print(f"{path}: {os.path.getsize(path)} bytes")
