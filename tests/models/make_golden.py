@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Writes golden/*.json: what the oracles say about the real models, and how sure each of them is of itself.
 
-  greedy_MODEL.json   20 prompts (prompts.json), up to 128 greedy tokens each by the model's oracle: llama.cpp for the
-                      GGUF files, ONNX Runtime for each dtype of the SmolLM2 folder. Per step: the second-best token,
-                      the oracle's gap between the two, the same pair's gap in the reference (below), and in `near`
-                      [step, token, gap, reference gap] of further tokens within the noise. `noise` sums up how far the gap moves between computations that are all legitimate (see noise_of).
-  logits_MODEL.json   teacher-forced logits of the reference over prompt + continuation: the best 20 of some positions,
-                      and the oracle's cosine to the reference; whole rows in the cache, golden/logits_MODEL_N.npy
-  minilm.json         sentence embeddings in float64 numpy, and ONNX Runtime's cosine to them for each dtype file
+  greedy_MODEL.json  20 prompts (prompts.json), up to 128 greedy tokens each by the model's oracle: llama.cpp
+                     for the GGUF files, ONNX Runtime for each dtype of the SmolLM2 folder. Per step: the
+                     second-best token, the oracle's gap between the two, the same pair's gap in the reference
+                     (below); and in `near` [step, token, gap, reference gap] of further tokens within the
+                     noise. `noise` sums up how far the gap moves between computations that are all legitimate
+                     (see noise_of).
+  logits_MODEL.json  teacher-forced logits of the reference over prompt + continuation: the best 20 of some
+                     positions, and the oracle's cosine to the reference; whole rows in the cache, as
+                     golden/logits_MODEL_PROMPT.npy
+  minilm.json        sentence embeddings in float64 numpy, and ONNX Runtime's cosine to them for each dtype
+                     file
 
-The reference computes the dequantized weights with float32 activations: ONNX Runtime on a float32 graph for SmolLM2
-(its own weights for each dtype), numpy for Gemma. Call with names to make some alone: smollm2-gguf gemma3-gguf
-smollm2-onnx-{fp32,fp16,q8,q4,q4f16,plain} minilm. Takes about half an hour for all on two cores.
+The reference computes the dequantized weights with float32 activations: ONNX Runtime on a float32 graph for
+SmolLM2 (its own weights for each dtype), numpy for Gemma. Takes half an hour for all on two idle cores.
 """
 import argparse
 import base64
@@ -30,8 +33,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(HERE, "golden")
 NEW_TOKENS = 128
 DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "q4": "_q4", "q4f16": "_q4f16", "plain": "_plain"}
-MINILM_DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "int8": "_int8", "uint8": "_uint8", "q4": "_q4",
-                 "q4f16": "_q4f16", "bnb4": "_bnb4"}
+MINILM_DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "int8": "_int8", "uint8": "_uint8",
+                 "q4": "_q4", "q4f16": "_q4f16", "bnb4": "_bnb4"}
 NEAR = 2.0
 LOGIT_PROMPTS = ("plain", "chat", "python", "chinese")  # those whose teacher-forced logits are kept
 LOGIT_POSITIONS = 8   # of them, how many positions (the last ones) in the JSON file
@@ -58,15 +61,17 @@ def rounded(values):
 
 
 def pair_gaps(logits, record):
-  """The gap between the oracle's best and second token in other logits of the same sequence: may be negative."""
+  """The gap between the oracle's best and second token in other logits of the same sequence: may be
+  negative."""
   rows = logits[len(record["prompt_tokens"]) - 1:][:len(record["tokens"])].astype(np.float64)
   steps = np.arange(len(rows))
   return rows[steps, record["tokens"]] - rows[steps, record["second"]]
 
 
 def near_candidates(oracle, reference, record):
-  """[step, id, gap, reference gap] of third to sixth best tokens: a tie can have more than two sides. The gaps are
-  from the best token; only those below NEAR are kept, and only within the noise bound are they written."""
+  """[step, id, gap, reference gap] of third to sixth best tokens: a tie can have more than two sides. The
+  gaps are from the best token; only those below NEAR are kept, and only within the noise bound are they
+  written."""
   first = len(record["prompt_tokens"]) - 1
   result = []
   for step, best in enumerate(record["tokens"]):
@@ -86,16 +91,18 @@ def cosine(a, b):
 
 def noise_of(records, others):
   """How far the gap between the two best moves when the same weights are computed in another legitimate way.
-  others: {what differs: [gaps of one prompt, ...]}. bound is the 99th percentile of the largest movement at each
-  step: within it the oracle can't be said to prefer its first token."""
+  others: {what differs: [gaps of one prompt, ...]}. bound is the 99th percentile of the largest movement at
+  each step: within it the oracle can't be said to prefer its first token."""
   result, largest = {}, None
   for name, gaps in others.items():
     moves = np.concatenate([np.abs(g - np.array(r["gap"])) for g, r in zip(gaps, records)])
-    result[name] = dict(zip(("median", "p99", "max"), rounded([np.median(moves), np.percentile(moves, 99), moves.max()])))
+    values = rounded([np.median(moves), np.percentile(moves, 99), moves.max()])
+    result[name] = dict(zip(("median", "p99", "max"), values))
     largest = moves if largest is None else np.maximum(largest, moves)
   gap = np.concatenate([r["gap"] for r in records])
   bound = float(np.percentile(largest, 99))
-  return {"bound": rounded([bound])[0], "steps": len(gap), "steps_within_bound": int((gap <= bound).sum()), **result}
+  return {"bound": rounded([bound])[0], "steps": len(gap), "steps_within_bound": int((gap <= bound).sum()),
+          **result}
 
 
 def greedy_file(model, oracle, records, others, reference):
@@ -104,8 +111,8 @@ def greedy_file(model, oracle, records, others, reference):
   noise = noise_of(records, others)
   print(model, json.dumps(noise), flush=True)
   write(f"greedy_{model}.json", {
-    "model": model, "oracle": oracle, "new_tokens": NEW_TOKENS, "processor": processor(), "reference": reference,
-    "noise": noise, "prompts": [
+    "model": model, "oracle": oracle, "new_tokens": NEW_TOKENS, "processor": processor(),
+    "reference": reference, "noise": noise, "prompts": [
       {"name": r["name"], "prompt_tokens": r["prompt_tokens"], "tokens": r["tokens"], "second": r["second"],
        "gap": rounded(r["gap"]), "reference_gap": r["reference_gap"],
        "near": [n for n in r["near"] if n[2] <= noise["bound"]]} for r in records]})
@@ -136,12 +143,14 @@ class LogitsFile:
       rows.append({"position": position, "ids": top.tolist(), "values": rounded(reference[position][top]),
                    "norm": rounded([np.linalg.norm(reference[position].astype(np.float64))])[0]})
     c = cosine(oracle, reference)
-    self.prompts.append({"name": record["name"], "ids": record["prompt_tokens"] + record["tokens"],
-                         "oracle_cosine_min": float(c.min()), "oracle_cosine_median": float(np.median(c)), "top": rows})
+    self.prompts.append({
+      "name": record["name"], "ids": record["prompt_tokens"] + record["tokens"],
+      "oracle_cosine_min": float(c.min()), "oracle_cosine_median": float(np.median(c)), "top": rows
+    })
 
   def write(self, reference):
-    write(f"logits_{self.model}.json", {"model": self.model, "reference": reference, "rows_in_npy": LOGIT_ROWS,
-                                        "prompts": self.prompts})
+    write(f"logits_{self.model}.json",
+          {"model": self.model, "reference": reference, "rows_in_npy": LOGIT_ROWS, "prompts": self.prompts})
 
 
 def golden_gguf(model, path, reference, reference_name):
@@ -162,12 +171,13 @@ def golden_gguf(model, path, reference, reference_name):
     variant = o.llama_force(path, ids, vocabulary, "-b", 1, "-k", "f32", "-f", "off")
     others["flash attention off, f32 cache"].append(pair_gaps(variant, r))
     print(model, r["name"], len(r["tokens"]), flush=True)
-  greedy_file(model, "llama.cpp of llama-cpp-python 0.3.36, 2 threads", records, others, reference_name)
+  greedy_file(model, "llama.cpp of llama-cpp-python 0.3.36, 1 thread", records, others, reference_name)
   logits.write(reference_name)
 
 
 def float32_twin(dtype):
-  """A float32 graph holding the weights that the dtype's file stands for; its path (a temporary folder's file)."""
+  """A float32 graph holding the weights that the dtype's file stands for; its path (a temporary folder's
+  file)."""
   import make_smollm2_folder as m
   from gguf import GGUFReader
   from onnx import TensorProto
@@ -177,16 +187,20 @@ def float32_twin(dtype):
   elif dtype in ("q4", "q4f16"):
     from onnx_builder import dequantize_4bit
     half = np.float16 if dtype == "q4f16" else np.float32
-    w = {k: dequantize_4bit(v, m.BLOCK, dtype == "q4f16", half) if v.ndim == 2 else v.astype(half).astype(np.float32)
-         for k, v in w.items()}
+    def round_trip(v):
+      if v.ndim == 1:
+        return v.astype(half).astype(np.float32)
+      return dequantize_4bit(v, m.BLOCK, dtype == "q4f16", half)
+    w = {k: round_trip(v) for k, v in w.items()}
   path = os.path.join(tempfile.mkdtemp(prefix="tern-twin-"), "model.onnx")
   m.GenaiWriter(w, np.float32).write(TensorProto.FLOAT).save(path)
   return path
 
 
 def golden_onnx(dtype):
-  """fp32's twin is the plain graph and the other way round. q8 quantizes its activations by its own graph, so that a
-  float32 twin would be another model: its noise is that of the same file with ONNX Runtime's fusions off."""
+  """fp32's twin is the plain graph and the other way round. q8 quantizes its activations by its own graph, so
+  that a float32 twin would be another model: its noise is that of the same file with ONNX Runtime's fusions
+  off."""
   from tokenizers import Tokenizer
   folder = os.path.join(o.SMOLLM2_ONNX, "onnx")
   path = os.path.join(folder, f"model{DTYPES[dtype]}.onnx")
@@ -219,7 +233,7 @@ def golden_onnx(dtype):
       others[reference_name].append(pair_gaps(exact, r))
     r["near"] = near_candidates(unfused, exact, r)
     print(f"smollm2-onnx-{dtype}", r["name"], len(r["tokens"]), flush=True)
-  greedy_file(f"smollm2-onnx-{dtype}", "ONNX Runtime 1.32.0, 2 threads", records, others, reference_name)
+  greedy_file(f"smollm2-onnx-{dtype}", "ONNX Runtime 1.32.0, 1 thread", records, others, reference_name)
 
 
 def golden_minilm():
@@ -237,17 +251,20 @@ def golden_minilm():
   write("minilm.json", {
     "reference": "float64 numpy of the published float32 weights; mean over tokens, unit length",
     "oracle": "ONNX Runtime 1.32.0", "processor": processor(),
-    "note": "int8 (signed dynamic quantization): ONNX Runtime's kernel saturates on x86 without VNNI, hence its low cosine",
-    "ids": ids, "embeddings_f32_base64": [base64.b64encode(e.astype("<f4").tobytes()).decode() for e in exact],
-    "onnxruntime": files})
+    "note": "int8 (signed dynamic quantization): ONNX Runtime's kernel saturates on x86 without VNNI, hence "
+            "its low cosine",
+    "ids": ids, "onnxruntime": files,
+    "embeddings_f32_base64": [base64.b64encode(e.astype("<f4").tobytes()).decode() for e in exact]})
 
 
 def main():
   makers = {
-    "smollm2-gguf": lambda: golden_gguf("smollm2-gguf", o.SMOLLM2_GGUF, o.OrtLlm(
-      os.path.join(o.SMOLLM2_ONNX, "onnx", "model.onnx")), "dequantized weights, float32 activations (ONNX Runtime)"),
-    "gemma3-gguf": lambda: golden_gguf("gemma3-gguf", o.GEMMA_GGUF, o.GemmaReference(o.GEMMA_GGUF),
-                                       "dequantized weights, float32 activations (numpy)"),
+    "smollm2-gguf": lambda: golden_gguf(
+      "smollm2-gguf", o.SMOLLM2_GGUF, o.OrtLlm(os.path.join(o.SMOLLM2_ONNX, "onnx", "model.onnx")),
+      "dequantized weights, float32 activations (ONNX Runtime)"),
+    "gemma3-gguf": lambda: golden_gguf(
+      "gemma3-gguf", o.GEMMA_GGUF, o.GemmaReference(o.GEMMA_GGUF),
+      "dequantized weights, float32 activations (numpy)"),
     **{f"smollm2-onnx-{d}": (lambda d=d: golden_onnx(d)) for d in DTYPES},
     "minilm": golden_minilm,
   }

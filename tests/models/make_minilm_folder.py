@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Builds the Transformers.js folder of all-MiniLM-L6-v2 in the cache, from the files fetch_models.py brings.
 
-  onnx/model.onnx            fp32, as the older PyTorch exporter writes BERT: opset 11, LayerNorm as nine nodes
+  onnx/model.onnx            fp32, as the older PyTorch exporter writes BERT: opset 11, LayerNorm as nine
+                             nodes
   onnx/model_fp16.onnx       fp16 weights and arithmetic, opset 17, LayerNormalization, float32 output
   onnx/model_int8.onnx       ONNX Runtime's dynamic quantization of model.onnx, signed weights
   onnx/model_uint8.onnx      the same, unsigned weights
@@ -33,8 +34,8 @@ LAYERS, HEADS, HEAD, WIDTH, EPSILON = 6, 12, 32, 384, 1e-12
 
 
 class BertWriter:
-  """Writes the BERT encoder. decomposed: LayerNorm and mask in the older exporters' plain form; bits4: weights of
-  the linear layers as MatMulNBits (symmetric or with zero points)."""
+  """Writes the BERT encoder. decomposed: LayerNorm and mask in the older exporters' plain form; bits4:
+  weights of the linear layers as MatMulNBits (symmetric or with zero points)."""
 
   def __init__(self, weights, dtype, decomposed, bits4=None):
     self.w, self.dtype, self.decomposed, self.bits4 = weights, np.dtype(dtype), decomposed, bits4
@@ -52,9 +53,11 @@ class BertWriter:
     """x @ W.T + b, in the exporter's order of the Add's inputs (bias first)."""
     weight = self.w[name + ".weight"]
     if self.bits4:
-      y = matmul_4bit(self.g, x, name + ".weight", weight, scope, self.dtype, symmetric=self.bits4 == "symmetric")
+      y = matmul_4bit(self.g, x, name + ".weight", weight, scope, self.dtype,
+                      symmetric=self.bits4 == "symmetric")
     else:
-      y = self.g.op("MatMul", x, self.g.weight(f"onnx::MatMul_{name}", weight.T.astype(self.dtype)), scope=scope)
+      y = self.g.op("MatMul", x, self.g.weight(f"onnx::MatMul_{name}", weight.T.astype(self.dtype)),
+                    scope=scope)
     return self.g.op("Add", self.param(name + ".bias"), y, scope=scope)
 
   def layer_norm(self, x, name, scope):
@@ -102,10 +105,12 @@ class BertWriter:
     length = self.unsqueeze(self.dimension("input_ids", 1, scope), [0], scope)
     ids = g.weight("embeddings.position_ids", np.arange(512, dtype=np.int64)[None])
     ids = g.op("Slice", ids, g.const([0]), length, g.const([1]), g.const([1]), scope=scope)
-    x = g.op("Gather", self.param(prefix + "word_embeddings.weight"), "input_ids", scope=scope + "/word_embeddings")
+    x = g.op("Gather", self.param(prefix + "word_embeddings.weight"), "input_ids",
+             scope=scope + "/word_embeddings")
     t = g.op("Gather", self.param(prefix + "token_type_embeddings.weight"), "token_type_ids",
              scope=scope + "/token_type_embeddings")
-    p = g.op("Gather", self.param(prefix + "position_embeddings.weight"), ids, scope=scope + "/position_embeddings")
+    p = g.op("Gather", self.param(prefix + "position_embeddings.weight"), ids,
+             scope=scope + "/position_embeddings")
     x = g.op("Add", g.op("Add", x, t, scope=scope), p, scope=scope)
     return self.layer_norm(x, prefix + "LayerNorm", scope + "/LayerNorm")
 
@@ -177,7 +182,8 @@ def main():
   args = parser.parse_args()
   for needed in (os.path.join(SOURCE, "model.safetensors"), PUBLISHED):
     if not os.path.isfile(needed):
-      sys.exit(f"make_minilm_folder.py: {needed} is missing\n  try: fetch_models.py --only minilm-f32 --only minilm-int8")
+      sys.exit(f"make_minilm_folder.py: {needed} is missing\n"
+               "  try: fetch_models.py --only minilm-f32 --only minilm-int8")
   onnx_dir = os.path.join(FOLDER, "onnx")
   os.makedirs(os.path.join(FOLDER, "1_Pooling"), exist_ok=True)
   os.makedirs(onnx_dir, exist_ok=True)

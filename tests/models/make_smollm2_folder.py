@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
-"""Builds a Transformers.js folder of SmolLM2-135M-Instruct in the cache, from the GGUF file fetch_models.py brings.
+"""Builds a Transformers.js folder of SmolLM2-135M-Instruct in the cache, from the GGUF that fetch_models.py
+brings.
 
-No ONNX form of a chat model can be had from the package registries, so the GGUF's weights are dequantized (Q4_1 and Q8_0 are exact in float32) and
-written in the op sets that published folders use; llama.cpp and ONNX Runtime are then oracles for the same weights.
+No ONNX form of a chat model can be had from the package registries, so the GGUF's weights are dequantized
+(float32 holds Q4_1 and Q8_0 exactly but for rounding of d * q + m) and written in the op sets that published
+folders use: llama.cpp and ONNX Runtime are then oracles for the same weights.
 
-  onnx/model.onnx + model.onnx_data  fp32: GroupQueryAttention with rotary inside, tied embedding by a Transpose
-  onnx/model_fp16.onnx               fp16: RotaryEmbedding nodes reading position_ids, then GroupQueryAttention
-  onnx/model_quantized.onnx          q8: ONNX Runtime's dynamic quantization (DynamicQuantizeLinear, MatMulInteger)
-  onnx/model_q8.onnx                 a link to it
-  onnx/model_q4.onnx                 MatMulNBits with zero points, packed QKV, GatherBlockQuantized embedding
-  onnx/model_q4f16.onnx              the same, symmetric, fp16 between; fp16 cache, float32 logits
-  onnx/model_plain.onnx              fp32 without contrib ops: Concat past, RoPE by Slice/Neg/Concat, Trilu mask,
-                                     repeat_kv by Expand, MatMul/Softmax, RMSNorm by Pow/ReduceMean (shares the data file);
-                                     also the model.onnx of a second folder, SmolLM2-135M-Instruct-ONNX-plain
+  onnx/model.onnx + model.onnx_data  fp32: GroupQueryAttention with rotary inside, tied embedding by a
+                                     Transpose
+  onnx/model_fp16.onnx       fp16: RotaryEmbedding nodes reading position_ids, then GroupQueryAttention; fp16
+                             logits
+  onnx/model_quantized.onnx  q8: ONNX Runtime's dynamic quantization (DynamicQuantizeLinear, MatMulInteger)
+  onnx/model_q8.onnx         a link to it
+  onnx/model_q4.onnx         MatMulNBits with zero points, packed QKV, GatherBlockQuantized embedding
+  onnx/model_q4f16.onnx      the same, symmetric, fp16 between; fp16 cache, float32 logits
+  onnx/model_plain.onnx      fp32 without contrib ops: Concat past, RoPE by Slice/Neg/Concat, Trilu mask,
+                             repeat_kv by Expand, MatMul/Softmax, RMSNorm by Pow/ReduceMean (shares the data
+                             file); it is also the model.onnx of a second folder,
+                             SmolLM2-135M-Instruct-ONNX-plain
 """
 import argparse
 import json
@@ -74,11 +79,13 @@ class LlamaWriter:
     g.input("position_ids", int64, ["batch_size", "sequence_length"])
     for i in range(LAYERS):
       for part in ("key", "value"):
-        g.input(f"past_key_values.{i}.{part}", self.onnx_type, ["batch_size", KV_HEADS, "past_sequence_length", HEAD])
+        g.input(f"past_key_values.{i}.{part}", self.onnx_type,
+                ["batch_size", KV_HEADS, "past_sequence_length", HEAD])
     g.output("logits", logits_type, ["batch_size", "sequence_length", VOCABULARY])
     for i in range(LAYERS):
       for part in ("key", "value"):
-        g.output(f"present.{i}.{part}", self.onnx_type, ["batch_size", KV_HEADS, "total_sequence_length", HEAD])
+        g.output(f"present.{i}.{part}", self.onnx_type,
+                 ["batch_size", KV_HEADS, "total_sequence_length", HEAD])
 
   def linear(self, x, names, scope):
     """x @ W.T, W being the named weights stacked (several: one packed projection)."""
@@ -86,7 +93,8 @@ class LlamaWriter:
     joined = "_".join(n.rsplit(".", 1)[-1] for n in names)
     name = "model." + names[0].rsplit(".", 1)[0] + "." + joined + ".MatMul.weight"
     if self.bits4:
-      return matmul_4bit(self.g, x, name, weight, f"{scope}/{joined}", self.dtype, BLOCK, self.bits4 == "symmetric")
+      return matmul_4bit(self.g, x, name, weight, f"{scope}/{joined}", self.dtype, BLOCK,
+                         self.bits4 == "symmetric")
     return self.g.op("MatMul", x, self.g.weight(name, weight.T.astype(self.dtype)), scope=f"{scope}/{joined}")
 
   def norm_weight(self, name):
@@ -99,12 +107,12 @@ class LlamaWriter:
       return g.op("Gather", weight, "input_ids", scope="/model/embed_tokens")
     packed, scales, zero = quantize_4bit(table, BLOCK, self.bits4 == "symmetric")
     shape = (VOCABULARY, WIDTH // BLOCK)
-    inputs = [g.weight("model.embed_tokens.weight_quant", packed.reshape(VOCABULARY, WIDTH // 2)), "input_ids",
-              g.weight("model.embed_tokens.weight_scales", scales.reshape(shape).astype(self.dtype))]
+    inputs = [g.weight("model.embed_tokens.weight_quant", packed.reshape(VOCABULARY, WIDTH // 2)),
+              "input_ids", g.weight("model.embed_tokens.weight_scales", scales.reshape(shape).astype(self.dtype))]
     if zero is not None:
       inputs.append(g.weight("model.embed_tokens.weight_zp", zero.reshape(VOCABULARY, -1)))
-    return g.op("GatherBlockQuantized", *inputs, scope="/model/embed_tokens", domain=MS, bits=4, block_size=BLOCK,
-                gather_axis=0, quantize_axis=1)
+    return g.op("GatherBlockQuantized", *inputs, scope="/model/embed_tokens", domain=MS, bits=4,
+                block_size=BLOCK, gather_axis=0, quantize_axis=1)
 
   def lm_head(self, x, logits_type):
     g, scope = self.g, "/lm_head"
@@ -139,8 +147,8 @@ class GenaiWriter(LlamaWriter):
     self.packed_qkv, self.rotary_nodes = packed_qkv, rotary_nodes
 
   def lengths(self):
-    """(seqlens_k int32 [batch], total_sequence_length int32) from the attention mask, which is padded on the right
-    or not at all: GroupQueryAttention knows no other form."""
+    """(seqlens_k int32 [batch], total_sequence_length int32) from the attention mask, which is padded on the
+    right or not at all: GroupQueryAttention knows no other form."""
     g, scope, int32 = self.g, "/model/attn_mask_reformat/attn_mask_subgraph", TensorProto.INT32
     if self.bits4:  # opset 13 and later take the axes as an input
       total = g.op("ReduceSum", "attention_mask", g.const([1]), scope=scope, keepdims=0)
@@ -165,12 +173,13 @@ class GenaiWriter(LlamaWriter):
     if self.rotary_nodes:
       for part, name in ((0, "q_rotary"), (1, "k_rotary")):
         # num_heads 0: the head size is told by the width of the caches
-        qkv[part] = g.op("RotaryEmbedding", qkv[part], "position_ids", *caches, scope=f"{scope}/{name}", domain=MS,
-                         interleaved=0, num_heads=0)
+        qkv[part] = g.op("RotaryEmbedding", qkv[part], "position_ids", *caches, scope=f"{scope}/{name}",
+                         domain=MS, interleaved=0, num_heads=0)
     past = [f"past_key_values.{i}.{part}" for part in ("key", "value")]
-    y = g.op("GroupQueryAttention", *qkv, *past, *lengths, *([] if self.rotary_nodes else caches), scope=scope,
-             domain=MS, outputs=[f"{scope}/GroupQueryAttention/output_0", f"present.{i}.key", f"present.{i}.value"],
-             num_heads=HEADS, kv_num_heads=KV_HEADS, scale=HEAD ** -0.5, local_window_size=-1, softcap=0.0,
+    names = [f"{scope}/GroupQueryAttention/output_0", f"present.{i}.key", f"present.{i}.value"]
+    y = g.op("GroupQueryAttention", *qkv, *past, *lengths, *([] if self.rotary_nodes else caches),
+             scope=scope, domain=MS, outputs=names, num_heads=HEADS, kv_num_heads=KV_HEADS,
+             scale=HEAD ** -0.5, local_window_size=-1, softcap=0.0,
              do_rotary=0 if self.rotary_nodes else 1, rotary_interleaved=0)
     return self.linear(y[0], [layer + "o_proj"], scope)
 
@@ -193,8 +202,8 @@ class GenaiWriter(LlamaWriter):
   def skip_norm(self, residual, y, name, last=False):
     scope = f"/model/{name}/SkipLayerNorm"
     outputs = [f"{scope}/output_0"] + ([] if last else ["", "", f"{scope}/output_3"])
-    result = self.g.op("SkipSimplifiedLayerNormalization", residual, y, self.norm_weight(name), scope=scope, domain=MS,
-                       outputs=outputs, epsilon=EPSILON)
+    result = self.g.op("SkipSimplifiedLayerNormalization", residual, y, self.norm_weight(name), scope=scope,
+                       domain=MS, outputs=outputs, epsilon=EPSILON)
     return (result, None) if last else (result[0], result[3])
 
 
@@ -225,8 +234,10 @@ class PlainWriter(LlamaWriter):
     g, scope = self.g, "/model/rotary_emb"
     frequency = 1.0 / ROPE_BASE ** (np.arange(0, HEAD, 2, dtype=np.float64) / HEAD)
     frequency = g.weight("model.rotary_emb.inv_freq", frequency.astype(np.float32).reshape(1, HEAD // 2, 1))
-    frequency = g.op("Expand", frequency, self.shape(scope, self.dim("position_ids", 0, scope), HEAD // 2, 1), scope=scope)
-    position = g.op("Cast", g.op("Unsqueeze", "position_ids", g.const([1]), scope=scope), scope=scope, to=TensorProto.FLOAT)
+    frequency = g.op("Expand", frequency, self.shape(scope, self.dim("position_ids", 0, scope), HEAD // 2, 1),
+                     scope=scope)
+    position = g.op("Cast", g.op("Unsqueeze", "position_ids", g.const([1]), scope=scope), scope=scope,
+                    to=TensorProto.FLOAT)
     angle = g.op("Transpose", g.op("MatMul", frequency, position, scope=scope), scope=scope, perm=[0, 2, 1])
     angle = g.op("Concat", angle, angle, scope=scope, axis=-1)
     return [g.op("Unsqueeze", g.op(f, angle, scope=scope), g.const([1]), scope=scope) for f in ("Cos", "Sin")]
@@ -235,7 +246,8 @@ class PlainWriter(LlamaWriter):
     """Additive mask [batch, 1, sequence, total]: causal by Trilu and a comparison, padding by Where."""
     g, scope = self.g, "/model"
     least = g.const(np.finfo(np.float32).min, np.float32)
-    size = self.shape(scope, self.dim("input_ids", 1, scope), g.op("Unsqueeze", self.total, g.const([0]), scope=scope))
+    size = self.shape(scope, self.dim("input_ids", 1, scope),
+                      g.op("Unsqueeze", self.total, g.const([0]), scope=scope))
     full = g.op("Expand", least, size, scope=scope)
     upper = g.op("Trilu", full, g.const(1), scope=scope, upper=1)
     column = g.op("Range", g.const(0), self.total, g.const(1), scope=scope)
@@ -251,7 +263,8 @@ class PlainWriter(LlamaWriter):
 
   def rms_norm(self, x, name):
     g, scope = self.g, f"/model/{name}"
-    mean = g.op("ReduceMean", g.op("Pow", x, g.const(2.0, np.float32), scope=scope), scope=scope, axes=[-1], keepdims=1)
+    mean = g.op("ReduceMean", g.op("Pow", x, g.const(2.0, np.float32), scope=scope), scope=scope, axes=[-1],
+                keepdims=1)
     root = g.op("Sqrt", g.op("Add", mean, g.const(EPSILON, np.float32), scope=scope), scope=scope)
     inverse = g.op("Div", g.const(1.0, np.float32), root, scope=scope)
     return g.op("Mul", self.norm_weight(name), g.op("Mul", x, inverse, scope=scope), scope=scope)
@@ -259,9 +272,11 @@ class PlainWriter(LlamaWriter):
   def rotate(self, x, cos_sin, scope):
     g, half = self.g, HEAD // 2
     low = g.op("Slice", x, g.const([0]), g.const([half]), g.const([3]), g.const([1]), scope=scope)
-    high = g.op("Slice", x, g.const([half]), g.const([np.iinfo(np.int64).max]), g.const([3]), g.const([1]), scope=scope)
+    high = g.op("Slice", x, g.const([half]), g.const([np.iinfo(np.int64).max]), g.const([3]), g.const([1]),
+                scope=scope)
     turned = g.op("Concat", g.op("Neg", high, scope=scope), low, scope=scope, axis=-1)
-    return g.op("Add", g.op("Mul", x, cos_sin[0], scope=scope), g.op("Mul", turned, cos_sin[1], scope=scope), scope=scope)
+    return g.op("Add", g.op("Mul", x, cos_sin[0], scope=scope), g.op("Mul", turned, cos_sin[1], scope=scope),
+                scope=scope)
 
   def heads(self, x, name, count, scope):
     g = self.g
@@ -307,14 +322,15 @@ class PlainWriter(LlamaWriter):
 
 
 def quantize_dynamically(weights, target):
-  """q8 as published: untied, so that the head is quantized too. Unsigned weights, because ONNX Runtime's signed
-  kernel saturates on x86 processors without VNNI and would be no oracle there."""
+  """q8 as published: untied, so that the head is quantized too. Unsigned weights, because ONNX Runtime's
+  signed kernel saturates on x86 processors without VNNI and would be no oracle there."""
   from onnxruntime.quantization import QuantType, quantize_dynamic
   with tempfile.TemporaryDirectory(dir=os.path.dirname(target)) as temp:
     source, part = os.path.join(temp, "source.onnx"), os.path.join(temp, "part.onnx")
     GenaiWriter(weights, np.float32, tied=False).write(TensorProto.FLOAT).save(source)
+    # the default type: the quantizer's shape inference stops at contrib ops
     quantize_dynamic(source, part, weight_type=QuantType.QUInt8,
-                     extra_options={"DefaultTensorType": TensorProto.FLOAT})  # shape inference stops at contrib ops
+                     extra_options={"DefaultTensorType": TensorProto.FLOAT})
     os.replace(part, target)
 
 
@@ -335,7 +351,8 @@ def write_text_side(reader):
   byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
   write_json("tokenizer.json", {
     "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
-    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level]},
+    "pre_tokenizer": {"type": "Sequence",
+                      "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level]},
     "post_processor": None, "decoder": dict(byte_level, add_prefix_space=True),
     "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
               "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
@@ -346,20 +363,22 @@ def write_text_side(reader):
     "added_tokens_decoder": {str(a["id"]): {k: v for k, v in a.items() if k != "id"} for a in added},
     "additional_special_tokens": [begin, end], "bos_token": begin, "clean_up_tokenization_spaces": False,
     "eos_token": end, "model_max_length": CONTEXT, "pad_token": end, "tokenizer_class": "GPT2Tokenizer",
-    "unk_token": unknown, "vocab_size": VOCABULARY, "chat_template": field(reader, "tokenizer.chat_template")})
+    "unk_token": unknown, "vocab_size": VOCABULARY,
+    "chat_template": field(reader, "tokenizer.chat_template")})
   def entry(t):
     return {"content": t, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
   write_json("special_tokens_map.json", {
     "additional_special_tokens": [begin, end], "bos_token": entry(begin), "eos_token": entry(end),
     "pad_token": entry(end), "unk_token": entry(unknown)})
   write_json("config.json", {
-    "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 1,
-    "eos_token_id": 2, "head_dim": HEAD, "hidden_act": "silu", "hidden_size": WIDTH, "initializer_range": 1 / 24,
-    "intermediate_size": FF, "is_llama_config": True, "max_position_embeddings": CONTEXT, "mlp_bias": False,
+    "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+    "bos_token_id": 1, "eos_token_id": 2, "head_dim": HEAD, "hidden_act": "silu", "hidden_size": WIDTH, 
+    "initializer_range": 1 / 24, "intermediate_size": FF, "is_llama_config": True,
+    "max_position_embeddings": CONTEXT, "mlp_bias": False,
     "model_type": "llama", "num_attention_heads": HEADS, "num_hidden_layers": LAYERS,
     "num_key_value_heads": KV_HEADS, "pad_token_id": 2, "pretraining_tp": 1, "rms_norm_eps": EPSILON,
-    "rope_interleaved": False, "rope_scaling": None, "rope_theta": int(ROPE_BASE), "tie_word_embeddings": True,
-    "torch_dtype": "float32", "transformers.js_config": {
+    "rope_interleaved": False, "rope_scaling": None, "rope_theta": int(ROPE_BASE),
+    "tie_word_embeddings": True, "torch_dtype": "float32", "transformers.js_config": {
       "dtype": "q4", "kv_cache_dtype": {"q4f16": "float16", "fp16": "float16"},
       "use_external_data_format": {"model.onnx": 1}},
     "use_cache": True, "vocab_size": VOCABULARY})
@@ -377,7 +396,8 @@ def main():
   os.makedirs(onnx_dir, exist_ok=True)
   reader = GGUFReader(SOURCE)
   write_text_side(reader)
-  paths = {k: os.path.join(onnx_dir, f"model{k}.onnx") for k in ("", "_fp16", "_quantized", "_q4", "_q4f16", "_plain")}
+  suffixes = ("", "_fp16", "_quantized", "_q4", "_q4f16", "_plain")
+  paths = {s: os.path.join(onnx_dir, f"model{s}.onnx") for s in suffixes}
   if args.force or not all(os.path.isfile(p) for p in paths.values()):
     build(read_weights(reader), paths)
   link = os.path.join(onnx_dir, "model_q8.onnx")
@@ -389,7 +409,8 @@ def main():
 
 
 def make_plain_folder():
-  """A folder that holds the plain graph alone, as its fp32 file, for whoever opens folders only. Hard links: no disk."""
+  """A folder that holds the plain graph alone, as its fp32 file, for whoever opens folders only.
+  By hard links: takes no disk."""
   plain = FOLDER + "-plain"
   os.makedirs(os.path.join(plain, "onnx"), exist_ok=True)
   links = {name: name for name in os.listdir(FOLDER) if name.endswith(".json")}

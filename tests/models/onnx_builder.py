@@ -1,7 +1,7 @@
 """A small writer of ONNX graphs, shared by the scripts that build test models here.
 
-The files must look like what people publish, so it writes what exporters write: named initializers, Constant nodes for
-small values, values named after the node that makes them (/model/layers.0/.../MatMul_output_0).
+The files must look like what people publish, so it writes what exporters write: named initializers, Constant
+nodes for small values, values named after the node that makes them (/model/layers.0/.../MatMul_output_0).
 """
 import os
 
@@ -68,14 +68,14 @@ class GraphWriter:
     save_atomically(path, self.model())
 
   def save_external(self, path, data_path, layout):
-    """Saves with weights over 1 kB in data_path (beside path). layout: name -> (offset, length) of what data_path
+    """Saves with weights over 1 kB in data_path (beside path). layout: name -> (offset, length) of what it
     holds already; weights it lacks are appended, so that two graphs can share one data file."""
     mode = "r+b" if layout else "wb"
     with open(data_path, mode) as data:
       data.seek(0, os.SEEK_END)
       for name, array in self.weights.items():
         if array.nbytes > 1024 and name not in layout:
-          data.write(b"\0" * (-data.tell() % 4096))  # page aligned, as exporters write it, so that it can be mapped
+          data.write(b"\0" * (-data.tell() % 4096))  # page aligned, as exporters do, so that it can be mapped
           layout[name] = (data.tell(), array.nbytes)
           data.write(array.tobytes())
     initializers = []
@@ -84,8 +84,8 @@ class GraphWriter:
         initializers.append(tensor_of(name, array))
         continue
       offset, length = layout[name]
-      tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape,
-                           data_location=TensorProto.EXTERNAL)
+      tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+                           dims=array.shape, data_location=TensorProto.EXTERNAL)
       for key, value in (("location", os.path.basename(data_path)), ("offset", offset), ("length", length)):
         tensor.external_data.add(key=key, value=str(value))
       initializers.append(tensor)
@@ -106,9 +106,10 @@ def save_atomically(path, model):
 
 
 def quantize_4bit(weight, block, symmetric):
-  """Block-wise 4-bit form of weight [N, K] for MatMulNBits: (packed [N, K/block, block/2], scales [N*K/block],
-  zero points [N*ceil(K/block/2)] or None). Low nibble first; a missing zero point means 8. Each block takes the
-  scale and zero point of least squared error among a few, because the weights here were in 4 bits once already."""
+  """Block-wise 4-bit form of weight [N, K] for MatMulNBits: (packed [N, K/block, block/2], scales
+  [N*K/block], zero points [N*ceil(K/block/2)] or None). Low nibble first; a missing zero point means 8. Each
+  block takes the scale and zero point of least squared error among a few, because the weights here were in 4
+  bits once already."""
   n, k = weight.shape
   assert k % block == 0
   blocks = weight.astype(np.float32).reshape(n, k // block, block)
@@ -143,7 +144,8 @@ def dequantize_4bit(weight, block, symmetric, dtype):
     z = np.float32(8)
   else:
     zero = zero.reshape(weight.shape[0], -1)
-    z = np.stack([zero & 15, zero >> 4], -1).reshape(weight.shape[0], -1)[:, :packed.shape[1], None].astype(np.float32)
+    z = np.stack([zero & 15, zero >> 4], -1).reshape(weight.shape[0], -1)
+    z = z[:, :packed.shape[1], None].astype(np.float32)
   scales = scales.astype(dtype).astype(np.float32).reshape(*packed.shape[:2], 1)
   return ((q - z) * scales).reshape(weight.shape)
 

@@ -1,5 +1,6 @@
-"""The oracles behind the golden files and the parity tests: llama.cpp, ONNX Runtime, and float32 computations of our
-own that share no code with the SDK. Shapes: ids are lists of int, logits float32 [tokens, vocabulary]."""
+"""The oracles behind the golden files and the parity tests: llama.cpp, ONNX Runtime, and float32 computations
+of our own that share no code with the SDK. Shapes: ids are lists of int, logits float32 [tokens,
+vocabulary]."""
 import json
 import math
 import os
@@ -40,22 +41,22 @@ def llama_command(*args):
 def llama_greedy(model, prompts, new_tokens, *options):
   """One record a prompt: prompt_tokens, tokens, second, best, gap."""
   text = b"".join(p.encode() + b"\0" for p in prompts)
-  result = subprocess.run(llama_command("greedy", model, new_tokens, *options), input=text, stdout=subprocess.PIPE,
-                          check=True)
+  result = subprocess.run(llama_command("greedy", model, new_tokens, "-t", 1, *options), input=text,
+                          stdout=subprocess.PIPE, check=True)
   return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def llama_force(model, ids, vocabulary, *options):
   """Logits after each id, decoded as the options say (-b: tokens a call)."""
   with tempfile.NamedTemporaryFile(suffix=".f32") as out:
-    subprocess.run(llama_command("force", model, out.name, *options), input=" ".join(map(str, ids)).encode(),
-                   check=True)
+    subprocess.run(llama_command("force", model, out.name, "-t", 1, *options),
+                   input=" ".join(map(str, ids)).encode(), check=True)
     return np.fromfile(out.name, np.float32).reshape(len(ids), vocabulary)
 
 
 # ---- ONNX Runtime ----
 
-def ort_session(path, threads=2, optimize=True):
+def ort_session(path, threads=1, optimize=True):
   import onnxruntime as ort
   options = ort.SessionOptions()
   options.intra_op_num_threads = threads
@@ -128,7 +129,10 @@ class GemmaReference:
     reader = GGUFReader(path)
     def field(name):
       return reader.fields["gemma3." + name].contents()
-    self.w = {t.name: np.ascontiguousarray(dequantize(t.data, t.tensor_type), np.float32) for t in reader.tensors}
+
+    self.w = {
+      t.name: np.ascontiguousarray(dequantize(t.data, t.tensor_type), np.float32) for t in reader.tensors
+    }
     self.layers, self.heads = field("block_count"), field("attention.head_count")
     self.kv_heads, self.head = field("attention.head_count_kv"), field("attention.key_length")
     self.epsilon, self.window = field("attention.layer_norm_rms_epsilon"), field("attention.sliding_window")
@@ -179,13 +183,15 @@ class GemmaReference:
 
 
 class MiniLmReference:
-  """all-MiniLM-L6-v2 in numpy from the published float32 weights, computed in float64: token ids to embedding."""
+  """all-MiniLM-L6-v2 in numpy from the published float32 weights, computed in float64: token ids to
+  embedding."""
 
   def __init__(self):
     from safetensors.numpy import load_file
     from tokenizers import Tokenizer
     source = os.path.join(CACHE, "sources", "all-MiniLM-L6-v2")
-    self.w = {k: v.astype(np.float64) for k, v in load_file(os.path.join(source, "model.safetensors")).items()}
+    weights = load_file(os.path.join(source, "model.safetensors"))
+    self.w = {k: v.astype(np.float64) for k, v in weights.items()}
     self.tokenizer = Tokenizer.from_file(os.path.join(source, "tokenizer.json"))
     self.tokenizer.no_padding()
     self.tokenizer.enable_truncation(512)  # the file itself says 128, sentence-transformers' setting
@@ -195,7 +201,8 @@ class MiniLmReference:
 
   def layer_norm(self, x, name):
     x = x - x.mean(-1, keepdims=True)
-    return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-12) * self.w[name + ".weight"] + self.w[name + ".bias"]
+    x = x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-12)
+    return x * self.w[name + ".weight"] + self.w[name + ".bias"]
 
   def linear(self, x, name):
     return x @ self.w[name + ".weight"].T + self.w[name + ".bias"]
@@ -206,7 +213,8 @@ class MiniLmReference:
     x = self.layer_norm(x + self.w[e + "token_type_embeddings.weight"][0], e + "LayerNorm")
     for i in range(6):
       b = f"encoder.layer.{i}."
-      q, k, v = (self.linear(x, f"{b}attention.self.{p}").reshape(n, 12, 32) for p in ("query", "key", "value"))
+      q, k, v = (
+        self.linear(x, f"{b}attention.self.{p}").reshape(n, 12, 32) for p in ("query", "key", "value"))
       s = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(32)
       s = np.exp(s - s.max(-1, keepdims=True))
       y = np.einsum("hqk,khd->qhd", s / s.sum(-1, keepdims=True), v).reshape(n, -1)

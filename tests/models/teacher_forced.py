@@ -1,8 +1,9 @@
-"""Teacher-forced logits through the Python package: whole rows against the float32 reference that make_golden.py left
-in the cache (golden/logits_MODEL_PROMPT.npy, the last rows of prompt + continuation). Part of test_parity.py.
+"""Teacher-forced logits through the Python package: rows against the float32 reference that make_golden.py
+left in the cache (golden/logits_MODEL_PROMPT.npy, the last rows of prompt + continuation). Part of
+test_parity.py.
 
-Two cosines a row: as the issue of record asks, of the raw logits, at least 0.9999; and of the logits less their mean,
-which says more (an offset common to all tokens changes no probability, yet it dominates the raw cosine)."""
+Two cosines a row: of the raw logits, at least 0.9999; and of the logits less their mean, which says more (an
+offset common to all tokens changes no probability, yet it dominates the raw cosine)."""
 import os
 
 import numpy as np
@@ -46,6 +47,7 @@ def check_logits(report, model, path, golden):
       continue
     raw = row_cosines(got, wanted).min()
     centred = row_cosines(got - got.mean(-1, keepdims=True), wanted - wanted.mean(-1, keepdims=True)).min()
-    report.add("pass" if raw >= LEAST else "FAIL", model, prompt["name"],
-               f"logits cosine {raw:.6f}, centred {centred:.6f}, largest difference {abs(got - wanted).max():.4f}; "
-               f"the oracle's own cosine is {prompt['oracle_cosine_min']:.6f}")
+    report.add(
+      "pass" if raw >= LEAST else "FAIL", model, prompt["name"],
+      f"logits cosine {raw:.6f}, centred {centred:.6f}, largest difference {abs(got - wanted).max():.4f}; "
+      f"the oracle's own cosine is {prompt['oracle_cosine_min']:.6f}")

@@ -1,23 +1,24 @@
 #!/usr/bin/env python3
-"""Holds the `tern` command to the golden files: greedy continuations and sentence embeddings of the real models.
+"""Holds the `tern` command to the golden files: greedy continuations and sentence embeddings of the real
+models.
 
-Greedy. A continuation must equal the oracle's token by token. At the first difference the oracle's own gap between its
-best token and ours decides:
+Greedy. A continuation must equal the oracle's token by token. At the first difference the oracle's own gap
+between its best token and ours decides:
   equal       no difference (an end token may or may not be reported)
-  tie         the gap is within the oracle's noise: `noise.bound` of the golden file, the 99th percentile of how far
-              the gap moves between legitimate computations of the same weights (see make_golden.py: float32
-              activations, other batch splits, other kernels of the oracle)
+  tie         the gap is within the oracle's noise: `noise.bound` of the golden file, the 99th percentile of
+              how far the gap moves between legitimate computations of the same weights (see make_golden.py:
+              float32 activations, other batch splits, other kernels of the oracle)
   oracle off  the gap is larger, but the float32 reference prefers our token: the oracle is what strays there
   DIFFERS     anything else: the test fails
 What follows a difference is another text and is not compared.
 
-Embeddings. Cosine to the float64 reference: fp32 and fp16 at least 0.9999; other dtypes at least ONNX Runtime's own
-cosine for that sentence and file, less 0.0005.
+Embeddings. Cosine to the float64 reference: fp32 and fp16 at least 0.9999; other dtypes at least ONNX
+Runtime's own cosine for that sentence and file, less 0.0005.
 
-Teacher-forced (--teacher-forced, by the Python package): cosine of whole rows of logits to the float32 reference.
+Teacher-forced (--teacher-forced, by the Python package): cosine of rows of logits to the float32 reference.
 
-Closes with 'N passed, N failed, N skipped'. A missing model is a skip that says what to run, or a failure with
---require. Needs Python 3.11 alone for greedy and embeddings, numpy for --teacher-forced.
+Closes with 'N passed, N failed, N skipped'. A missing model is a skip that says what to run, or a failure
+with --require. Needs Python 3.11 alone for greedy and embeddings, numpy for --teacher-forced.
 """
 import argparse
 import array
@@ -45,7 +46,7 @@ GREEDY = {
 MINILM = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "int8": "_int8", "uint8": "_uint8", "q4": "_q4",
           "q4f16": "_q4f16", "bnb4": "_bnb4"}
 END_TOKENS = {"smollm2": {0, 2}, "gemma3": {1, 106}}
-HOW_TO_GET = "tests/models/fetch_models.py, then make_smollm2_folder.py and make_minilm_folder.py in venv.sh's Python"
+HOW_TO_GET = "tests/models/fetch_models.py, then make_{smollm2,minilm}_folder.py with venv.sh's Python"
 
 
 def golden(name):
@@ -57,10 +58,12 @@ class Tern:
   """Runs the command; every answer is its --json output."""
 
   def __init__(self, program, threads, extra):
-    self.program, self.options = program, ["--json", *extra] + (["--threads", str(threads)] if threads else [])
+    self.program = program
+    self.options = ["--json", *extra] + (["--threads", str(threads)] if threads else [])
 
   def run(self, task, path, dtype, *args):
-    command = [self.program, "run", task, "--model", path, *(["--dtype", dtype] if dtype else []), *self.options, *args]
+    which = ["--model", path] + (["--dtype", dtype] if dtype else [])
+    command = [self.program, "run", task, *which, *self.options, *args]
     result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     if result.returncode != 0:
       raise RuntimeError(f"exit {result.returncode}: {result.stderr.strip()[-400:]}")
@@ -94,7 +97,8 @@ def judge(expected, got, bound, end_tokens):
     return "DIFFERS", step, f"goes on after the oracle's {len(wanted)} tokens"
   # a continuation that stopped earlier than ours or the oracle's chose an end token there
   chosen = ours[step] if step < len(ours) else None
-  # token -> (the oracle's gap to its best, the reference's gap): the second best, and further ones within the noise
+  # token -> (the oracle's gap to its best, the reference's gap): the second best, and further ones within the
+  # noise
   rivals = {expected["second"][step]: (expected["gap"][step], expected["reference_gap"][step])}
   rivals |= {token: (gap, exact) for at, token, gap, exact in expected["near"] if at == step}
   if chosen is None:
@@ -102,8 +106,8 @@ def judge(expected, got, bound, end_tokens):
   if chosen not in rivals:
     return "DIFFERS", step, f"DIFFERS; token {step}: {chosen} for {expected['tokens'][step]}, rivals {rivals}"
   gap, exact = rivals[chosen]
-  facts = (f"at token {step}: {chosen} for {expected['tokens'][step]}, gap {gap:.4g}, in the reference {exact:.4g}, "
-           f"bound {bound:.4g}")
+  facts = (f"at token {step}: {chosen} for {expected['tokens'][step]}, gap {gap:.4g}, "
+           f"in the reference {exact:.4g}, bound {bound:.4g}")
   if gap <= bound:
     return "tie", step, "tie " + facts
   return ("oracle off", step, "oracle off " + facts) if exact <= 0 else ("DIFFERS", step, "DIFFERS " + facts)
@@ -122,11 +126,13 @@ def check_greedy(tern, report, model, args):
     try:
       answer = tern.run("text-generation", path, dtype, "--prompt", texts[record["name"]], "--max-new-tokens",
                         str(file["new_tokens"]), "--temperature", "0")
-      verdict, step, detail = judge(record, answer["tokens"], file["noise"]["bound"], END_TOKENS[model.split("-")[0]])
+      verdict, step, detail = judge(record, answer["tokens"], file["noise"]["bound"],
+                                    END_TOKENS[model.split("-")[0]])
     except (RuntimeError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
       verdict, step, detail = "DIFFERS", None, f"no answer: {error}"
     verdicts[verdict] = verdicts.get(verdict, 0) + 1
-    report.add("FAIL" if verdict == "DIFFERS" else "pass", model, record["name"], detail, verdict=verdict, step=step)
+    report.add("FAIL" if verdict == "DIFFERS" else "pass", model, record["name"], detail, verdict=verdict,
+               step=step)
   print(f"      {model}: " + ", ".join(f"{n} {v}" for v, n in sorted(verdicts.items())), flush=True)
 
 
@@ -175,7 +181,8 @@ def check_embeddings(tern, report, dtype, args):
 
 def find_tern():
   root = os.path.dirname(os.path.dirname(HERE))
-  for path in (os.environ.get("TERN"), *(os.path.join(root, "build", p, "tern") for p in ("release", "", "release/sdk/cli"))):
+  for path in (os.environ.get("TERN"),
+               *(os.path.join(root, "build", p, "tern") for p in ("release", "", "release/sdk/cli"))):
     if path and os.access(path, os.X_OK):
       return path
   return shutil.which("tern")
@@ -183,14 +190,17 @@ def find_tern():
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--tern", default=find_tern(), help="the command (else $TERN, build/release/tern, PATH)")
-  parser.add_argument("--only", action="append", metavar="MODEL", help="a golden name or a prefix (may be repeated)")
+  parser.add_argument("--tern", default=find_tern(),
+                      help="the command (else $TERN, build/release/tern, PATH)")
+  parser.add_argument("--only", action="append", metavar="MODEL",
+                      help="a golden name or a prefix (may be repeated)")
   parser.add_argument("--prompts", type=int, metavar="N", help="the first N prompts only")
   parser.add_argument("--sentences", type=int, metavar="N", help="the first N sentences only")
   parser.add_argument("--threads", type=int, default=0)
   parser.add_argument("--option", action="append", default=[], metavar="WORD", help="passed on to tern run")
   parser.add_argument("--require", action="store_true", help="a missing model fails instead of being skipped")
-  parser.add_argument("--teacher-forced", action="store_true", help="also compare logits, by the Python package")
+  parser.add_argument("--teacher-forced", action="store_true",
+                      help="also compare logits, by the Python package")
   parser.add_argument("--report", metavar="FILE.json", help="write every result there")
   args = parser.parse_args()
   if not args.tern:
