@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""Measures tern beside llama.cpp (GGUF) and ONNX Runtime (ONNX folders): same model files, same threads, same run.
+"""Measures tern beside llama.cpp (GGUF) and ONNX Runtime (ONNX folders): same model files, same threads, same
+run.
 
-Rounds are interleaved (tern, peer, tern, peer ..., each in a process of its own, the order swapped every round), so
-that a busy machine hits both. A figure is the median over the rounds with its range; `ratio` is tern's speed over the
-peer's, above 1 where tern is faster. Beside every speed stands output agreement: how many of the first 64 greedy
-tokens equal the peer's on three prompts, or the lowest cosine of embeddings to the peer's.
+Rounds are interleaved (tern, peer, tern, peer ..., each in a process of its own, the order swapped every
+round), so that a busy machine hits both. A figure is the median over the rounds with its range; `ratio` is
+tern's speed over the peer's, above 1 where tern is faster. Beside every speed stands output agreement: how
+many of the first 64 greedy tokens equal the peer's on three prompts, or the lowest cosine of embeddings to
+the peer's.
 
   compare.py [--tern build/release/tern] [--only SUBSTRING] [--rounds 5] [--json FILE] [--markdown FILE]
 
-Needs the models and environment of tests/models (fetch_models.py, make_*_folder.py, venv.sh); builds llama.cpp by
-tests/models/build_llama_cpp.sh if it is not there. A timed comparison: it never fails for being slow, only when
-something could not be run.
+Needs the models and environment of tests/models (fetch_models.py, make_*_folder.py, venv.sh); builds
+llama.cpp by tests/models/build_llama_cpp.sh if it is not there. A timed comparison: it never fails for being
+slow, only when something could not be run.
 """
 import argparse
+import array
+import base64
 import json
 import os
 import platform
@@ -52,7 +56,8 @@ AGREEMENT_PROMPTS, AGREEMENT_TOKENS, AGREEMENT_SENTENCES = ("story", "chat", "py
 def run_json(command):
   result = subprocess.run(command, capture_output=True, text=True, timeout=900)
   if result.returncode != 0:
-    raise RuntimeError(f"{' '.join(command[:3])} ...: exit {result.returncode}: {result.stderr.strip()[-300:]}")
+    raise RuntimeError(
+      f"{' '.join(command[:3])} ...: exit {result.returncode}: {result.stderr.strip()[-300:]}")
   return json.loads(result.stdout)
 
 
@@ -73,7 +78,8 @@ def run_tern(args, case):
   command = [args.tern, "bench", "--model", path, "--threads", str(args.threads), "--json"]
   command += ["--dtype", dtype] if dtype else []
   if kind == "llm":
-    command += ["--prompt-tokens", str(args.prompt_tokens), "--new-tokens", str(args.new_tokens), "--repeat", "1"]
+    command += ["--prompt-tokens", str(args.prompt_tokens), "--new-tokens", str(args.new_tokens)]
+    command += ["--repeat", "1"]
   else:
     for name in ("input_ids", "attention_mask", "token_type_ids"):
       command += ["--input", f"{name}={shape}:int64"]
@@ -86,7 +92,7 @@ def run_peer(args, case):
   if peer == "llama.cpp":
     rows = run_json([os.path.join(LLAMA, "llama-bench"), "-m", path, "-t", str(args.threads), "-p",
                      str(args.prompt_tokens), "-n", str(args.new_tokens), "-r", "1", "-o", "json"])
-    by_test = {"prefill_tokens_per_s" if row["n_gen"] == 0 else "decode_tokens_per_s": row["avg_ts"] for row in rows}
+    by_test = {("decode" if row["n_gen"] else "prefill") + "_tokens_per_s": row["avg_ts"] for row in rows}
     return by_test | {"first_token_ms": args.prompt_tokens / by_test["prefill_tokens_per_s"] * 1e3}
   command = [PYTHON, os.path.join(HERE, "peer_onnxruntime.py"), kind, path, "--threads", str(args.threads)]
   if kind == "llm":
@@ -103,20 +109,19 @@ def agreement(args, case):
   prompts = golden("prompts.json")
   if kind == "graph":
     file = golden("minilm.json")
-    import array
-    import base64
-    wanted = [array.array("f", base64.b64decode(e)) for e in file["embeddings_f32_base64"]][:AGREEMENT_SENTENCES]
-    got = [vectors_of(tern.run("feature-extraction", path, dtype, s))[0] for s in prompts["sentences"][:len(wanted)]]
+    sentences = prompts["sentences"][:AGREEMENT_SENTENCES]
+    wanted = [array.array("f", base64.b64decode(e)) for e in file["embeddings_f32_base64"]]
+    got = [vectors_of(tern.run("feature-extraction", path, dtype, s))[0] for s in sentences]
     ours = min(cosine(g, w) for g, w in zip(got, wanted))
-    theirs = min(file["onnxruntime"][dtype]["cosine"][:len(wanted)])
+    theirs = min(file["onnxruntime"][dtype]["cosine"][:len(sentences)])
     return f"cosine to f32 {ours:.5f} (peer {theirs:.5f})"
   texts = {p["name"]: p["text"] for p in prompts["generation"]}
   records = {r["name"]: r for r in golden(f"greedy_{name}.json")["prompts"]}
   ends, equal, total = END_TOKENS[name.split("-")[0]], 0, 0
   for prompt in AGREEMENT_PROMPTS:
     wanted = [t for t in records[prompt]["tokens"][:AGREEMENT_TOKENS] if t not in ends]
-    got = tern.run("text-generation", path, dtype, "--prompt", texts[prompt], "--max-new-tokens", str(AGREEMENT_TOKENS),
-                   "--temperature", "0")["tokens"]
+    got = tern.run("text-generation", path, dtype, "--prompt", texts[prompt], "--max-new-tokens",
+                   str(AGREEMENT_TOKENS), "--temperature", "0")["tokens"]
     equal += next((i for i, (a, b) in enumerate(zip(wanted, got)) if a != b), min(len(wanted), len(got)))
     total += len(wanted)
   return f"{equal} of {total} greedy tokens before a difference"
@@ -156,10 +161,12 @@ def cell(side, key):
 
 
 def markdown(header, records):
-  lines = [f"{header['processor']}, {header['threads']} threads, {header['rounds']} interleaved rounds, prompt "
-           f"{header['prompt_tokens']} tokens, {header['new_tokens']} new tokens; load average {header['load_average']}. "
-           "Median (range); ratio above 1: tern is better.", "",
-           "| model | figure | tern | peer | ratio | agreement |", "|---|---|---|---|---|---|"]
+  lines = [
+    f"{header['processor']}, {header['threads']} threads, {header['rounds']} interleaved rounds, prompt "
+    f"{header['prompt_tokens']} tokens, {header['new_tokens']} new tokens; load average "
+    f"{header['load_average']}. Median (range); ratio above 1: tern is better.", "",
+    "| model | figure | tern | peer | ratio | agreement |", "|---|---|---|---|---|---|"
+  ]
   for r in records:
     if "error" in r:
       lines.append(f"| {r['case']} | could not be run | {r['error'].replace('|', '/')[:160]} | | | |")
@@ -179,8 +186,10 @@ def processor():
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--tern", default=find_tern(), help="the command (else $TERN, build/release/tern, PATH)")
-  parser.add_argument("--only", action="append", metavar="TEXT", help="cases whose name holds TEXT (may be repeated)")
+  parser.add_argument("--tern", default=find_tern(),
+                      help="the command (else $TERN, build/release/tern, PATH)")
+  parser.add_argument("--only", action="append", metavar="TEXT",
+                      help="cases whose name holds TEXT (may be repeated)")
   parser.add_argument("--rounds", type=int, default=5)
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument("--prompt-tokens", type=int, default=512)
@@ -194,7 +203,8 @@ def main():
   cases = {n: c for n, c in CASES.items() if not args.only or any(t.lower() in n.lower() for t in args.only)}
   if not cases:
     sys.exit("compare.py: --only matches no case\n  try: part of " + "; ".join(CASES))
-  if any(c[0] == "llama.cpp" for c in cases.values()) and not os.access(os.path.join(LLAMA, "llama-bench"), os.X_OK):
+  needs_llama = any(case[0] == "llama.cpp" for case in cases.values())
+  if needs_llama and not os.access(os.path.join(LLAMA, "llama-bench"), os.X_OK):
     subprocess.run(["sh", os.path.join(MODELS, "build_llama_cpp.sh")], check=True)
   header = {"processor": processor(), "threads": args.threads, "rounds": args.rounds,
             "prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens,
@@ -207,7 +217,8 @@ def main():
       records.append({"case": name, "peer": case[0], "error": str(error)})
   table = markdown(header, records)
   print(table)
-  for path, text in ((args.json, json.dumps({**header, "results": records}, indent=1)), (args.markdown, table)):
+  everything = json.dumps({**header, "results": records}, indent=1)
+  for path, text in ((args.json, everything), (args.markdown, table)):
     if path:
       with open(path, "w", encoding="utf-8") as f:
         f.write(text)

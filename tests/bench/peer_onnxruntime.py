@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""One measured run of ONNX Runtime in a process of its own, as compare.py's peer; prints `tern bench`'s JSON keys.
+"""One measured run of ONNX Runtime in a process of its own, as compare.py's peer; prints `tern bench`'s JSON
+keys.
 
   peer_onnxruntime.py llm MODEL.onnx --threads N --prompt-tokens P --new-tokens N
   peer_onnxruntime.py graph MODEL.onnx --threads N --shape BATCHxLENGTH --repeat R
 
-The cache stays in ONNX Runtime's own values between steps (no copies through numpy), as its users are told to do.
-"""
+The cache stays in ONNX Runtime's own values between steps (no copies through numpy), as its users are told to
+do. """
 import argparse
 import json
 import resource
@@ -41,7 +42,8 @@ def run_llm(session, prompt_tokens, new_tokens):
     result = session.run_with_ort_values(outputs, feeds | dict(zip(past, cache)))
     return int(result[0].numpy()[0, -1].argmax()), result[1:]
 
-  prompt = [(i * 7919 + 13) % 40000 + 100 for i in range(prompt_tokens)]  # any ids: the work does not depend on them
+  # any ids: the work does not depend on them
+  prompt = [(i * 7919 + 13) % 40000 + 100 for i in range(prompt_tokens)]
   step(prompt[:8], 0, [empty] * len(past))  # first-run costs are not what is measured
   start = time.perf_counter()
   token, cache = step(prompt, 0, [empty] * len(past))

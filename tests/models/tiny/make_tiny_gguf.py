@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tiny random models, tiny_llama.gguf and tiny_gemma3.gguf, and beside each `<name>.logits`: the prompt's ids
+"""Writes tiny random models, tiny_<architecture>.gguf, and beside each `<name>.logits`: the prompt's ids
 (uint32 count, then int32 each) and float32 logits [count, vocabulary] computed here in float64 from the papers' formulas.
 
   make_tiny_gguf.py                         writes the files
@@ -89,10 +89,10 @@ def attend(q, k, v, window=None):
   return np.einsum("hst,thd->shd", p / p.sum(-1, keepdims=True), v).reshape(s, -1)
 
 
-def llama():
+def like_llama(arch, seed, interleaved, biases, head_norms, tied, factors):
   layers, heads, kv_heads, ff, base = 2, 4, 2, 128, 10000.0
-  d = WIDTH // heads
-  m = Model("llama", 1)
+  d = 32 if head_norms else WIDTH // heads  # heads need not divide the width
+  m = Model(arch, seed)
   w = m.writer
   w.add_block_count(layers)
   w.add_feed_forward_length(ff)
@@ -101,33 +101,55 @@ def llama():
   w.add_layer_norm_rms_eps(1e-5)
   w.add_rope_freq_base(base)
   w.add_rope_dimension_count(d)
+  if head_norms:
+    w.add_key_length(d)
+    w.add_value_length(d)
   m.vocabulary()
   m.tensor("token_embd.weight", (VOCABULARY, WIDTH), Q.Q8_0, 1.0)
   m.tensor("output_norm.weight", (WIDTH,), Q.F32, 0.1, 1.0)
-  m.tensor("output.weight", (VOCABULARY, WIDTH), Q.F16)
-  m.writer.add_tensor("rope_freqs.weight", np.array([1, 1, 1, 1, 1.5, 2.5, 8, 8], np.float32))
+  if not tied:
+    m.tensor("output.weight", (VOCABULARY, WIDTH), Q.F16)
+  if factors is not None:
+    m.writer.add_tensor("rope_freqs.weight", np.array(factors, np.float32))
   for i in range(layers):
     b = f"blk.{i}."
-    for name, shape, kind in (("attn_norm", (WIDTH,), Q.F32), ("attn_q", (WIDTH, WIDTH), Q.Q4_0), ("attn_k", (kv_heads * d, WIDTH), Q.Q5_1),
-                              ("attn_v", (kv_heads * d, WIDTH), Q.BF16), ("attn_output", (WIDTH, WIDTH), Q.Q5_0), ("ffn_norm", (WIDTH,), Q.F32),
+    for name, shape, kind in (("attn_norm", (WIDTH,), Q.F32), ("attn_q", (heads * d, WIDTH), Q.Q4_0), ("attn_k", (kv_heads * d, WIDTH), Q.Q5_1),
+                              ("attn_v", (kv_heads * d, WIDTH), Q.BF16), ("attn_output", (WIDTH, heads * d), Q.Q5_0), ("ffn_norm", (WIDTH,), Q.F32),
                               ("ffn_gate", (ff, WIDTH), Q.Q4_1), ("ffn_up", (ff, WIDTH), Q.Q4_0), ("ffn_down", (WIDTH, ff), Q.F32 if i else Q.Q8_0)):
       m.tensor(b + name + ".weight", shape, kind, *((0.1, 1.0) if len(shape) == 1 else ()))
-    for name, size in (("attn_q", WIDTH), ("attn_k", kv_heads * d), ("attn_v", kv_heads * d), ("attn_output", WIDTH)):
-      m.tensor(b + name + ".bias", (size,), Q.F32, 0.1)
-  t, factors = m.w, np.array([1, 1, 1, 1, 1.5, 2.5, 8, 8])
-  x, s = t["token_embd.weight"][PROMPT], len(PROMPT)
+    for name in ("attn_q_norm", "attn_k_norm") if head_norms else ():
+      m.tensor(b + name + ".weight", (d,), Q.F32, 0.1, 1.0)
+    for name in biases:
+      m.tensor(b + name + ".bias", (m.w[b + name + ".weight"].shape[0],), Q.F32, 0.1)
+  t, s = m.w, len(PROMPT)
+  bias = lambda name: t.get(name + ".bias", 0.0)
+  x = t["token_embd.weight"][PROMPT]
   for i in range(layers):
     b = f"blk.{i}."
     h = rms(x, t[b + "attn_norm.weight"])
-    q, k, v = ((h @ t[f"{b}attn_{n}.weight"].T + t[f"{b}attn_{n}.bias"]).reshape(s, -1, d) for n in "qkv")
-    q, k = rotate(q, base, True, factors), rotate(k, base, True, factors)
-    x = x + attend(q, k, v) @ t[b + "attn_output.weight"].T + t[b + "attn_output.bias"]
+    q, k, v = ((h @ t[f"{b}attn_{n}.weight"].T + bias(f"{b}attn_{n}")).reshape(s, -1, d) for n in "qkv")
+    if head_norms:
+      q, k = rms(q, t[b + "attn_q_norm.weight"]), rms(k, t[b + "attn_k_norm.weight"])
+    q, k = (rotate(a, base, interleaved, 1.0 if factors is None else np.array(factors)) for a in (q, k))
+    x = x + attend(q, k, v) @ t[b + "attn_output.weight"].T + bias(b + "attn_output")
     h = rms(x, t[b + "ffn_norm.weight"])
     gate = h @ t[b + "ffn_gate.weight"].T
     x = x + (gate / (1 + np.exp(-gate)) * (h @ t[b + "ffn_up.weight"].T)) @ t[b + "ffn_down.weight"].T
-  logits = rms(x, t["output_norm.weight"]) @ t["output.weight"].T
+  logits = rms(x, t["output_norm.weight"]) @ t["token_embd.weight" if tied else "output.weight"].T
   m.save(logits)
   return m.path, logits
+
+
+def llama():
+  return like_llama("llama", 1, True, ("attn_q", "attn_k", "attn_v", "attn_output"), False, False, (1, 1, 1, 1, 1.5, 2.5, 8, 8))
+
+
+def qwen2():
+  return like_llama("qwen2", 3, False, ("attn_q", "attn_k", "attn_v"), False, False, None)
+
+
+def qwen3():
+  return like_llama("qwen3", 4, False, (), True, True, None)
 
 
 def gemma3():
@@ -226,7 +248,7 @@ def main():
   args = parser.parse_args()
   if args.f32:
     Model.folder, Model.all_f32 = tempfile.mkdtemp(), True
-  for build in (llama, gemma3):
+  for build in (llama, gemma3, qwen2, qwen3):
     path, logits = build()
     print(f"{path}: {os.path.getsize(path)} bytes")
     if args.llama_cpp:
