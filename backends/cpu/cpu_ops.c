@@ -26,6 +26,7 @@ void *tern__cpu_params(tern__program *program, size_t size) { return tern__arena
 
 void tern__cpu_need_scratch(tern__program *program, size_t thread_bytes, size_t shared_bytes) {
   if (thread_bytes > program->thread_scratch) program->thread_scratch = thread_bytes;
+  if (shared_bytes) program->shared_holds = NULL;
   if (shared_bytes > program->shared_scratch) program->shared_scratch = shared_bytes;
 }
 

@@ -51,6 +51,7 @@ struct tern__program {
   uint32_t *ends;            /* per phase (steps between two joins): chunks of the run up to its end */
   uint32_t *starts;          /* per phase: its first step */
   size_t thread_scratch, shared_scratch;
+  const tern__view *shared_holds; /* while compiling: the X whose quantized rows the shared scratch has */
   uint8_t *scratch;          /* shared_scratch, then n_threads times thread_scratch */
   size_t scratch_size;
   int32_t n_threads;

@@ -115,13 +115,20 @@ INLINE void attend(int n, bool f16, const tern__cpu_attention_call *c, size_t qu
 }
 
 /* Where a query stands among others must not change its result: one and four queries do the same sums in the same order. */
-static void attend_f16_4(const tern__cpu_attention_call *c, size_t i) { attend(QUERIES, true, c, i); }
-static void attend_f16_1(const tern__cpu_attention_call *c, size_t i) { attend(1, true, c, i); }
-static void attend_f32_4(const tern__cpu_attention_call *c, size_t i) { attend(QUERIES, false, c, i); }
-static void attend_f32_1(const tern__cpu_attention_call *c, size_t i) { attend(1, false, c, i); }
+#define ATTEND(n)                                                                                        \
+  static void attend_f16_##n(const tern__cpu_attention_call *c, size_t i) { attend(n, true, c, i); }    \
+  static void attend_f32_##n(const tern__cpu_attention_call *c, size_t i) { attend(n, false, c, i); }
+ATTEND(1)
+ATTEND(2)
+ATTEND(3)
+ATTEND(4)
+#undef ATTEND
 
 static void attention(const tern__cpu_attention_call *c) {
-  size_t i = 0;
-  for (; i + QUERIES <= c->n_queries; i += QUERIES) (c->f16 ? attend_f16_4 : attend_f32_4)(c, i);
-  for (; i < c->n_queries; i++) (c->f16 ? attend_f16_1 : attend_f32_1)(c, i);
+  static void (*const attends[2][QUERIES])(const tern__cpu_attention_call *, size_t) = {
+      {attend_f32_1, attend_f32_2, attend_f32_3, attend_f32_4}, {attend_f16_1, attend_f16_2, attend_f16_3, attend_f16_4}};
+  for (size_t i = 0, n; i < c->n_queries; i += n) {
+    n = c->n_queries - i < QUERIES ? c->n_queries - i : QUERIES;
+    attends[c->f16][n - 1](c, i);
+  }
 }

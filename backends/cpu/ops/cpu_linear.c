@@ -1,0 +1,168 @@
+/* Matrix products with constant weights: Linear, MatMul, Gemm, MatMulNBits. Rows of X are quantized first where the
+ * weights are (numerics FAST); CONSISTENT widens weights to f32 instead. */
+#include "cpu/cpu_pack.h"
+
+/* A chunk of a one-row product reads about this much: long enough to stream, short enough to share out. */
+enum { CHUNK_BYTES = 24 * 1024, CHUNK_PRODUCTS = 1 << 19, QUANTIZE_ROWS = 8, PANEL_GROUP = 8 };
+
+typedef struct linear_params {
+  tern__cpu_weight_format format;
+  const void *panels;
+  size_t panel_bytes, m, n, k, padded_k;
+  size_t n_panels, chunk_panels, panel_chunks;
+  bool quantized;
+  int32_t bias;                       /* index into step->in, -1 = none */
+  size_t rows_scales, rows_sums;      /* byte offsets in the shared scratch */
+} linear_params;
+
+static tern__cpu_rows rows_in(const linear_params *p, const tern__cpu_context *context, size_t row) {
+  return (tern__cpu_rows){
+      (int16_t *)(void *)context->shared + row * p->padded_k,
+      (float *)(void *)(context->shared + p->rows_scales) + row * (p->padded_k / TERN__CPU_BLOCK),
+      (int32_t *)(void *)(context->shared + p->rows_sums) + row * (p->padded_k / 16)};
+}
+
+static tern_status run_quantize(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
+  const linear_params *p = step->params;
+  const float *x = step->in[0]->data;
+  for (size_t row = (size_t)chunk * QUANTIZE_ROWS; row < p->m && row < ((size_t)chunk + 1) * QUANTIZE_ROWS; row++) {
+    tern__cpu_rows rows = rows_in(p, context, row);
+    context->kernels->quantize_row(x + row * p->k, p->k, p->padded_k, rows.q, rows.scales, rows.sums);
+  }
+  return TERN_OK;
+}
+
+/* Chunks go through the panels for one block of rows, then for the next. */
+static tern_status run_linear(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
+  const linear_params *p = step->params;
+  size_t row = chunk / p->panel_chunks * TERN__CPU_ROW_BLOCK, panel = chunk % p->panel_chunks * p->chunk_panels;
+  size_t m = p->m - row < TERN__CPU_ROW_BLOCK ? p->m - row : TERN__CPU_ROW_BLOCK;
+  size_t panels = p->n_panels - panel < p->chunk_panels ? p->n_panels - panel : p->chunk_panels;
+  size_t first = panel * TERN__CPU_PANEL, n = p->n - first;
+  tern__cpu_linear_call call = {
+      .format = p->format,
+      .panels = (const uint8_t *)p->panels + panel * p->panel_bytes,
+      .panel_bytes = p->panel_bytes,
+      .n_panels = panels,
+      .k = p->k,
+      .x = p->quantized ? NULL : (const float *)step->in[0]->data + row * p->k,
+      .ldx = p->k,
+      .m = m,
+      .y = (float *)step->out[0]->data + row * p->n + first,
+      .ldy = p->n,
+      .n = n < panels * TERN__CPU_PANEL ? n : panels * TERN__CPU_PANEL,
+      .bias = p->bias >= 0 ? (const float *)step->in[p->bias]->data + first : NULL,
+      .scratch = context->scratch};
+  if (p->quantized) call.rows = rows_in(p, context, row);
+  context->kernels->linear(&call);
+  return TERN_OK;
+}
+
+static size_t align64(size_t n) { return (n + 63) / 64 * 64; }
+
+/* Adds the steps for Y [m, n] = X [m, k] * W^T (+ input `bias`). */
+static tern_status add_linear(tern__program *program, const tern__node *node, const tern__cpu_weight_source *source,
+                              size_t m, int32_t bias, bool *taken) {
+  tern_status status = TERN_OK;
+  tern__cpu_weight_format format;
+  if (!source->n || !source->k || !m || !tern__cpu_weight_format_of(source, &format)) return TERN_OK;
+  linear_params *p = tern__cpu_params(program, sizeof *p);
+  TERN_CHECK_ALLOC(p);
+  *p = (linear_params){.format = format, .m = m, .n = source->n, .k = source->k, .bias = bias};
+  p->padded_k = tern__cpu_padded(p->k);
+  p->panel_bytes = tern__cpu_panel_bytes(&format, p->k);
+  p->n_panels = tern__cpu_divide_up(p->n, TERN__CPU_PANEL);
+  p->quantized = format.kind >= TERN__CPU_WEIGHT_Q4 && program->plan->numerics == TERN_NUMERICS_FAST;
+  size_t rows = m < TERN__CPU_ROW_BLOCK ? m : TERN__CPU_ROW_BLOCK;
+  p->chunk_panels = m == 1 ? CHUNK_BYTES / p->panel_bytes : CHUNK_PRODUCTS / (rows * p->k * TERN__CPU_PANEL);
+  if (m == 1 && format.kind < TERN__CPU_WEIGHT_Q4)
+    p->chunk_panels = tern__cpu_divide_up(p->chunk_panels, PANEL_GROUP) * PANEL_GROUP; /* read side by side */
+  if (p->chunk_panels < 1) p->chunk_panels = 1;
+  if (m == 1 && format.kind < TERN__CPU_WEIGHT_Q4 && p->chunk_panels < PANEL_GROUP) p->chunk_panels = PANEL_GROUP;
+  p->panel_chunks = tern__cpu_divide_up(p->n_panels, p->chunk_panels);
+  TERN_TRY(tern__cpu_pack_weights(program, source, &format, &p->panels));
+  if (p->quantized) {
+    p->rows_scales = align64(m * p->padded_k * sizeof(int16_t));
+    p->rows_sums = p->rows_scales + align64(m * (p->padded_k / TERN__CPU_BLOCK) * sizeof(float));
+    const tern__view *x = tern__cpu_in(program, node, 0);
+    bool again = program->shared_holds == x; /* Q, K and V projections of one input */
+    tern__cpu_need_scratch(program, 0, p->rows_sums + align64(m * (p->padded_k / 16) * sizeof(int32_t)));
+    if (!again) TERN_TRY(tern__cpu_add_step(program, node, run_quantize, tern__cpu_divide_up(m, QUANTIZE_ROWS), p));
+    program->shared_holds = x;
+  }
+  tern__cpu_need_scratch(program, TERN__CPU_LINEAR_SCRATCH, 0);
+  TERN_TRY(tern__cpu_add_step(program, node, run_linear, p->panel_chunks * tern__cpu_divide_up(m, TERN__CPU_ROW_BLOCK), p));
+  *taken = true;
+cleanup:
+  return status;
+}
+
+static size_t rows_of(const tern__view *x) { return tern__cpu_product(&x->shape, 0, x->shape.rank - 1); }
+
+static bool is_bias(const tern__view *bias, size_t n) {
+  return bias && bias->dtype == TERN_DTYPE_F32 && tern__cpu_count(bias) == n &&
+         (bias->shape.rank == 0 || (size_t)bias->shape.dims[bias->shape.rank - 1] == n);
+}
+
+tern_status tern__cpu_compile_linear(tern__program *program, const tern__node *node, bool *taken) {
+  const tern__view *x = tern__cpu_in(program, node, 0), *w = tern__cpu_in(program, node, 1);
+  const tern__view *bias = tern__cpu_in(program, node, 2);
+  const uint8_t *data = tern__cpu_constant(program, node, 1);
+  if (!data || x->dtype != TERN_DTYPE_F32) return TERN_OK;
+  tern__cpu_weight_source source = {
+      .dtype = w->dtype, .data = data, .n = (size_t)w->shape.dims[0], .k = (size_t)w->shape.dims[1]};
+  return add_linear(program, node, &source, rows_of(x), bias ? 2 : -1, taken);
+}
+
+tern_status tern__cpu_compile_gemm(tern__program *program, const tern__node *node, bool *taken) {
+  const tern__view *x = tern__cpu_in(program, node, 0), *w = tern__cpu_in(program, node, 1);
+  const tern__view *bias = tern__cpu_in(program, node, 2);
+  const uint8_t *data = tern__cpu_constant(program, node, 1);
+  bool transposed = tern__node_int(node, "transB", 0) != 0;
+  if (!data || x->dtype != TERN_DTYPE_F32 || x->shape.rank != 2 || w->shape.rank != 2) return TERN_OK;
+  if (tern__node_int(node, "transA", 0) || tern__node_float(node, "alpha", 1) != 1) return TERN_OK;
+  tern__cpu_weight_source source = {.dtype = w->dtype, .data = data, .n = (size_t)w->shape.dims[transposed ? 0 : 1],
+                                    .k = (size_t)w->shape.dims[transposed ? 1 : 0], .k_major = !transposed};
+  if (bias && (!is_bias(bias, source.n) || tern__node_float(node, "beta", 1) != 1)) return TERN_OK;
+  return add_linear(program, node, &source, (size_t)x->shape.dims[0], bias ? 2 : -1, taken);
+}
+
+/* MatMul with a constant right side of two dimensions; cpu_matmul.c calls it first. */
+tern_status tern__cpu_compile_matmul_constant(tern__program *program, const tern__node *node, bool *taken) {
+  const tern__view *x = tern__cpu_in(program, node, 0), *w = tern__cpu_in(program, node, 1);
+  const uint8_t *data = tern__cpu_constant(program, node, 1);
+  if (!data || x->dtype != TERN_DTYPE_F32 || x->shape.rank < 1 || w->shape.rank != 2) return TERN_OK;
+  tern__cpu_weight_source source = {.dtype = w->dtype, .data = data, .n = (size_t)w->shape.dims[1],
+                                    .k = (size_t)w->shape.dims[0], .k_major = true};
+  return add_linear(program, node, &source, rows_of(x), -1, taken);
+}
+
+tern_status tern__cpu_compile_matmul_nbits(tern__program *program, const tern__node *node, bool *taken) {
+  const tern__view *x = tern__cpu_in(program, node, 0), *w = tern__cpu_in(program, node, 1);
+  const tern__view *scales = tern__cpu_in(program, node, 2), *zeros = tern__cpu_in(program, node, 3);
+  const tern__view *bias = tern__cpu_in(program, node, 5);
+  const uint8_t *data = tern__cpu_constant(program, node, 1), *scale_data = tern__cpu_constant(program, node, 2);
+  const uint8_t *zero_data = zeros ? tern__cpu_constant(program, node, 3) : NULL;
+  if (!data || !scale_data || (zeros && !zero_data) || x->dtype != TERN_DTYPE_F32 || w->dtype != TERN_DTYPE_U8)
+    return TERN_OK;
+  tern__cpu_weight_source source = {.dtype = TERN_DTYPE_U8,
+                                    .data = data,
+                                    .n = (size_t)tern__node_int(node, "N", 0),
+                                    .k = (size_t)tern__node_int(node, "K", 0),
+                                    .bits = (int32_t)tern__node_int(node, "bits", 4),
+                                    .block_size = (int32_t)tern__node_int(node, "block_size", 32),
+                                    .scales = scale_data,
+                                    .scale_dtype = scales->dtype,
+                                    .zeros = zero_data,
+                                    .float_zeros = zeros && zeros->dtype != TERN_DTYPE_U8};
+  if ((scales->dtype != TERN_DTYPE_F32 && scales->dtype != TERN_DTYPE_F16) || tern__cpu_in(program, node, 4)) return TERN_OK;
+  if (source.float_zeros && zeros->dtype != scales->dtype) return TERN_OK;
+  if (source.block_size < 16 || (source.bits != 4 && source.bits != 8)) return TERN_OK;
+  size_t blocks = tern__cpu_divide_up(source.k, (size_t)source.block_size);
+  size_t zero_count = source.float_zeros ? source.n * blocks : source.n * ((blocks * (size_t)source.bits + 7) / 8);
+  if (tern__cpu_count(w) != source.n * blocks * (size_t)(source.block_size * source.bits / 8) ||
+      tern__cpu_count(scales) != source.n * blocks || (zeros && tern__cpu_count(zeros) != zero_count) ||
+      (size_t)x->shape.dims[x->shape.rank - 1] != source.k || (bias && !is_bias(bias, source.n)))
+    return TERN_OK; /* the reference says what is wrong */
+  return add_linear(program, node, &source, rows_of(x), bias ? 5 : -1, taken);
+}
