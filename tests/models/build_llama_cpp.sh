@@ -1,8 +1,9 @@
 #!/bin/sh
-# Builds llama.cpp, the oracle for GGUF models and the peer in benches, from the source that the llama-cpp-python
-# package carries, natively for this machine. Result: ${TERN_MODEL_CACHE:-~/.cache/tern}/peers/llama.cpp/bin with
-# llama-bench, llama-completion, llama-tokenize and our llama_oracle (token ids and logits as JSON).
-# Takes minutes on two cores; does nothing when the result is there. JOBS=n sets the parallel compile jobs (1).
+# Builds llama.cpp, the oracle for GGUF models and the peer in benches, from the source that the
+# llama-cpp-python package carries, natively for this machine. Result:
+# ${TERN_MODEL_CACHE:-~/.cache/tern}/peers/llama.cpp/bin with llama-bench, llama-completion, llama-tokenize and
+# our llama_oracle (token ids and logits as JSON). Takes minutes on two cores; does nothing when the result is
+# there. JOBS=n sets the parallel compile jobs (1).
 set -eu
 VERSION=0.3.36
 SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
@@ -16,8 +17,8 @@ if [ ! -x "$BIN/llama-bench" ] || [ ! -x "$BIN/llama-completion" ] || [ ! -x "$B
   SDIST=$PEER/llama_cpp_python-$VERSION.tar.gz
   if [ ! -f "$SDIST" ]; then
     # pip runs the package's build back end to read its metadata, hence the build requirements it fetches
-    python3 -m pip download --quiet --no-deps --no-binary :all: --dest "$PEER" "llama-cpp-python==$VERSION" || {
-      echo "build_llama_cpp.sh: pip could not download llama-cpp-python $VERSION; check the network and run again" >&2
+    python3 -m pip download -q --no-deps --no-binary :all: --dest "$PEER" "llama-cpp-python==$VERSION" || {
+      echo "build_llama_cpp.sh: pip could not download llama-cpp-python $VERSION; check the network, run again" >&2
       exit 1
     }
   fi

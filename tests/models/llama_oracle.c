@@ -1,6 +1,6 @@
 /* Drives libllama for the tests: greedy continuations with the gap between the two best logits, and
- * teacher-forced logits. Built by build_llama_cpp.sh; called by make_golden.py. A test tool: plain stdio, exits on
- * any error.
+ * teacher-forced logits. Built by build_llama_cpp.sh; called by make_golden.py. A test tool: plain stdio, exits
+ * on any error.
  *
  *   llama_oracle greedy MODEL NEW_TOKENS [options] < NUL-separated prompts
  *       one JSON line a prompt: {"prompt_tokens":[..],"tokens":[..],"second":[..],"best":[..],"gap":[..]}

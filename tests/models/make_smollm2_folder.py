@@ -108,7 +108,8 @@ class LlamaWriter:
     packed, scales, zero = quantize_4bit(table, BLOCK, self.bits4 == "symmetric")
     shape = (VOCABULARY, WIDTH // BLOCK)
     inputs = [g.weight("model.embed_tokens.weight_quant", packed.reshape(VOCABULARY, WIDTH // 2)),
-              "input_ids", g.weight("model.embed_tokens.weight_scales", scales.reshape(shape).astype(self.dtype))]
+              "input_ids",
+              g.weight("model.embed_tokens.weight_scales", scales.reshape(shape).astype(self.dtype))]
     if zero is not None:
       inputs.append(g.weight("model.embed_tokens.weight_zp", zero.reshape(VOCABULARY, -1)))
     return g.op("GatherBlockQuantized", *inputs, scope="/model/embed_tokens", domain=MS, bits=4,

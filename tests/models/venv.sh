@@ -1,6 +1,6 @@
 #!/bin/sh
-# Creates or updates the Python environment of the oracles in ${TERN_MODEL_CACHE:-~/.cache/tern}/venv and prints its
-# path. Costs no network when requirements.txt is already installed.
+# Creates or updates the Python environment of the oracles in ${TERN_MODEL_CACHE:-~/.cache/tern}/venv and prints
+# its path. Costs no network when requirements.txt is already installed.
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 VENV=${TERN_MODEL_CACHE:-$HOME/.cache/tern}/venv
