@@ -21,7 +21,7 @@ enum { TERN__ARCH_MAX_POSITIONS = 8192 };
 tern_status tern__arch_build(const tern__gguf *gguf, int32_t max_positions, tern__alloc *alloc, tern__arena *arena,
                              tern__graph **out, tern__arch_info *info);
 
-/* "llama, gemma3": for messages and listings. */
+/* "gemma3, llama, ...": for messages and listings. */
 const char *tern__arch_names(void);
 
 #endif

@@ -316,10 +316,13 @@ cleanup:
   return status;
 }
 
+/* Rotary frequencies that old converters copied from checkpoints; the hyperparameters say the same. */
+static bool is_redundant(const char *name) { return strstr(name, ".attn_rot_embd.") || strstr(name, "rotary_emb.inv_freq"); }
+
 static tern_status check_all_used(const tern__arch_builder *b) {
   tern_status status = TERN_OK;
   for (size_t i = 0; i < b->gguf->n_tensors; i++)
-    if (!b->used[i])
+    if (!b->used[i] && !is_redundant(b->gguf->tensors[i].name))
       TERN_FAIL(TERN_STATUS_UNSUPPORTED, "tensor '%s' has no place in architecture '%s' as tern knows it; leaving it out would "
                 "give wrong results", b->gguf->tensors[i].name, b->info->architecture);
 cleanup:

@@ -75,4 +75,7 @@ tern_status tern__arch_begin(tern__arch_builder *b, tern__value_id *x);
  * "logits"; then every tensor of the file must have been used: UNSUPPORTED names one that was not. */
 tern_status tern__arch_finish(tern__arch_builder *b, tern__value_id x, float softcap);
 
+/* A whole model in Llama's shape (arch_llama.c): rotary pairs interleaved or not, RMSNorm of the heads of Q and K or not. */
+tern_status tern__arch_build_like_llama(tern__arch_builder *b, bool interleaved, bool head_norms);
+
 #endif

@@ -5,7 +5,9 @@
 
 #define ARCHITECTURES(X) \
   X(gemma3)              \
-  X(llama)
+  X(llama)               \
+  X(qwen2)               \
+  X(qwen3)
 
 #define X(name) tern_status tern__arch_build_##name(tern__arch_builder *builder);
 ARCHITECTURES(X)

@@ -32,8 +32,10 @@ def model(name, arch, tied, edit=None, scalar_heads=True):
     w.add_tensor("blk.0.attn_q.bias", zero(width))
   names = {"attn_norm": (width,), "attn_q": (width, width), "attn_k": (width, width), "attn_v": (width, width), "attn_output": (width, width),
            "ffn_norm": (width,), "ffn_gate": (ff, width), "ffn_up": (ff, width), "ffn_down": (width, ff)}
+  if arch in ("gemma3", "qwen3"):
+    names.update({"attn_q_norm": (width // 2,), "attn_k_norm": (width // 2,)})
   if arch == "gemma3":
-    names.update({"attn_q_norm": (width // 2,), "attn_k_norm": (width // 2,), "post_attention_norm": (width,), "post_ffw_norm": (width,)})
+    names.update({"post_attention_norm": (width,), "post_ffw_norm": (width,)})
   for key, shape in names.items():
     w.add_tensor(f"blk.0.{key}.weight", zero(*shape))
   if edit:
@@ -53,6 +55,8 @@ def main():
   os.makedirs(OUT, exist_ok=True)
   model("llama_tied", "llama", True)
   model("llama_untied", "llama", False, scalar_heads=False)
+  model("qwen2", "qwen2", False)
+  model("qwen3", "qwen3", True)
   model("gemma3", "gemma3", True, lambda w: w.add_sliding_window(2))
   model("gemma3_scaled", "gemma3", True, lambda w: (w.add_string("gemma3.rope.scaling.type", "linear"), w.add_float32("gemma3.rope.scaling.factor", 8.0)))
   model("llama_yarn", "llama", True, lambda w: w.add_string("llama.rope.scaling.type", "yarn"))
