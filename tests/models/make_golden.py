@@ -217,7 +217,7 @@ def golden_onnx(dtype):
     twin = o.OrtLlm(twin_path)
     os.remove(twin_path)
     os.rmdir(os.path.dirname(twin_path))
-  records, others = [], {"fusions off": []}
+  records, others, logits = [], {"fusions off": []}, LogitsFile(f"smollm2-onnx-{dtype}")
   if twin:
     others[reference_name] = []
   for prompt in read_prompts()["generation"]:
@@ -231,9 +231,12 @@ def golden_onnx(dtype):
     exact = twin.force(ids) if twin else unfused
     if twin:
       others[reference_name].append(pair_gaps(exact, r))
+      logits.add(r, exact, unfused)
     r["near"] = near_candidates(unfused, exact, r)
     print(f"smollm2-onnx-{dtype}", r["name"], len(r["tokens"]), flush=True)
   greedy_file(f"smollm2-onnx-{dtype}", "ONNX Runtime 1.32.0, 1 thread", records, others, reference_name)
+  if twin:
+    logits.write(reference_name)
 
 
 def golden_minilm():

@@ -219,7 +219,8 @@ def main():
     from teacher_forced import check_logits
     for model in wanted:
       if os.path.exists(os.path.join(GOLDEN, f"logits_{model}.json")):
-        check_logits(report, model, os.path.join(CACHE, GREEDY[model][0]), golden(f"logits_{model}.json"))
+        path, dtype, _ = GREEDY[model]
+        check_logits(report, model, os.path.join(CACHE, path), dtype, golden(f"logits_{model}.json"))
   if args.report:
     with open(args.report, "w", encoding="utf-8") as f:
       json.dump(report.records, f, indent=1)
