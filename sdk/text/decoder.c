@@ -313,7 +313,7 @@ tern_status tern__decoder_for_spm(tern__arena *arena, bool strip_first, tern__de
   for (int i = 0; i < 4; i++) children[i] = &d[i + 1];
   d[0] = (tern__decoder){.apply = apply_sequence, .children = children, .n_children = strip_first ? 4 : 3};
   d[1] = (tern__decoder){.apply = apply_replace, .content = " ", .content_size = 1};
-  TERN_TRY(tern__pattern_create(arena, "\xE2\x96\x81", false, &d[1].pattern));
+  TERN_TRY(tern__pattern_create(arena, "\xE2\x96\x81", TERN_PATTERN_STRING, &d[1].pattern));
   d[2].apply = apply_byte_fallback, d[3].apply = apply_fuse;
   d[4] = (tern__decoder){.apply = apply_strip, .character = ' ', .start = 1};
   *out = d;

@@ -72,7 +72,7 @@ static tern_status apply_lowercase(const tern__normalizer *self, tern__work *w) 
 }
 
 static size_t map_no_mark(int32_t cp, char *out) {
-  return tern__unicode_flags(cp) & TERN_UNICODE_MARK ? 0 : tern__utf8_put(out, cp);
+  return tern__unicode_flags_8(cp) & TERN_UNICODE_MARK ? 0 : tern__utf8_put(out, cp);
 }
 static tern_status apply_strip_accents(const tern__normalizer *self, tern__work *w) {
   (void)self;
@@ -93,7 +93,7 @@ static tern_status apply_nmt(const tern__normalizer *self, tern__work *w) {
 /* BertNormalizer, in its order: clean_text, handle_chinese_chars, strip_accents (NFD without Mn), lowercase. */
 static size_t map_clean(int32_t cp, char *out) {
   if (cp == '\t' || cp == '\n' || cp == '\r') return *out = ' ', 1;
-  uint32_t flags = tern__unicode_flags(cp);
+  uint32_t flags = tern__unicode_flags_8(cp);
   if (cp == 0 || cp == 0xFFFD || flags & TERN_UNICODE_OTHER) return 0;
   return tern__utf8_put(out, flags & TERN_UNICODE_SPACE ? ' ' : cp);
 }
@@ -107,7 +107,7 @@ static size_t map_chinese(int32_t c, char *out) {
   return n + 2;
 }
 static size_t map_no_nonspacing(int32_t cp, char *out) {
-  return tern__unicode_flags(cp) & TERN_UNICODE_NONSPACING ? 0 : tern__utf8_put(out, cp);
+  return tern__unicode_flags_8(cp) & TERN_UNICODE_NONSPACING ? 0 : tern__utf8_put(out, cp);
 }
 static tern_status apply_bert(const tern__normalizer *self, tern__work *w) {
   tern_status status = TERN_OK;

@@ -6,20 +6,30 @@
 
 enum { letter = TERN_UNICODE_LETTER, number = TERN_UNICODE_NUMBER, space = TERN_UNICODE_SPACE };
 
+/* The scanners are written once for a Unicode version and a way to read contractions, and compiled for each. */
+typedef enum letter_case { AS_WRITTEN, ASCII_CASE, UNICODE_CASE } letter_case;
+typedef uint32_t (*flags_fn)(int32_t cp);
+#define INLINE static inline __attribute__((always_inline))
+
 /* Class of the character at `at` (0 at the end) and where the next one starts. */
-static inline uint32_t class_at(const char *text, size_t size, size_t at, size_t *next) {
+INLINE uint32_t class_at(const char *text, size_t size, size_t at, size_t *next, flags_fn flags) {
   *next = at;
-  return at < size ? tern__unicode_flags(tern__utf8_next(text, size, next)) & (letter | number | space) : 0;
+  if (at >= size) return 0;
+  unsigned char c = (unsigned char)text[at];
+  if (c >= 0x80) return flags(tern__utf8_next(text, size, next)) & (letter | number | space);
+  *next = at + 1;
+  if ((unsigned char)((c | 32) - 'a') < 26) return letter;
+  if ((unsigned char)(c - '0') < 10) return number;
+  return c == ' ' || (unsigned char)(c - 9) < 5 ? space : 0;
 }
 
-static size_t run(const char *text, size_t size, size_t at, uint32_t wanted, size_t limit) {
-  for (size_t next; limit-- && at < size && class_at(text, size, at, &next) == wanted;) at = next;
+INLINE size_t run(const char *text, size_t size, size_t at, uint32_t wanted, size_t limit, flags_fn flags) {
+  for (size_t next; limit-- && at < size && class_at(text, size, at, &next, flags) == wanted;) at = next;
   return at;
 }
 
-typedef enum letter_case { AS_WRITTEN, ASCII_CASE, UNICODE_CASE } letter_case;
 /* 's 't 're 've 'm 'll 'd at text, else 0. */
-static size_t contraction(const char *text, size_t size, letter_case how) {
+INLINE size_t contraction(const char *text, size_t size, letter_case how) {
   if (size < 2 || text[0] != '\'') return 0;
   int32_t fold = how == AS_WRITTEN ? 0 : 32, a = text[1] | fold, b = size > 2 ? text[2] | fold : 0;
   if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
@@ -29,74 +39,87 @@ static size_t contraction(const char *text, size_t size, letter_case how) {
 }
 
 /* White space at text: all of it, or without its last character where text follows: \s+(?!\S)|\s+ */
-static size_t spaces(const char *text, size_t size) {
+INLINE size_t spaces(const char *text, size_t size, flags_fn flags) {
   size_t at = 0, last = 0, next;
-  while (at < size && class_at(text, size, at, &next) == space) last = at, at = next;
+  while (at < size && class_at(text, size, at, &next, flags) == space) last = at, at = next;
   return at == size || !last ? at : last;
 }
 
-size_t tern__scan_gpt2(const char *text, size_t size) {
+INLINE size_t scan_gpt2(const char *text, size_t size, flags_fn flags) {
   size_t n = contraction(text, size, AS_WRITTEN), next;
   if (n) return n;
   size_t at = text[0] == ' ';
-  uint32_t c = class_at(text, size, at, &next);
-  if (at < size && c != space) return run(text, size, next, c, SIZE_MAX);
-  return spaces(text, size);
+  uint32_t c = class_at(text, size, at, &next, flags);
+  if (at < size && c != space) return run(text, size, next, c, SIZE_MAX, flags);
+  return spaces(text, size, flags);
 }
 
 /* The llama3 / cl100k pattern and its family differ in how many digits go together. */
-static size_t scan_family(const char *text, size_t size, size_t digits, letter_case how) {
+INLINE size_t scan_family(const char *text, size_t size, size_t digits, letter_case how, flags_fn flags) {
   size_t n = contraction(text, size, how), next, after;
   if (n) return n;
-  uint32_t c = class_at(text, size, 0, &next);
-  if (c == letter) return run(text, size, next, letter, SIZE_MAX);
+  uint32_t c = class_at(text, size, 0, &next, flags);
+  if (c == letter) return run(text, size, next, letter, SIZE_MAX, flags);
+  if (c == number) return run(text, size, 0, number, digits, flags);
   bool newline = text[0] == '\r' || text[0] == '\n';
-  if (c != number && !newline && class_at(text, size, next, &after) == letter) return run(text, size, after, letter, SIZE_MAX);
-  if (c == number) return run(text, size, 0, number, digits);
+  if (!newline && class_at(text, size, next, &after, flags) == letter)
+    return run(text, size, after, letter, SIZE_MAX, flags);
   size_t at = text[0] == ' ';
-  if (at < size && !class_at(text, size, at, &next)) {
-    at = run(text, size, next, 0, SIZE_MAX);
+  if (at < size && !class_at(text, size, at, &next, flags)) {
+    at = run(text, size, next, 0, SIZE_MAX, flags);
     while (at < size && (text[at] == '\r' || text[at] == '\n')) at++;
     return at;
   }
   /* \s*[\r\n]+ reaches to the last line break of the white space. */
   size_t end = 0;
-  for (at = 0; at < size && class_at(text, size, at, &next) == space; at = next)
+  for (at = 0; at < size && class_at(text, size, at, &next, flags) == space; at = next)
     if (text[at] == '\r' || text[at] == '\n') end = next;
-  return end ? end : spaces(text, size);
+  return end ? end : spaces(text, size, flags);
 }
 
-size_t tern__scan_llama3(const char *text, size_t size) { return scan_family(text, size, 3, UNICODE_CASE); }
-static size_t scan_llama3_spelled(const char *text, size_t size) { return scan_family(text, size, 3, ASCII_CASE); }
-static size_t scan_qwen2(const char *text, size_t size) { return scan_family(text, size, 1, UNICODE_CASE); }
-static size_t scan_qwen2_spelled(const char *text, size_t size) { return scan_family(text, size, 1, ASCII_CASE); }
+size_t tern__scan_gpt2(const char *text, size_t size) { return scan_gpt2(text, size, tern__unicode_flags); }
+static size_t scan_gpt2_15(const char *text, size_t size) { return scan_gpt2(text, size, tern__unicode_flags_15); }
+static size_t scan_llama3(const char *text, size_t size) {
+  return scan_family(text, size, 3, UNICODE_CASE, tern__unicode_flags);
+}
+static size_t scan_qwen2(const char *text, size_t size) {
+  return scan_family(text, size, 1, UNICODE_CASE, tern__unicode_flags);
+}
+static size_t scan_llama3_15(const char *text, size_t size) {
+  return scan_family(text, size, 3, ASCII_CASE, tern__unicode_flags_15);
+}
+static size_t scan_qwen2_15(const char *text, size_t size) {
+  return scan_family(text, size, 1, ASCII_CASE, tern__unicode_flags_15);
+}
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define CONTRACTIONS_SPELLED "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 #define FAMILY(digits) "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-static const struct { const char *regex; tern__scanner scan; } scanners[] = {
-  {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", tern__scan_gpt2},
-  {CONTRACTIONS FAMILY("\\p{N}{1,3}"), tern__scan_llama3},
-  {CONTRACTIONS FAMILY("\\p{N}"), scan_qwen2},
-  {CONTRACTIONS_SPELLED FAMILY("\\p{N}{1,3}"), scan_llama3_spelled},
-  {CONTRACTIONS_SPELLED FAMILY("\\p{N}"), scan_qwen2_spelled},
+#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+static const struct { const char *regex; tern__pattern_kind kind; tern__scanner scan; } scanners[] = {
+  {GPT2, TERN_PATTERN_REGEX, tern__scan_gpt2},
+  {GPT2, TERN_PATTERN_LLAMA_CPP, scan_gpt2_15},
+  {CONTRACTIONS FAMILY("\\p{N}{1,3}"), TERN_PATTERN_REGEX, scan_llama3},
+  {CONTRACTIONS FAMILY("\\p{N}"), TERN_PATTERN_REGEX, scan_qwen2},
+  {CONTRACTIONS_SPELLED FAMILY("\\p{N}{1,3}"), TERN_PATTERN_LLAMA_CPP, scan_llama3_15},
+  {CONTRACTIONS_SPELLED FAMILY("\\p{N}"), TERN_PATTERN_LLAMA_CPP, scan_qwen2_15},
 };
 
-tern__scanner tern__scanner_for(const char *regex) {
+tern__scanner tern__scanner_for(const char *regex, tern__pattern_kind kind) {
   for (size_t i = 0; i < sizeof scanners / sizeof *scanners; i++)
-    if (!strcmp(scanners[i].regex, regex)) return scanners[i].scan;
+    if (scanners[i].kind == kind && !strcmp(scanners[i].regex, regex)) return scanners[i].scan;
   return NULL;
 }
 
-tern_status tern__pattern_create(tern__arena *arena, const char *text, bool is_regex, tern__pattern **out) {
+tern_status tern__pattern_create(tern__arena *arena, const char *text, tern__pattern_kind kind, tern__pattern **out) {
   tern_status status = TERN_OK;
   tern__pattern *p = tern__arena_alloc(arena, sizeof *p);
   TERN_CHECK_ALLOC(p);
   size_t size = strlen(text);
-  if (!is_regex) {
+  if (kind == TERN_PATTERN_STRING) {
     p->literal = tern__arena_strndup(arena, text, size), p->literal_size = size;
     TERN_CHECK_ALLOC(p->literal);
-  } else if (!(p->scan = tern__scanner_for(text))) {
+  } else if (!(p->scan = tern__scanner_for(text, kind))) {
     TERN_TRY(tern__regex_compile(arena, text, size, &p->regex));
   }
   *out = p;

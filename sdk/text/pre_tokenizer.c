@@ -113,10 +113,11 @@ cleanup:
 }
 
 static bool is_space(int32_t cp) { return tern__unicode_flags(cp) & TERN_UNICODE_SPACE; }
-static bool is_numeric(int32_t cp) { return tern__unicode_flags(cp) & TERN_UNICODE_NUMBER; }
+static bool is_numeric(int32_t cp) { return tern__unicode_flags(cp) & TERN_UNICODE_NUMERIC; }
+static bool is_number_15(int32_t cp) { return tern__unicode_flags_15(cp) & TERN_UNICODE_NUMBER; }
 static bool is_punctuation(int32_t cp) {
   if (cp < 128) return cp > ' ' && cp < 127 && !(tern__unicode_flags(cp) & (TERN_UNICODE_LETTER | TERN_UNICODE_NUMBER));
-  return tern__unicode_flags(cp) & TERN_UNICODE_PUNCTUATION;
+  return tern__unicode_flags_8(cp) & TERN_UNICODE_PUNCTUATION;
 }
 
 static tern_status apply_bert(const tern__pre_tokenizer *self, tern__work *w) {
@@ -133,6 +134,10 @@ static tern_status apply_punctuation(const tern__pre_tokenizer *self, tern__work
 }
 static tern_status apply_digits(const tern__pre_tokenizer *self, tern__work *w) {
   return split_by_class(w, is_numeric, self->behavior);
+}
+
+static tern_status apply_numbers_15(const tern__pre_tokenizer *self, tern__work *w) {
+  return split_by_class(w, is_number_15, self->behavior);
 }
 
 /* \w+|[^\w\s]+ */
@@ -299,9 +304,9 @@ tern_status tern__pre_tokenizer_from_patterns(tern__arena *arena, const char *co
   for (size_t i = 0; i < n; i++) {
     children[i] = &all[i + 1];
     bool digits = !strcmp(patterns[i], "\\p{N}"), runs = !strcmp(patterns[i], "\\p{N}+");
-    all[i + 1] = (tern__pre_tokenizer){.apply = digits || runs ? apply_digits : apply_split,
+    all[i + 1] = (tern__pre_tokenizer){.apply = digits || runs ? apply_numbers_15 : apply_split,
                                        .behavior = runs ? CONTIGUOUS : ISOLATED};
-    if (!digits && !runs) TERN_TRY(tern__pattern_create(arena, patterns[i], true, &all[i + 1].pattern));
+    if (!digits && !runs) TERN_TRY(tern__pattern_create(arena, patterns[i], TERN_PATTERN_LLAMA_CPP, &all[i + 1].pattern));
   }
   if (with_bytes) children[n] = &all[n + 1], all[n + 1].apply = apply_byte_level;
   all[0] = (tern__pre_tokenizer){.apply = apply_sequence, .children = children, .n_children = n + with_bytes};

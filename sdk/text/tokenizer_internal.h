@@ -71,12 +71,16 @@ typedef struct tern__pattern {
   tern__scanner scan;  /* covers the whole text with matches */
   tern__regex *regex;
 } tern__pattern;
-tern_status tern__pattern_create(tern__arena *arena, const char *text, bool is_regex, tern__pattern **out);
+typedef enum tern__pattern_kind {
+  TERN_PATTERN_STRING,
+  TERN_PATTERN_REGEX,    /* as Hugging Face reads it */
+  TERN_PATTERN_LLAMA_CPP /* as llama.cpp does: its scanners see Unicode 15.1 */
+} tern__pattern_kind;
+tern_status tern__pattern_create(tern__arena *arena, const char *text, tern__pattern_kind kind, tern__pattern **out);
 /* Fills work->matches: hits, and what is between them. */
 tern_status tern__pattern_find(const tern__pattern *pattern, tern__work *work, const char *text, size_t size);
-tern__scanner tern__scanner_for(const char *regex); /* NULL = no scanner stands for it */
+tern__scanner tern__scanner_for(const char *regex, tern__pattern_kind kind); /* NULL = no scanner stands for it */
 size_t tern__scan_gpt2(const char *text, size_t size);
-size_t tern__scan_llama3(const char *text, size_t size);
 
 /* ---- normalizer: work->text in place. */
 typedef struct tern__normalizer tern__normalizer;

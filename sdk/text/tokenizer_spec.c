@@ -72,7 +72,7 @@ tern_status tern__spec_pattern(const tern__spec *spec, const char *key, tern__pa
   tern__spec at = tern__spec_get(spec, key);
   bool is_regex = tern__json_get(at.node, "Regex") != NULL;
   TERN_TRY(tern__spec_string(&at, is_regex ? "Regex" : "String", NULL, &text));
-  status = tern__pattern_create(spec->arena, text, is_regex, out);
+  status = tern__pattern_create(spec->arena, text, is_regex ? TERN_PATTERN_REGEX : TERN_PATTERN_STRING, out);
   if (status == TERN_STATUS_CORRUPT || status == TERN_STATUS_UNSUPPORTED) {
     char path[256] = "";
     write_path(&at, path, sizeof path);

@@ -13,9 +13,15 @@ enum {
   TERN_UNICODE_PUNCTUATION = 16, /* P* */
   TERN_UNICODE_SPACE = 32,       /* White_Space */
   TERN_UNICODE_OTHER = 64,       /* Cc Cf Cs Co (not Cn) */
-  TERN_UNICODE_WORD = 128        /* \w of UTS 18: Alphabetic, M, Nd, Pc, Join_Control */
+  TERN_UNICODE_WORD = 128,       /* \w of UTS 18: Alphabetic, M, Nd, Pc, Join_Control */
+  TERN_UNICODE_NUMERIC = 256     /* N* of a newer Unicode still: Rust's char::is_numeric */
 };
+/* Tokenizers see a character with the Unicode version that their first implementation was built with:
+ * Hugging Face's regular expressions and Rust's char (16 and later), llama.cpp (15.1), and the tables behind its Bert
+ * parts and StripAccents (about 8). Where the versions differ, generated tables say so (unicode_tables.c). */
 uint32_t tern__unicode_flags(int32_t cp);
+uint32_t tern__unicode_flags_15(int32_t cp);
+uint32_t tern__unicode_flags_8(int32_t cp); /* MARK, NONSPACING, PUNCTUATION, OTHER and SPACE only */
 
 /* Decodes the character at text[*pos] of valid UTF-8 and moves *pos past it. */
 static inline int32_t tern__utf8_next(const char *text, size_t size, size_t *pos) {
@@ -58,10 +64,18 @@ tern_status tern__utf8_append_lossy(tern__alloc *alloc, const char *text, size_t
 
 /* Full lower case of one character, without context: 1 or 2 code points. */
 size_t tern__unicode_lower(int32_t cp, int32_t out[2]);
+int32_t tern__unicode_upper(int32_t cp); /* simple upper case */
 
 typedef enum tern__unicode_form { TERN_UNICODE_NFC, TERN_UNICODE_NFD, TERN_UNICODE_NFKC, TERN_UNICODE_NFKD } tern__unicode_form;
-/* Replaces *out by the normalized text. *points is working space, a base/array.h array. */
+/* Replaces *out by the normalized text. Characters that got a decomposition or a combining class after Hugging Face's
+ * tables (about Unicode 9) stay and part the text, as they do there. *points is working space, a base/array.h array. */
 tern_status tern__unicode_normalize(tern__alloc *alloc, tern__unicode_form form, const char *text, size_t size,
                                     int32_t **points, char **out);
+
+/* unicode_tables.c, generated */
+typedef struct tern__unicode_range { uint32_t first, last, flags; } tern__unicode_range;
+extern const tern__unicode_range tern__unicode_newer[], tern__unicode_older[], tern__unicode_undecomposed[], tern__unicode_lower_newer[];
+extern const size_t tern__unicode_newer_count, tern__unicode_older_count, tern__unicode_undecomposed_count,
+                    tern__unicode_lower_newer_count;
 
 #endif
