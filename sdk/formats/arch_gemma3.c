@@ -1,15 +1,21 @@
-/* Gemma 3, text only. Source: llama.cpp, src/models/gemma3.cpp, and arXiv:2503.19786. Norm weights are stored with the
- * 1 already added. Five of six layers see a sliding window and rotate with base 10000; every sixth sees all. */
+/* Gemma 3, text only. Source: llama.cpp, src/models/gemma3.cpp, and arXiv:2503.19786. Norm weights are stored
+ * with the 1 already added. Five of six layers see a sliding window and rotate with base 10000; every sixth
+ * sees all. */
 #include <math.h>
 
 #include "formats/arch_builder.h"
 
-typedef struct layer_kinds { tern__arch_attention local, global; int64_t period; } layer_kinds;
+typedef struct layer_kinds {
+  tern__arch_attention local, global;
+  int64_t period;
+} layer_kinds;
 
-static tern_status add_layer(tern__arch_builder *b, int32_t layer, const layer_kinds *kinds, tern__value_id *x) {
+static tern_status add_layer(tern__arch_builder *b, int32_t layer, const layer_kinds *kinds,
+                             tern__value_id *x) {
   tern_status status = TERN_OK;
   const tern__arch_info *m = b->info;
-  int64_t d = m->width, q_size = (int64_t)m->n_heads * m->head_dim, kv_size = (int64_t)m->kv_heads * m->head_dim;
+  int64_t d = m->width, q_size = (int64_t)m->n_heads * m->head_dim,
+          kv_size = (int64_t)m->kv_heads * m->head_dim;
   bool is_local = kinds->period == 0 || layer % kinds->period < kinds->period - 1;
   tern__value_id h, q, k, v;
   TERN_TRY(tern__arch_norm(b, tern__arch_layer(layer, "attn_norm").text, *x, d, &h));

@@ -13,7 +13,10 @@
 ARCHITECTURES(X)
 #undef X
 
-static const struct { const char *name; tern_status (*build)(tern__arch_builder *builder); } architectures[] = {
+static const struct {
+  const char *name;
+  tern_status (*build)(tern__arch_builder *builder);
+} architectures[] = {
 #define X(name) {#name, tern__arch_build_##name},
     ARCHITECTURES(X)
 #undef X
@@ -26,8 +29,8 @@ const char *tern__arch_names(void) {
   return names + 2;
 }
 
-tern_status tern__arch_build(const tern__gguf *gguf, int32_t max_positions, tern__alloc *alloc, tern__arena *arena,
-                             tern__graph **out, tern__arch_info *info) {
+tern_status tern__arch_build(const tern__gguf *gguf, int32_t max_positions, tern__alloc *alloc,
+                             tern__arena *arena, tern__graph **out, tern__arch_info *info) {
   tern_status status = TERN_OK;
   const char *name;
   tern__arch_builder b = {.gguf = gguf, .alloc = alloc, .info = info};
@@ -39,7 +42,9 @@ tern_status tern__arch_build(const tern__gguf *gguf, int32_t max_positions, tern
   info->architecture = name;
   size_t i = 0, n = sizeof architectures / sizeof *architectures;
   while (i < n && strcmp(architectures[i].name, name) != 0) i++;
-  if (i == n) TERN_FAIL(TERN_STATUS_UNSUPPORTED, "architecture '%.64s' is not supported; these are: %s", name, tern__arch_names());
+  if (i == n)
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "architecture '%.64s' is not supported; these are: %s", name,
+              tern__arch_names());
   b.used = tern__calloc(alloc, gguf->n_tensors, sizeof *b.used);
   TERN_CHECK_ALLOC(b.used);
   TERN_TRY(tern__graph_create(alloc, arena, &b.graph));

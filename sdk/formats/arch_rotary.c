@@ -6,26 +6,33 @@
 #include "formats/arch_builder.h"
 #include "ir/quants.h"
 
-/* sin and cos of x in [0, 10^6) to better than 1e-14, without branches, so that a compiler can vectorise the loop over it:
- * the tables of a long context are millions of values and are made while a user waits. Reduction by pi/2 in two parts and
- * the kernels of fdlibm (k_sin.c, k_cos.c). */
+static double horner(double z, const double c[6]) {
+  return c[0] + z * (c[1] + z * (c[2] + z * (c[3] + z * (c[4] + z * c[5]))));
+}
+
+/* sin and cos of x in [0, 10^6) to better than 1e-14, without branches, so that a compiler can vectorise the
+ * loop over it: the tables of a long context are millions of values and are made while a user waits.
+ * Reduction by pi/2 in two parts and the kernels of fdlibm (k_sin.c, k_cos.c). */
 static void sin_cos(double x, float *sin_x, float *cos_x) {
-  int32_t k = (int32_t)(x * 0.63661977236758134308 + 0.5);
+  static const double sin_terms[6] = {-1.66666666666666324348e-01, 8.33333333332248946124e-03,
+                                      -1.98412698298579493134e-04, 2.75573137070700676789e-06,
+                                      -2.50507602534068634195e-08, 1.58969099521155010221e-10};
+  static const double cos_terms[6] = {4.16666666666666019037e-02,  -1.38888888888741095749e-03,
+                                      2.48015872894767294178e-05,  -2.75573143513906633035e-07,
+                                      2.08757232129817482790e-09,  -1.13596475577881948265e-11};
+  int32_t k = (int32_t)(x * 0.63661977236758134308 + 0.5); /* quarter turns */
   double r = x - k * 1.57079632673412561417 - k * 6.07710050650619224932e-11, z = r * r;
-  double s = r + r * z * (-1.66666666666666324348e-01 + z * (8.33333333332248946124e-03 + z * (-1.98412698298579493134e-04 +
-             z * (2.75573137070700676789e-06 + z * (-2.50507602534068634195e-08 + z * 1.58969099521155010221e-10)))));
-  double c = 1 - 0.5 * z + z * z * (4.16666666666666019037e-02 + z * (-1.38888888888741095749e-03 + z * (2.48015872894767294178e-05 +
-             z * (-2.75573143513906633035e-07 + z * (2.08757232129817482790e-09 + z * -1.13596475577881948265e-11)))));
+  double s = r + r * z * horner(z, sin_terms), c = 1 - 0.5 * z + z * z * horner(z, cos_terms);
   double a = k & 1 ? c : s, b = k & 1 ? s : c;
   *sin_x = (float)(k & 2 ? -a : a);
   *cos_x = (float)((k + 1) & 2 ? -b : b);
 }
 
-/* llama.cpp's recipe (ggml_rope_cache_init): angles in float, each the one before times a float ratio. At position 8000 its
- * rounding moves an angle by up to some 1e-3, as Hugging Face's own float recipe does in another way, so the one the
- * file's usual engine takes is the one that gives its tokens. */
-static void fill_tables(float *cos_table, float *sin_table, int64_t positions, int64_t half, float ratio, float scale,
-                        const float *factors) {
+/* llama.cpp's recipe (ggml_rope_cache_init): angles in float, each the one before times a float ratio. At
+ * position 8000 its rounding moves an angle by up to some 1e-3, as Hugging Face's own float recipe does in
+ * another way, so the one the file's usual engine takes is the one that gives its tokens. */
+static void fill_tables(float *cos_table, float *sin_table, int64_t positions, int64_t half, float ratio,
+                        float scale, const float *factors) {
   for (int64_t p = 0; p < positions; p++) {
     float theta = (float)p;
     for (int64_t i = 0; i < half; i++, theta *= ratio) {
@@ -45,12 +52,14 @@ static tern_status read_factors(tern__arch_builder *b, const float **out) {
   *out = b->graph->values[id].data;
   for (int64_t i = 0; i < b->rotary_dim / 2; i++)
     if (!((*out)[i] >= 0.1f && (*out)[i] < 1e6f))
-      TERN_FAIL(TERN_STATUS_CORRUPT, "tensor 'rope_freqs.weight' has an impossible factor at %lld", (long long)i);
+      TERN_FAIL(TERN_STATUS_CORRUPT, "tensor 'rope_freqs.weight' has an impossible factor at %lld",
+                (long long)i);
 cleanup:
   return status;
 }
 
-tern_status tern__arch_rotary_tables(tern__arch_builder *b, double base, double scale, bool with_factors, tern__arch_rotary *out) {
+tern_status tern__arch_rotary_tables(tern__arch_builder *b, double base, double scale, bool with_factors,
+                                     tern__arch_rotary *out) {
   tern_status status = TERN_OK;
   const float *factors = NULL;
   int64_t dims[2] = {b->info->context_length, b->rotary_dim / 2};
@@ -58,13 +67,15 @@ tern_status tern__arch_rotary_tables(tern__arch_builder *b, double base, double 
   size_t count = (size_t)dims[0] * (size_t)dims[1];
   char name[64];
   if (!(base >= 1 && base <= 1e12) || !(scale > 0 && scale <= 8))
-    TERN_FAIL(TERN_STATUS_CORRUPT, "%s: rotary base %g or scale %g is out of range", b->info->architecture, base, scale);
+    TERN_FAIL(TERN_STATUS_CORRUPT, "%s: rotary base %g or scale %g is out of range", b->info->architecture,
+              base, scale);
   if (with_factors) TERN_TRY(read_factors(b, &factors));
   for (int i = 0; i < 2; i++) {
     tables[i] = tern__arena_calloc(b->graph->arena, count, sizeof(float));
     TERN_CHECK_ALLOC(tables[i]);
     snprintf(name, sizeof name, "%s_cache.%g.%g", i ? "sin" : "cos", base, scale);
-    TERN_TRY(tern__graph_add_constant(b->graph, name, TERN_DTYPE_F32, 2, dims, tables[i], count * sizeof(float), i ? &out->sin : &out->cos));
+    TERN_TRY(tern__graph_add_constant(b->graph, name, TERN_DTYPE_F32, 2, dims, tables[i],
+                                      count * sizeof(float), i ? &out->sin : &out->cos));
   }
   float ratio = (float)pow((double)(float)base, (double)(-2.0f / (float)b->rotary_dim));
   fill_tables(tables[0], tables[1], dims[0], dims[1], ratio, (float)scale, factors);
@@ -82,10 +93,12 @@ tern_status tern__arch_rotary_scale(tern__arch_builder *b, double *out) {
   TERN_TRY(tern__gguf_string(b->gguf, key, "linear", &type));
   if (strcmp(type, "none") == 0) goto cleanup;
   if (strcmp(type, "linear") != 0)
-    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "key '%s' is '%s'; none, linear and Llama 3's rope_freqs are supported", key, type);
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED,
+              "key '%s' is '%s'; none, linear and Llama 3's rope_freqs are supported", key, type);
   TERN_TRY(tern__arch_number(b, "rope.scale_linear", 0, &factor)); /* its older name */
   TERN_TRY(tern__arch_number(b, "rope.scaling.factor", factor, &factor));
-  if (factor < 0) TERN_FAIL(TERN_STATUS_CORRUPT, "key '%s.rope.scaling.factor' is negative", b->info->architecture);
+  if (factor < 0)
+    TERN_FAIL(TERN_STATUS_CORRUPT, "key '%s.rope.scaling.factor' is negative", b->info->architecture);
   if (factor > 0) *out = (double)(1.0f / (float)factor);
 cleanup:
   return status;

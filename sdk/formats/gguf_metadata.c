@@ -4,8 +4,9 @@
 #include "base/half.h"
 #include "formats/gguf_reader.h"
 
-static const char *const type_names[TERN__GGUF_TYPES] = {"uint8",  "int8", "uint16", "int16",  "uint32", "int32",  "float32",
-                                                         "bool",   "string", "array", "uint64", "int64",  "float64"};
+static const char *const type_names[TERN__GGUF_TYPES] = {"uint8",  "int8",    "uint16", "int16",  "uint32",
+                                                         "int32",  "float32", "bool",   "string", "array",
+                                                         "uint64", "int64",   "float64"};
 
 static tern_status wrong_type(const tern__gguf_entry *e, const char *wanted) {
   bool array = e->type == TERN__GGUF_ARRAY;
@@ -14,7 +15,9 @@ static tern_status wrong_type(const tern__gguf_entry *e, const char *wanted) {
 }
 
 static bool is_float(tern__gguf_type t) { return t == TERN__GGUF_F32 || t == TERN__GGUF_F64; }
-static bool is_int(tern__gguf_type t) { return t != TERN__GGUF_STRING && t != TERN__GGUF_ARRAY && !is_float(t); }
+static bool is_int(tern__gguf_type t) {
+  return t != TERN__GGUF_STRING && t != TERN__GGUF_ARRAY && !is_float(t);
+}
 
 static uint64_t load_le(const uint8_t *p, int n) {
   uint64_t v = 0;
@@ -45,7 +48,8 @@ static double load_float(const uint8_t *p, tern__gguf_type type) {
   return d;
 }
 
-tern_status tern__gguf_string(const tern__gguf *gguf, const char *key, const char *fallback, const char **out) {
+tern_status tern__gguf_string(const tern__gguf *gguf, const char *key, const char *fallback,
+                              const char **out) {
   const tern__gguf_entry *e = tern__gguf_find(gguf, key);
   *out = fallback;
   if (!e) return TERN_OK;
@@ -60,7 +64,8 @@ tern_status tern__gguf_int(const tern__gguf *gguf, const char *key, int64_t fall
   if (!e) return TERN_OK;
   if (!is_int(e->type)) return wrong_type(e, "an integer");
   load_int(e->data, e->type, out);
-  if (e->type == TERN__GGUF_U64 && *out < 0) return tern__fail(TERN_STATUS_CORRUPT, "key '%s' is out of range", key);
+  if (e->type == TERN__GGUF_U64 && *out < 0)
+    return tern__fail(TERN_STATUS_CORRUPT, "key '%s' is out of range", key);
   return TERN_OK;
 }
 
@@ -69,9 +74,12 @@ tern_status tern__gguf_number(const tern__gguf *gguf, const char *key, double fa
   int64_t i;
   *out = fallback;
   if (!e) return TERN_OK;
-  if (is_float(e->type)) *out = load_float(e->data, e->type);
-  else if (is_int(e->type)) load_int(e->data, e->type, &i), *out = (double)i;
-  else return wrong_type(e, "a number");
+  if (is_float(e->type))
+    *out = load_float(e->data, e->type);
+  else if (is_int(e->type))
+    load_int(e->data, e->type, &i), *out = (double)i;
+  else
+    return wrong_type(e, "a number");
   return TERN_OK;
 }
 
@@ -84,12 +92,14 @@ tern_status tern__gguf_bool(const tern__gguf *gguf, const char *key, bool fallba
   return TERN_OK;
 }
 
-tern_status tern__gguf_ints(const tern__gguf *gguf, const char *key, tern__arena *arena, const int64_t **out, size_t *count) {
+tern_status tern__gguf_ints(const tern__gguf *gguf, const char *key, tern__arena *arena, const int64_t **out,
+                            size_t *count) {
   tern_status status = TERN_OK;
   const tern__gguf_entry *e = tern__gguf_find(gguf, key);
   *out = NULL, *count = 0;
   if (!e) goto cleanup;
-  if (e->type != TERN__GGUF_ARRAY || !is_int(e->element_type)) TERN_TRY(wrong_type(e, "an array of integers"));
+  if (e->type != TERN__GGUF_ARRAY || !is_int(e->element_type))
+    TERN_TRY(wrong_type(e, "an array of integers"));
   int64_t *values = tern__arena_calloc(arena, (size_t)e->count, sizeof *values);
   TERN_CHECK_ALLOC(values);
   const uint8_t *p = e->data;
@@ -99,12 +109,14 @@ cleanup:
   return status;
 }
 
-tern_status tern__gguf_floats(const tern__gguf *gguf, const char *key, tern__arena *arena, const float **out, size_t *count) {
+tern_status tern__gguf_floats(const tern__gguf *gguf, const char *key, tern__arena *arena, const float **out,
+                              size_t *count) {
   tern_status status = TERN_OK;
   const tern__gguf_entry *e = tern__gguf_find(gguf, key);
   *out = NULL, *count = 0;
   if (!e) goto cleanup;
-  if (e->type != TERN__GGUF_ARRAY || !is_float(e->element_type)) TERN_TRY(wrong_type(e, "an array of floats"));
+  if (e->type != TERN__GGUF_ARRAY || !is_float(e->element_type))
+    TERN_TRY(wrong_type(e, "an array of floats"));
   float *values = tern__arena_calloc(arena, (size_t)e->count, sizeof *values);
   TERN_CHECK_ALLOC(values);
   size_t step = e->element_type == TERN__GGUF_F64 ? 8 : 4;
@@ -114,13 +126,14 @@ cleanup:
   return status;
 }
 
-tern_status tern__gguf_strings(const tern__gguf *gguf, const char *key, tern__arena *arena, const char *const **out,
-                               const size_t **sizes, size_t *count) {
+tern_status tern__gguf_strings(const tern__gguf *gguf, const char *key, tern__arena *arena,
+                               const char *const **out, const size_t **sizes, size_t *count) {
   tern_status status = TERN_OK;
   const tern__gguf_entry *e = tern__gguf_find(gguf, key);
   *out = NULL, *sizes = NULL, *count = 0;
   if (!e) goto cleanup;
-  if (e->type != TERN__GGUF_ARRAY || e->element_type != TERN__GGUF_STRING) TERN_TRY(wrong_type(e, "an array of strings"));
+  if (e->type != TERN__GGUF_ARRAY || e->element_type != TERN__GGUF_STRING)
+    TERN_TRY(wrong_type(e, "an array of strings"));
   const char **texts = tern__arena_calloc(arena, (size_t)e->count, sizeof *texts);
   size_t *lengths = tern__arena_calloc(arena, (size_t)e->count, sizeof *lengths);
   TERN_CHECK_ALLOC(texts);
@@ -142,7 +155,8 @@ static tern_status read_id(const tern__gguf *gguf, const char *key, size_t n_tok
   TERN_TRY(tern__gguf_int(gguf, key, -1, &id));
   if (id == UINT32_MAX) id = -1; /* LLAMA_TOKEN_NULL written as a uint32 */
   if (id < -1 || (id >= 0 && (uint64_t)id >= n_tokens))
-    TERN_FAIL(TERN_STATUS_CORRUPT, "key '%s' is %lld, but there are %zu tokens", key, (long long)id, n_tokens);
+    TERN_FAIL(TERN_STATUS_CORRUPT, "key '%s' is %lld, but there are %zu tokens", key, (long long)id,
+              n_tokens);
   *out = (int32_t)id;
 cleanup:
   return status;
@@ -163,15 +177,21 @@ static tern_status read_tokens(const tern__gguf *gguf, tern__arena *arena, tern_
   tern_status status = TERN_OK;
   const int64_t *types;
   size_t n_types, n_scores;
-  TERN_TRY(tern__gguf_strings(gguf, "tokenizer.ggml.tokens", arena, &v->tokens, &v->token_sizes, &v->n_tokens));
+  TERN_TRY(
+      tern__gguf_strings(gguf, "tokenizer.ggml.tokens", arena, &v->tokens, &v->token_sizes, &v->n_tokens));
   if (!v->n_tokens) TERN_FAIL(TERN_STATUS_CORRUPT, "key 'tokenizer.ggml.tokens' is absent or empty");
-  if (v->n_tokens > INT32_MAX) TERN_FAIL(TERN_STATUS_UNSUPPORTED, "key 'tokenizer.ggml.tokens': too many tokens");
-  TERN_TRY(tern__gguf_strings(gguf, "tokenizer.ggml.merges", arena, &v->merges, &v->merge_sizes, &v->n_merges));
+  if (v->n_tokens > INT32_MAX)
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "key 'tokenizer.ggml.tokens': too many tokens");
+  TERN_TRY(
+      tern__gguf_strings(gguf, "tokenizer.ggml.merges", arena, &v->merges, &v->merge_sizes, &v->n_merges));
   TERN_TRY(tern__gguf_floats(gguf, "tokenizer.ggml.scores", arena, &v->scores, &n_scores));
   TERN_TRY(tern__gguf_ints(gguf, "tokenizer.ggml.token_type", arena, &types, &n_types));
   if ((v->scores && n_scores != v->n_tokens) || (types && n_types != v->n_tokens))
-    TERN_FAIL(TERN_STATUS_CORRUPT, "keys 'tokenizer.ggml.scores' (%zu) and 'tokenizer.ggml.token_type' (%zu) do not have one entry "
-              "for each of the %zu tokens", n_scores, n_types, v->n_tokens);
+    TERN_FAIL(
+        TERN_STATUS_CORRUPT,
+        "keys 'tokenizer.ggml.scores' (%zu) and 'tokenizer.ggml.token_type' (%zu) do not have one entry "
+        "for each of the %zu tokens",
+        n_scores, n_types, v->n_tokens);
   if (types) {
     int32_t *narrow = tern__arena_calloc(arena, n_types, sizeof *narrow);
     TERN_CHECK_ALLOC(narrow);
@@ -187,7 +207,8 @@ tern_status tern__gguf_read_vocab(const tern__gguf *gguf, tern__arena *arena, te
   tern__gguf_vocab v = {0};
   memset(out, 0, sizeof *out);
   TERN_TRY(tern__gguf_string(gguf, "tokenizer.ggml.model", NULL, &v.model));
-  if (!v.model) TERN_FAIL(TERN_STATUS_NOT_FOUND, "the GGUF file holds no tokenizer (key 'tokenizer.ggml.model')");
+  if (!v.model)
+    TERN_FAIL(TERN_STATUS_NOT_FOUND, "the GGUF file holds no tokenizer (key 'tokenizer.ggml.model')");
   TERN_TRY(tern__gguf_string(gguf, "tokenizer.ggml.pre", NULL, &v.pre));
   TERN_TRY(tern__gguf_string(gguf, "tokenizer.chat_template", NULL, &v.chat_template));
   TERN_TRY(read_tokens(gguf, arena, &v));

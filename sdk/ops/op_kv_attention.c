@@ -1,7 +1,8 @@
-/* tern.KvAttention: causal attention over a session's KV cache, with grouped heads, rotary positions, a sliding window and
- * a soft cap. Inputs q [B, S, H D], k and v [B, S, Hkv D], cos and sin [P, R/2] (optional: no rotation); output
- * [B, S, H D]. Row s of sequence b is position past[b] + s; its rotated K and its V enter the cache as float16, and all of
- * the sequence's rows, new ones too, are read from there. Rows from fresh[b] on are padding: zeros, nothing stored. */
+/* tern.KvAttention: causal attention over a session's KV cache, with grouped heads, rotary positions, a
+ * sliding window and a soft cap. Inputs q [B, S, H D], k and v [B, S, Hkv D], cos and sin [P, R/2] (optional:
+ * no rotation); output [B, S, H D]. Row s of sequence b is position past[b] + s; its rotated K and its V
+ * enter the cache as float16, and all of the sequence's rows, new ones too, are read from there. Rows from
+ * fresh[b] on are padding: zeros, nothing stored. */
 #include <math.h>
 #include <string.h>
 
@@ -18,30 +19,36 @@ typedef struct attention {
 /* Fills what the shapes say; false where they are not known yet. */
 static tern_status read_sizes(const tern__op_call *call, attention *a, bool *known) {
   const tern__shape *q = &call->inputs[0].shape, *k = &call->inputs[1].shape, *v = &call->inputs[2].shape;
-  a->heads = tern__node_int(call->node, "num_heads", 0), a->kv_heads = tern__node_int(call->node, "kv_num_heads", 0);
+  a->heads = tern__node_int(call->node, "num_heads", 0),
+  a->kv_heads = tern__node_int(call->node, "kv_num_heads", 0);
   *known = q->rank >= 0 && k->rank >= 0 && v->rank >= 0;
   if (a->heads < 1 || a->kv_heads < 1 || a->heads % a->kv_heads)
-    return tern__op_fail(call, TERN_STATUS_CORRUPT, "num_heads %lld must be a multiple of kv_num_heads %lld", (long long)a->heads,
-                         (long long)a->kv_heads);
+    return tern__op_fail(call, TERN_STATUS_CORRUPT, "num_heads %lld must be a multiple of kv_num_heads %lld",
+                         (long long)a->heads, (long long)a->kv_heads);
   for (int i = 0; i < 3; i++)
     if (call->inputs[i].dtype != TERN_DTYPE_F32)
-      return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "input %d of type %s", i, tern_dtype_name(call->inputs[i].dtype));
+      return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "input %d of type %s", i,
+                           tern_dtype_name(call->inputs[i].dtype));
   if (!*known) return TERN_OK;
-  if (q->rank != 3 || k->rank != 3 || v->rank != 3) return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "q, k and v must have three dimensions");
+  if (q->rank != 3 || k->rank != 3 || v->rank != 3)
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "q, k and v must have three dimensions");
   a->batch = q->dims[0], a->rows = q->dims[1], a->dim = q->dims[2] / a->heads;
   *known = tern__shape_known(q) && tern__shape_known(k) && tern__shape_known(v);
   if (!*known) return TERN_OK;
   char tq[96], tk[96];
-  if (a->dim < 1 || q->dims[2] != a->dim * a->heads || k->dims[2] != a->dim * a->kv_heads || k->dims[0] != a->batch ||
-      k->dims[1] != a->rows || !tern__shape_equal(k, v))
+  if (a->dim < 1 || q->dims[2] != a->dim * a->heads || k->dims[2] != a->dim * a->kv_heads ||
+      k->dims[0] != a->batch || k->dims[1] != a->rows || !tern__shape_equal(k, v))
     return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "q %s and k %s do not fit %lld and %lld heads",
-                         tern__shape_text(q, tq, sizeof tq), tern__shape_text(k, tk, sizeof tk), (long long)a->heads, (long long)a->kv_heads);
-  if (tern__has_input(call, 3) != tern__has_input(call, 4)) return tern__op_fail(call, TERN_STATUS_CORRUPT, "cos without sin");
+                         tern__shape_text(q, tq, sizeof tq), tern__shape_text(k, tk, sizeof tk),
+                         (long long)a->heads, (long long)a->kv_heads);
+  if (tern__has_input(call, 3) != tern__has_input(call, 4))
+    return tern__op_fail(call, TERN_STATUS_CORRUPT, "cos without sin");
   if (tern__has_input(call, 3)) {
     const tern__shape *c = &call->inputs[3].shape;
-    if (c->rank != 2 || !tern__shape_equal(c, &call->inputs[4].shape) || c->dims[1] < 1 || 2 * c->dims[1] > a->dim)
-      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "rotary tables %s do not fit heads of %lld", tern__shape_text(c, tq, sizeof tq),
-                           (long long)a->dim);
+    if (c->rank != 2 || !tern__shape_equal(c, &call->inputs[4].shape) || c->dims[1] < 1 ||
+        2 * c->dims[1] > a->dim)
+      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "rotary tables %s do not fit heads of %lld",
+                           tern__shape_text(c, tq, sizeof tq), (long long)a->dim);
     a->positions = c->dims[0], a->rotary_half = c->dims[1];
   }
   return TERN_OK;
@@ -67,12 +74,15 @@ static void rotate(const attention *a, int64_t position, const float *x, float *
   }
 }
 
-static uint16_t *cache_row(const tern__kv_cache *kv, uint16_t **side, int64_t layer, int64_t b, int64_t head, int64_t position) {
-  return side[layer] + (((size_t)b * (size_t)kv->kv_heads[layer] + (size_t)head) * (size_t)kv->capacity + (size_t)position) *
+static uint16_t *cache_row(const tern__kv_cache *kv, uint16_t **side, int64_t layer, int64_t b, int64_t head,
+                           int64_t position) {
+  return side[layer] + (((size_t)b * (size_t)kv->kv_heads[layer] + (size_t)head) * (size_t)kv->capacity +
+                        (size_t)position) *
                            (size_t)kv->head_dim[layer];
 }
 
-static void store(const attention *a, const tern__op_call *call, int64_t layer, int64_t b, int64_t row, float *turned) {
+static void store(const attention *a, const tern__op_call *call, int64_t layer, int64_t b, int64_t row,
+                  float *turned) {
   int64_t position = call->kv->past[b] + row;
   for (int64_t h = 0; h < a->kv_heads; h++) {
     size_t at = (size_t)(((b * a->rows + row) * a->kv_heads + h) * a->dim);
@@ -80,13 +90,14 @@ static void store(const attention *a, const tern__op_call *call, int64_t layer, 
     uint16_t *k_out = cache_row(call->kv, call->kv->k, layer, b, h, position);
     uint16_t *v_out = cache_row(call->kv, call->kv->v, layer, b, h, position);
     rotate(a, position, k, turned);
-    for (int64_t i = 0; i < a->dim; i++) k_out[i] = tern__f32_to_f16(turned[i]), v_out[i] = tern__f32_to_f16(v[i]);
+    for (int64_t i = 0; i < a->dim; i++)
+      k_out[i] = tern__f32_to_f16(turned[i]), v_out[i] = tern__f32_to_f16(v[i]);
   }
 }
 
 /* One query against the keys first .. position; scores has room for them. */
-static void attend(const attention *a, const tern__kv_cache *kv, int64_t layer, int64_t b, int64_t kv_head, int64_t position,
-                   const float *q, float *scores, float *y) {
+static void attend(const attention *a, const tern__kv_cache *kv, int64_t layer, int64_t b, int64_t kv_head,
+                   int64_t position, const float *q, float *scores, float *y) {
   int64_t first = a->window > 0 && position >= a->window ? position - a->window + 1 : 0;
   float top = -INFINITY, sum = 0;
   for (int64_t j = first; j <= position; j++) {
@@ -113,18 +124,21 @@ static tern_status read_call(const tern__op_call *call, attention *a, int64_t la
   const tern__kv_cache *kv = call->kv;
   TERN_TRY(read_sizes(call, a, &known));
   if (!known) TERN_FAIL(TERN_STATUS_INTERNAL, "KvAttention: shapes are not known");
-  a->scale = tern__node_float(call->node, "scale", 0), a->softcap = tern__node_float(call->node, "softcap", 0);
+  a->scale = tern__node_float(call->node, "scale", 0),
+  a->softcap = tern__node_float(call->node, "softcap", 0);
   if (a->scale == 0) a->scale = 1.0f / sqrtf((float)a->dim);
   a->window = tern__node_int(call->node, "local_window", -1);
   a->interleaved = tern__node_int(call->node, "rotary_interleaved", 0) != 0;
   if (a->rotary_half) a->cos = call->inputs[3].data, a->sin = call->inputs[4].data;
-  if (!kv || layer < 0 || layer >= kv->n_layers || kv->kv_heads[layer] != a->kv_heads || kv->head_dim[layer] != a->dim ||
-      kv->batch < a->batch)
-    TERN_TRY(tern__op_fail(call, TERN_STATUS_INVALID_STATE, "the session has no KV cache for layer %lld", (long long)layer));
+  if (!kv || layer < 0 || layer >= kv->n_layers || kv->kv_heads[layer] != a->kv_heads ||
+      kv->head_dim[layer] != a->dim || kv->batch < a->batch)
+    TERN_TRY(tern__op_fail(call, TERN_STATUS_INVALID_STATE, "the session has no KV cache for layer %lld",
+                           (long long)layer));
   for (int64_t b = 0; b < a->batch; b++) {
     int64_t end = (int64_t)kv->past[b] + kv->fresh[b];
     if (kv->fresh[b] > a->rows || end > kv->capacity || (a->rotary_half && end > a->positions))
-      TERN_TRY(tern__op_fail(call, TERN_STATUS_CONTEXT_FULL, "%lld positions do not fit a context of %d", (long long)end, kv->capacity));
+      TERN_TRY(tern__op_fail(call, TERN_STATUS_CONTEXT_FULL, "%lld positions do not fit a context of %d",
+                             (long long)end, kv->capacity));
   }
 cleanup:
   return status;
@@ -167,7 +181,15 @@ static const tern__attr_def attrs[] = {
 };
 
 const tern__op_def tern__op_kv_attention = {
-    .name = "KvAttention", .domain = "tern", .since = 1, .flags = TERN__OP_NOT_FOLDED,
-    .min_inputs = 3, .max_inputs = 5, .min_outputs = 1, .max_outputs = 1, .attrs = attrs,
-    .infer = infer, .reference = reference,
+    .name = "KvAttention",
+    .domain = "tern",
+    .since = 1,
+    .flags = TERN__OP_NOT_FOLDED,
+    .min_inputs = 3,
+    .max_inputs = 5,
+    .min_outputs = 1,
+    .max_outputs = 1,
+    .attrs = attrs,
+    .infer = infer,
+    .reference = reference,
 };

@@ -9,10 +9,11 @@ static tern_status infer(tern__op_call *call) {
   call->outputs[0].dtype = TERN_DTYPE_F32;
   y->rank = -1;
   if (call->inputs[0].dtype != TERN_DTYPE_F32 || !tern__dequantize_known(call->inputs[1].dtype))
-    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "input types %s and %s", tern_dtype_name(call->inputs[0].dtype),
-                         tern_dtype_name(call->inputs[1].dtype));
+    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "input types %s and %s",
+                         tern_dtype_name(call->inputs[0].dtype), tern_dtype_name(call->inputs[1].dtype));
   if (tern__has_input(call, 2) && call->inputs[2].dtype != TERN_DTYPE_F32)
-    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "bias of type %s", tern_dtype_name(call->inputs[2].dtype));
+    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "bias of type %s",
+                         tern_dtype_name(call->inputs[2].dtype));
   if (x->rank < 0 || w->rank < 0) return TERN_OK;
   int64_t k = x->rank ? x->dims[x->rank - 1] : 0, n = w->dims[0];
   if (x->rank < 1 || w->rank != 2 || (k >= 0 && w->dims[1] >= 0 && k != w->dims[1]))
@@ -42,7 +43,8 @@ static tern_status reference(tern__op_call *call) {
   bias = tern__calloc(call->alloc, n, sizeof *bias);
   TERN_CHECK_ALLOC(row);
   TERN_CHECK_ALLOC(bias);
-  if (tern__has_input(call, 2)) tern__dequantize_row(TERN_DTYPE_F32, call->inputs[2].data, bias, n); /* may be unaligned */
+  if (tern__has_input(call, 2))
+    tern__dequantize_row(TERN_DTYPE_F32, call->inputs[2].data, bias, n); /* may be unaligned */
   for (size_t j = 0; j < n; j++) {
     tern__dequantize_row(w->dtype, (const uint8_t *)w->data + j * row_bytes, row, k);
     for (size_t i = 0; i < rows; i++) {
@@ -59,8 +61,14 @@ cleanup:
 }
 
 const tern__op_def tern__op_linear = {
-    .name = "Linear", .domain = "tern", .since = 1,
-    .min_inputs = 2, .max_inputs = 3, .min_outputs = 1, .max_outputs = 1,
+    .name = "Linear",
+    .domain = "tern",
+    .since = 1,
+    .min_inputs = 2,
+    .max_inputs = 3,
+    .min_outputs = 1,
+    .max_outputs = 1,
     .weight_inputs = 1u << 1,
-    .infer = infer, .reference = reference,
+    .infer = infer,
+    .reference = reference,
 };

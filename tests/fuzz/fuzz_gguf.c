@@ -1,5 +1,5 @@
-/* Any bytes as a GGUF file: open, read the vocabulary, build the graph. The input is copied to a block of its own size, so
- * that ASan sees reads behind its end. The seeds: make_gguf_corpus.py. */
+/* Any bytes as a GGUF file: open, read the vocabulary, build the graph. The input is copied to a block of its
+ * own size, so that ASan sees reads behind its end. The seeds: make_gguf_corpus.py. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +28,7 @@ cleanup:
   tern__arena_deinit(&arena);
   tern__gguf_close(gguf);
   free(copy);
-  if (alloc.live_bytes || (status != TERN_OK && !*tern_last_error())) abort(); /* a leak, or an error without a sentence */
+  if (alloc.live_bytes || (status != TERN_OK && !*tern_last_error()))
+    abort(); /* a leak, or an error without a sentence */
   return 0;
 }

@@ -26,7 +26,12 @@ static inline void node_init(one_node *n, const char *op, const char *domain) {
   cr_assert_not_null(n->node.op);
   n->node.name = "test", n->node.attrs = n->attrs;
   n->out[0].dtype = TERN_DTYPE_F32, n->out[0].shape.rank = -1;
-  n->call = (tern__op_call){.node = &n->node, .graph = &n->graph, .inputs = n->in, .outputs = n->out, .n_outputs = 1, .alloc = &n->alloc};
+  n->call = (tern__op_call){.node = &n->node,
+                            .graph = &n->graph,
+                            .inputs = n->in,
+                            .outputs = n->out,
+                            .n_outputs = 1,
+                            .alloc = &n->alloc};
 }
 static inline void node_int(one_node *n, const char *name, int64_t v) {
   n->attrs[n->node.n_attrs++] = (tern__attr){.name = name, .kind = TERN__ATTR_INT, .i = v};
@@ -35,7 +40,8 @@ static inline void node_float(one_node *n, const char *name, float v) {
   n->attrs[n->node.n_attrs++] = (tern__attr){.name = name, .kind = TERN__ATTR_FLOAT, .f = v};
 }
 static inline void node_text(one_node *n, const char *name, const char *v) {
-  n->attrs[n->node.n_attrs++] = (tern__attr){.name = name, .kind = TERN__ATTR_STRING, .s = v, .s_size = strlen(v)};
+  n->attrs[n->node.n_attrs++] =
+      (tern__attr){.name = name, .kind = TERN__ATTR_STRING, .s = v, .s_size = strlen(v)};
 }
 /* Adds an input; rank dims follow as int. A NULL dtype-NONE input: node_absent. */
 static inline void node_input(one_node *n, tern_dtype dtype, const void *data, int rank, ...) {
@@ -51,10 +57,12 @@ static inline tern_status node_infer(one_node *n) { return n->node.op->infer(&n-
 /* Infers, allocates the output, runs; the caller frees the result with free(). */
 static inline void *node_run(one_node *n) {
   cr_assert_eq(node_infer(n), TERN_OK, "%s", tern_last_error());
-  cr_assert(tern__shape_bytes(n->out[0].dtype, &n->out[0].shape, &n->out[0].size_bytes), "the output's shape is not known");
+  cr_assert(tern__shape_bytes(n->out[0].dtype, &n->out[0].shape, &n->out[0].size_bytes),
+            "the output's shape is not known");
   n->out[0].data = malloc(n->out[0].size_bytes + 1);
   cr_assert_not_null(n->out[0].data);
-  memset(n->out[0].data, 0xff, n->out[0].size_bytes); /* NaN, so that an element that is not written is seen */
+  memset(n->out[0].data, 0xff,
+         n->out[0].size_bytes); /* NaN, so that an element that is not written is seen */
   cr_assert_eq(n->node.op->reference(&n->call), TERN_OK, "%s", tern_last_error());
   cr_assert_eq(n->alloc.live_bytes, 0, "the reference keeps memory");
   return n->out[0].data;

@@ -5,14 +5,18 @@
 static void check(int batch, int rows, int keys, int heads, int dim, const int *mask_dims, float scale) {
   one_node n;
   int width = heads * dim;
-  float *q = noise_array((size_t)(batch * rows * width), 1), *k = noise_array((size_t)(batch * keys * width), 2);
-  float *v = noise_array((size_t)(batch * keys * width), 3), *mask = noise_array((size_t)(batch * heads * rows * keys), 4);
+  float *q = noise_array((size_t)(batch * rows * width), 1),
+        *k = noise_array((size_t)(batch * keys * width), 2);
+  float *v = noise_array((size_t)(batch * keys * width), 3),
+        *mask = noise_array((size_t)(batch * heads * rows * keys), 4);
   node_init(&n, "EncoderAttention", "tern");
   node_int(&n, "num_heads", heads);
   if (scale != 0) node_float(&n, "scale", scale);
-  node_input(&n, TERN_DTYPE_F32, q, 3, batch, rows, width), node_input(&n, TERN_DTYPE_F32, k, 3, batch, keys, width);
+  node_input(&n, TERN_DTYPE_F32, q, 3, batch, rows, width),
+      node_input(&n, TERN_DTYPE_F32, k, 3, batch, keys, width);
   node_input(&n, TERN_DTYPE_F32, v, 3, batch, keys, width);
-  if (mask_dims) node_input(&n, TERN_DTYPE_F32, mask, 4, mask_dims[0], mask_dims[1], mask_dims[2], mask_dims[3]);
+  if (mask_dims)
+    node_input(&n, TERN_DTYPE_F32, mask, 4, mask_dims[0], mask_dims[1], mask_dims[2], mask_dims[3]);
   float *y = node_run(&n);
   double *p = malloc((size_t)(keys + 1) * sizeof *p), s = scale != 0 ? (double)scale : 1 / sqrt(dim);
   for (int b = 0; b < batch; b++)
@@ -21,17 +25,22 @@ static void check(int batch, int rows, int keys, int heads, int dim, const int *
         double sum = 0;
         for (int t = 0; t < keys; t++) {
           double dot = 0;
-          for (int e = 0; e < dim; e++) dot += (double)q[(b * rows + i) * width + h * dim + e] * (double)k[(b * keys + t) * width + h * dim + e];
+          for (int e = 0; e < dim; e++)
+            dot += (double)q[(b * rows + i) * width + h * dim + e] *
+                   (double)k[(b * keys + t) * width + h * dim + e];
           if (mask_dims) {
             const int *m = mask_dims;
-            dot = dot * s + (double)mask[(((b % m[0]) * m[1] + h % m[1]) * m[2] + i % m[2]) * m[3] + t % m[3]];
-          } else dot *= s;
+            dot =
+                dot * s + (double)mask[(((b % m[0]) * m[1] + h % m[1]) * m[2] + i % m[2]) * m[3] + t % m[3]];
+          } else
+            dot *= s;
           sum += p[t] = exp(dot);
         }
         for (int e = 0; e < dim; e++) {
           double want = 0;
           for (int t = 0; t < keys; t++) want += p[t] / sum * (double)v[(b * keys + t) * width + h * dim + e];
-          expect_close(y[(b * rows + i) * width + h * dim + e], want, 2e-6, "b %d h %d row %d: expected %g", b, h, i, want);
+          expect_close(y[(b * rows + i) * width + h * dim + e], want, 2e-6, "b %d h %d row %d: expected %g",
+                       b, h, i, want);
         }
       }
   free(q), free(k), free(v), free(mask), free(y), free(p);

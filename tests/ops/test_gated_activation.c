@@ -3,7 +3,9 @@
 
 static double silu(double x) { return x / (1 + exp(-x)); }
 static double gelu(double x) { return 0.5 * x * (1 + erf(x / sqrt(2))); }
-static double gelu_tanh(double x) { return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x))); }
+static double gelu_tanh(double x) {
+  return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
+}
 
 static void check(const char *op, const char *approximate, double (*f)(double)) {
   enum { COUNT = 2001 };
@@ -17,7 +19,8 @@ static void check(const char *op, const char *approximate, double (*f)(double)) 
   for (int i = 0; i < COUNT; i++) {
     double want = f((double)gate[i]) * (double)up[i];
     /* Near -x the factor 1 + erf cancels: an ulp of 1 remains, times x. */
-    expect_close(y[i], want, fabs(want) * 1e-6 + fabs((double)gate[i]) * 1.2e-7, "%s(%g): %.9g, expected %.9g", op, (double)gate[i], (double)y[i], want);
+    expect_close(y[i], want, fabs(want) * 1e-6 + fabs((double)gate[i]) * 1.2e-7,
+                 "%s(%g): %.9g, expected %.9g", op, (double)gate[i], (double)y[i], want);
   }
   free(up), free(y);
 }
@@ -31,7 +34,8 @@ Test(gated_activation, infinite_gates) {
   node_init(&n, "SiluMul", "tern");
   node_input(&n, TERN_DTYPE_F32, gate, 1, 4), node_input(&n, TERN_DTYPE_F32, up, 1, 4);
   float *y = node_run(&n);
-  cr_expect(isinf(y[0]) && y[1] == 0 && y[2] == 100 && y[3] == 0, "%g %g %g %g", (double)y[0], (double)y[1], (double)y[2], (double)y[3]);
+  cr_expect(isinf(y[0]) && y[1] == 0 && y[2] == 100 && y[3] == 0, "%g %g %g %g", (double)y[0], (double)y[1],
+            (double)y[2], (double)y[3]);
   free(y);
 }
 Test(gated_activation, refuses_what_does_not_fit) {

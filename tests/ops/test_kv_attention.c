@@ -1,10 +1,14 @@
-/* tern.KvAttention against attention over the whole sequence in double: fed in one piece, in pieces, row by row and in
- * batches of different lengths, it must give the same. */
+/* tern.KvAttention against attention over the whole sequence in double: fed in one piece, in pieces, row by
+ * row and in batches of different lengths, it must give the same. */
 #include "one_node.h"
 
 #include "base/half.h"
 
-typedef struct config { int heads, kv_heads, dim, rotary, window; float scale, softcap; bool interleaved; } config;
+typedef struct config {
+  int heads, kv_heads, dim, rotary, window;
+  float scale, softcap;
+  bool interleaved;
+} config;
 
 enum { CAPACITY = 16, LENGTH = 11 };
 
@@ -21,9 +25,11 @@ static void begin(fixture *f, config c, int batch) {
   size_t cells = (size_t)(batch * c.kv_heads * CAPACITY * c.dim);
   memset(f, 0, sizeof *f);
   f->c = c;
-  f->q = noise_array((size_t)(LENGTH * c.heads * c.dim), 1), f->k = noise_array((size_t)(LENGTH * c.kv_heads * c.dim), 2);
+  f->q = noise_array((size_t)(LENGTH * c.heads * c.dim), 1),
+  f->k = noise_array((size_t)(LENGTH * c.kv_heads * c.dim), 2);
   f->v = noise_array((size_t)(LENGTH * c.kv_heads * c.dim), 3);
-  f->cos = noise_array((size_t)(CAPACITY * c.rotary), 0), f->sin = noise_array((size_t)(CAPACITY * c.rotary), 0);
+  f->cos = noise_array((size_t)(CAPACITY * c.rotary), 0),
+  f->sin = noise_array((size_t)(CAPACITY * c.rotary), 0);
   for (int p = 0; p < CAPACITY; p++)
     for (int i = 0; i < c.rotary / 2; i++) {
       double angle = p * pow(100, -2.0 * i / c.rotary);
@@ -31,10 +37,18 @@ static void begin(fixture *f, config c, int batch) {
     }
   f->k_store = malloc(cells * 2), f->v_store = malloc(cells * 2);
   cr_assert(f->k_store && f->v_store);
-  memset(f->k_store, 0xff, cells * 2), memset(f->v_store, 0xff, cells * 2); /* NaN: what is not stored must not be read */
+  memset(f->k_store, 0xff, cells * 2),
+      memset(f->v_store, 0xff, cells * 2); /* NaN: what is not stored must not be read */
   f->heads[0] = c.kv_heads, f->dims[0] = c.dim, f->k_layers[0] = f->k_store, f->v_layers[0] = f->v_store;
-  f->kv = (tern__kv_cache){.n_layers = 1, .batch = batch, .capacity = CAPACITY, .kv_heads = f->heads, .head_dim = f->dims,
-                           .k = f->k_layers, .v = f->v_layers, .past = f->past, .fresh = f->fresh};
+  f->kv = (tern__kv_cache){.n_layers = 1,
+                           .batch = batch,
+                           .capacity = CAPACITY,
+                           .kv_heads = f->heads,
+                           .head_dim = f->dims,
+                           .k = f->k_layers,
+                           .v = f->v_layers,
+                           .past = f->past,
+                           .fresh = f->fresh};
 }
 static void end(fixture *f) {
   free(f->q), free(f->k), free(f->v), free(f->cos), free(f->sin), free(f->k_store), free(f->v_store);
@@ -45,7 +59,8 @@ static void turn(const fixture *f, int position, const float *x, double *y) {
   for (int i = 0; i < c->dim; i++) y[i] = (double)x[i];
   for (int i = 0; i < c->rotary / 2; i++) {
     int a = c->interleaved ? 2 * i : i, b = c->interleaved ? 2 * i + 1 : i + c->rotary / 2;
-    double cosine = (double)f->cos[position * c->rotary / 2 + i], sine = (double)f->sin[position * c->rotary / 2 + i];
+    double cosine = (double)f->cos[position * c->rotary / 2 + i],
+           sine = (double)f->sin[position * c->rotary / 2 + i];
     y[a] = (double)x[a] * cosine - (double)x[b] * sine, y[b] = (double)x[b] * cosine + (double)x[a] * sine;
   }
 }
@@ -73,16 +88,19 @@ static void set_node(one_node *n, fixture *f) {
   node_init(n, "KvAttention", "tern");
   node_int(n, "layer", 0), node_int(n, "num_heads", f->c.heads), node_int(n, "kv_num_heads", f->c.kv_heads);
   node_float(n, "scale", f->c.scale), node_float(n, "softcap", f->c.softcap);
-  node_int(n, "rotary_interleaved", f->c.interleaved), node_int(n, "local_window", f->c.window ? f->c.window : -1);
+  node_int(n, "rotary_interleaved", f->c.interleaved),
+      node_int(n, "local_window", f->c.window ? f->c.window : -1);
   n->call.kv = &f->kv;
 }
 
-/* Each sequence b gets the rows past[b] .. past[b] + fresh[b] of the fixture; rows up to `rows` are padded with NaN. */
+/* Each sequence b gets the rows past[b] .. past[b] + fresh[b] of the fixture; rows up to `rows` are padded
+ * with NaN. */
 static void step(fixture *f, int rows) {
   one_node n;
   const config *c = &f->c;
   int batch = f->kv.batch, qw = c->heads * c->dim, kw = c->kv_heads * c->dim;
-  float *q = malloc((size_t)(batch * rows * qw) * 4), *k = malloc((size_t)(batch * rows * kw) * 4), *v = malloc((size_t)(batch * rows * kw) * 4);
+  float *q = malloc((size_t)(batch * rows * qw) * 4), *k = malloc((size_t)(batch * rows * kw) * 4),
+        *v = malloc((size_t)(batch * rows * kw) * 4);
   cr_assert(q && k && v);
   for (int i = 0; i < batch * rows * qw; i++) q[i] = NAN;
   for (int i = 0; i < batch * rows * kw; i++) k[i] = v[i] = NAN;
@@ -92,9 +110,12 @@ static void step(fixture *f, int rows) {
     memcpy(v + b * rows * kw, f->v + f->past[b] * kw, (size_t)(f->fresh[b] * kw) * 4);
   }
   set_node(&n, f);
-  node_input(&n, TERN_DTYPE_F32, q, 3, batch, rows, qw), node_input(&n, TERN_DTYPE_F32, k, 3, batch, rows, kw);
+  node_input(&n, TERN_DTYPE_F32, q, 3, batch, rows, qw),
+      node_input(&n, TERN_DTYPE_F32, k, 3, batch, rows, kw);
   node_input(&n, TERN_DTYPE_F32, v, 3, batch, rows, kw);
-  if (c->rotary) node_input(&n, TERN_DTYPE_F32, f->cos, 2, CAPACITY, c->rotary / 2), node_input(&n, TERN_DTYPE_F32, f->sin, 2, CAPACITY, c->rotary / 2);
+  if (c->rotary)
+    node_input(&n, TERN_DTYPE_F32, f->cos, 2, CAPACITY, c->rotary / 2),
+        node_input(&n, TERN_DTYPE_F32, f->sin, 2, CAPACITY, c->rotary / 2);
   float *y = node_run(&n);
   for (int b = 0; b < batch; b++)
     for (int s = 0; s < rows; s++)
@@ -104,7 +125,8 @@ static void step(fixture *f, int rows) {
         if (s < f->fresh[b]) expected(f, f->past[b] + s, h, want);
         /* K and V in (-1, 1) as halves err by 2^-12 each; scores by that times the size of q. */
         for (int i = 0; i < c->dim; i++)
-          expect_close(got[i], want[i], s < f->fresh[b] ? 1e-3 : 0, "sequence %d row %d head %d: %g, expected %g", b, s, h, (double)got[i], want[i]);
+          expect_close(got[i], want[i], s < f->fresh[b] ? 1e-3 : 0,
+                       "sequence %d row %d head %d: %g, expected %g", b, s, h, (double)got[i], want[i]);
       }
   for (int b = 0; b < batch; b++) f->past[b] += f->fresh[b];
   free(q), free(k), free(v), free(y);
@@ -123,11 +145,15 @@ static void check(config c) {
 
 Test(kv_attention, no_rotary) { check((config){.heads = 2, .kv_heads = 2, .dim = 8}); }
 Test(kv_attention, grouped_neox) { check((config){.heads = 6, .kv_heads = 2, .dim = 8, .rotary = 8}); }
-Test(kv_attention, grouped_interleaved) { check((config){.heads = 4, .kv_heads = 1, .dim = 16, .rotary = 16, .interleaved = true}); }
+Test(kv_attention, grouped_interleaved) {
+  check((config){.heads = 4, .kv_heads = 1, .dim = 16, .rotary = 16, .interleaved = true});
+}
 Test(kv_attention, partial_rotary) { check((config){.heads = 2, .kv_heads = 1, .dim = 16, .rotary = 8}); }
 Test(kv_attention, window) { check((config){.heads = 2, .kv_heads = 1, .dim = 8, .rotary = 8, .window = 3}); }
 Test(kv_attention, window_of_one) { check((config){.heads = 2, .kv_heads = 1, .dim = 8, .window = 1}); }
-Test(kv_attention, scale_and_softcap) { check((config){.heads = 2, .kv_heads = 2, .dim = 8, .scale = 0.5f, .softcap = 1.5f}); }
+Test(kv_attention, scale_and_softcap) {
+  check((config){.heads = 2, .kv_heads = 2, .dim = 8, .scale = 0.5f, .softcap = 1.5f});
+}
 
 Test(kv_attention, batch_of_different_lengths) {
   fixture f;
@@ -144,7 +170,8 @@ Test(kv_attention, batch_of_different_lengths) {
 
 static tern_status run_reference(fixture *f, one_node *n, int rows, int kv_width) {
   set_node(n, f);
-  node_input(n, TERN_DTYPE_F32, f->q, 3, 1, rows, f->c.heads * f->c.dim), node_input(n, TERN_DTYPE_F32, f->k, 3, 1, rows, kv_width);
+  node_input(n, TERN_DTYPE_F32, f->q, 3, 1, rows, f->c.heads * f->c.dim),
+      node_input(n, TERN_DTYPE_F32, f->k, 3, 1, rows, kv_width);
   node_input(n, TERN_DTYPE_F32, f->v, 3, 1, rows, kv_width);
   n->out[0].data = f->q;
   tern_status status = node_infer(n);

@@ -15,13 +15,18 @@ static uint8_t *random_rows(tern_dtype dtype, size_t n, size_t k, uint32_t seed)
     uint8_t *block = raw + b * info->block_bytes;
     float v = noise(&seed);
     uint16_t d = tern__f32_to_f16(v * 0.01f), w = tern__f32_to_f16(v), bf = tern__f32_to_bf16(v);
-    if (dtype == TERN_DTYPE_F32) memcpy(block, &v, 4);
-    else if (dtype == TERN_DTYPE_F16) memcpy(block, &w, 2);
-    else if (dtype == TERN_DTYPE_BF16) memcpy(block, &bf, 2);
-    else if (dtype == TERN_DTYPE_Q6_K) memcpy(block + 208, &d, 2);
+    if (dtype == TERN_DTYPE_F32)
+      memcpy(block, &v, 4);
+    else if (dtype == TERN_DTYPE_F16)
+      memcpy(block, &w, 2);
+    else if (dtype == TERN_DTYPE_BF16)
+      memcpy(block, &bf, 2);
+    else if (dtype == TERN_DTYPE_Q6_K)
+      memcpy(block + 208, &d, 2);
     else {
       memcpy(block, &d, 2);
-      if (dtype != TERN_DTYPE_Q4_0 && dtype != TERN_DTYPE_Q5_0 && dtype != TERN_DTYPE_Q8_0) memcpy(block + 2, &d, 2);
+      if (dtype != TERN_DTYPE_Q4_0 && dtype != TERN_DTYPE_Q5_0 && dtype != TERN_DTYPE_Q8_0)
+        memcpy(block + 2, &d, 2);
     }
   }
   return raw;
@@ -30,7 +35,8 @@ static uint8_t *random_rows(tern_dtype dtype, size_t n, size_t k, uint32_t seed)
 static void check(tern_dtype dtype, int rows, int n_out, int k, bool with_bias) {
   one_node n;
   uint8_t *raw = random_rows(dtype, (size_t)n_out, (size_t)k, 7);
-  float *x = noise_array((size_t)(rows * k), 3), *bias = noise_array((size_t)n_out, 5), *w = noise_array((size_t)(n_out * k), 0);
+  float *x = noise_array((size_t)(rows * k), 3), *bias = noise_array((size_t)n_out, 5),
+        *w = noise_array((size_t)(n_out * k), 0);
   tern__dequantize_row(dtype, raw, w, (size_t)(n_out * k));
   node_init(&n, "Linear", "tern");
   node_input(&n, TERN_DTYPE_F32, x, 3, 1, rows, k);
@@ -41,16 +47,20 @@ static void check(tern_dtype dtype, int rows, int n_out, int k, bool with_bias) 
   for (int i = 0; i < rows; i++)
     for (int j = 0; j < n_out; j++) {
       double sum = with_bias ? (double)bias[j] : 0, size = 1;
-      for (int e = 0; e < k; e++) sum += (double)x[i * k + e] * (double)w[j * k + e], size += fabs((double)x[i * k + e] * (double)w[j * k + e]);
+      for (int e = 0; e < k; e++)
+        sum += (double)x[i * k + e] * (double)w[j * k + e],
+            size += fabs((double)x[i * k + e] * (double)w[j * k + e]);
       /* Summing k floats in order errs by at most k/2 ulps of the sum of sizes. */
-      expect_close(y[i * n_out + j], sum, size * k * 6e-8, "%s [%d,%d]: %g, expected %g", tern_dtype_name(dtype), i, j, (double)y[i * n_out + j], sum);
+      expect_close(y[i * n_out + j], sum, size * k * 6e-8, "%s [%d,%d]: %g, expected %g",
+                   tern_dtype_name(dtype), i, j, (double)y[i * n_out + j], sum);
     }
   free(raw), free(x), free(bias), free(w), free(y);
 }
 
 Test(linear, every_weight_type) {
-  static const tern_dtype types[] = {TERN_DTYPE_F32, TERN_DTYPE_F16, TERN_DTYPE_BF16, TERN_DTYPE_Q4_0, TERN_DTYPE_Q4_1, TERN_DTYPE_Q5_0,
-                                     TERN_DTYPE_Q5_1, TERN_DTYPE_Q8_0, TERN_DTYPE_Q4_K, TERN_DTYPE_Q5_K, TERN_DTYPE_Q6_K};
+  static const tern_dtype types[] = {TERN_DTYPE_F32,  TERN_DTYPE_F16,  TERN_DTYPE_BF16, TERN_DTYPE_Q4_0,
+                                     TERN_DTYPE_Q4_1, TERN_DTYPE_Q5_0, TERN_DTYPE_Q5_1, TERN_DTYPE_Q8_0,
+                                     TERN_DTYPE_Q4_K, TERN_DTYPE_Q5_K, TERN_DTYPE_Q6_K};
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) check(types[i], 3, 5, 256, i % 2);
 }
 Test(linear, odd_and_empty_sizes) {
@@ -69,6 +79,7 @@ Test(linear, refuses_what_does_not_fit) {
   node_input(&n, TERN_DTYPE_F32, x, 2, 1, 4), node_input(&n, TERN_DTYPE_I8, w, 2, 2, 4);
   fails(&n, TERN_STATUS_UNSUPPORTED, "int8");
   node_init(&n, "Linear", "tern");
-  node_input(&n, TERN_DTYPE_F32, x, 2, 1, 4), node_input(&n, TERN_DTYPE_F32, x, 2, 2, 4), node_input(&n, TERN_DTYPE_F32, x, 1, 3);
+  node_input(&n, TERN_DTYPE_F32, x, 2, 1, 4), node_input(&n, TERN_DTYPE_F32, x, 2, 2, 4),
+      node_input(&n, TERN_DTYPE_F32, x, 1, 3);
   fails(&n, TERN_STATUS_SHAPE_MISMATCH, "bias [3]");
 }

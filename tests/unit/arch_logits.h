@@ -1,5 +1,5 @@
-/* Runs a tiny model's graph node by node with the operators' references, and compares its logits with the ones that
- * models/tiny/make_tiny_gguf.py computed in double (and checked against llama.cpp). */
+/* Runs a tiny model's graph node by node with the operators' references, and compares its logits with the
+ * ones that models/tiny/make_tiny_gguf.py computed in double (and checked against llama.cpp). */
 #ifndef TERN_TESTS_ARCH_LOGITS_H
 #define TERN_TESTS_ARCH_LOGITS_H
 
@@ -10,7 +10,11 @@
 #include "gguf_bytes.h"
 #include "ir/op.h"
 
-typedef struct graph_run { const tern__graph *graph; tern__view *views; tern__alloc *alloc; } graph_run;
+typedef struct graph_run {
+  const tern__graph *graph;
+  tern__view *views;
+  tern__alloc *alloc;
+} graph_run;
 
 static inline void set_view(tern__view *v, tern_dtype dtype, int32_t rank, const int64_t *dims) {
   *v = (tern__view){.dtype = dtype, .shape = {.rank = rank}};
@@ -21,8 +25,13 @@ static inline void set_view(tern__view *v, tern_dtype dtype, int32_t rank, const
 
 static inline void run_node(graph_run *r, const tern__node *node) {
   tern__view in[16] = {0}, out[8] = {0};
-  tern__op_call call = {.node = node, .graph = r->graph, .inputs = in, .outputs = out, .n_inputs = node->n_inputs,
-                        .n_outputs = node->n_outputs, .alloc = r->alloc};
+  tern__op_call call = {.node = node,
+                        .graph = r->graph,
+                        .inputs = in,
+                        .outputs = out,
+                        .n_inputs = node->n_inputs,
+                        .n_outputs = node->n_outputs,
+                        .alloc = r->alloc};
   cr_assert(node->n_inputs <= 16 && node->n_outputs <= 8);
   for (int32_t i = 0; i < node->n_inputs; i++)
     if (node->inputs[i] >= 0) in[i] = r->views[node->inputs[i]];
@@ -32,7 +41,8 @@ static inline void run_node(graph_run *r, const tern__node *node) {
   for (int32_t i = 0; i < node->n_outputs; i++)
     if (node->outputs[i] >= 0) {
       tern__shape shape = out[i].shape;
-      cr_assert(tern__shape_known(&shape), "output %d of '%s' (%s) has no known shape", i, node->name, node->op->name);
+      cr_assert(tern__shape_known(&shape), "output %d of '%s' (%s) has no known shape", i, node->name,
+                node->op->name);
       set_view(&out[i], out[i].dtype, shape.rank, shape.dims);
     }
   cr_assert_not_null(node->op->reference, "%s has no reference", node->op->name);
@@ -73,18 +83,22 @@ static inline void check_logits(const char *name, double bound) {
     const tern__value *v = &graph->values[graph->inputs[i]];
     int64_t ids[2] = {1, count}, past[4] = {1, info.kv_heads, 0, info.head_dim};
     tern__view *view = &run.views[graph->inputs[i]];
-    if (v->dtype == TERN_DTYPE_F32) set_view(view, TERN_DTYPE_F32, 4, past);
-    else set_view(view, TERN_DTYPE_I64, 2, ids);
+    if (v->dtype == TERN_DTYPE_F32)
+      set_view(view, TERN_DTYPE_F32, 4, past);
+    else
+      set_view(view, TERN_DTYPE_I64, 2, ids);
     for (uint32_t p = 0; v->dtype == TERN_DTYPE_I64 && p < count; p++)
       ((int64_t *)view->data)[p] = v->name[0] == 'i' ? prompt[p] : v->name[0] == 'a' ? 1 : (int64_t)p;
   }
   for (size_t n = 0; n < tern__array_count(graph->nodes); n++) run_node(&run, &graph->nodes[n]);
   tern__view *logits = &run.views[tern__graph_find(graph, "logits")];
-  cr_assert(logits->shape.rank == 3 && logits->shape.dims[1] == (int64_t)count && logits->shape.dims[2] == info.vocabulary);
+  cr_assert(logits->shape.rank == 3 && logits->shape.dims[1] == (int64_t)count &&
+            logits->shape.dims[2] == info.vocabulary);
   cr_assert_eq(golden.size, 4 + 4 * count + logits->size_bytes);
   for (size_t i = 0; i < logits->size_bytes / 4; i++) {
     double got = (double)((float *)logits->data)[i];
-    cr_assert(fabs(got - (double)want[i]) <= bound, "logit %zu is %.7g, expected %.7g", i, got, (double)want[i]);
+    cr_assert(fabs(got - (double)want[i]) <= bound, "logit %zu is %.7g, expected %.7g", i, got,
+              (double)want[i]);
   }
   for (size_t i = 0; i < n_values; i++)
     if (!graph->values[i].data) free(run.views[i].data);

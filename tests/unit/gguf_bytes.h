@@ -8,7 +8,10 @@
 #include "base/file_map.h"
 #include "formats/arch.h"
 
-typedef struct gguf_bytes { uint8_t data[65536]; size_t size; } gguf_bytes;
+typedef struct gguf_bytes {
+  uint8_t data[65536];
+  size_t size;
+} gguf_bytes;
 
 static inline void put(gguf_bytes *b, const void *data, size_t size) {
   if (b->size + size > sizeof b->data) abort();
@@ -46,7 +49,8 @@ static inline void put_key_text(gguf_bytes *b, const char *key, const char *v) {
   put_text(b, v);
 }
 /* dims in ggml's order: the contiguous one first. */
-static inline void put_tensor(gguf_bytes *b, const char *name, uint32_t rank, const uint64_t *dims, uint32_t type, uint64_t offset) {
+static inline void put_tensor(gguf_bytes *b, const char *name, uint32_t rank, const uint64_t *dims,
+                              uint32_t type, uint64_t offset) {
   put_text(b, name);
   put_u32(b, rank);
   for (uint32_t i = 0; i < rank && i < 4; i++) put_u64(b, dims[i]);
@@ -59,7 +63,9 @@ static inline void put_zeros(gguf_bytes *b, size_t align, size_t extra) {
 }
 
 /* An allocator that fails at the k-th allocation (never if k is 0), and counts. */
-typedef struct failing_heap { long calls, fail_at, live; } failing_heap;
+typedef struct failing_heap {
+  long calls, fail_at, live;
+} failing_heap;
 static inline void *failing_alloc(void *user_data, size_t size, size_t align) {
   failing_heap *h = user_data;
   if (++h->calls == h->fail_at) return NULL;

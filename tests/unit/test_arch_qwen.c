@@ -1,5 +1,5 @@
-/* The qwen2 and qwen3 builders: the logits of tiny models. qwen3's heads are wider than width / heads, and its output is
- * tied to the embedding. */
+/* The qwen2 and qwen3 builders: the logits of tiny models. qwen3's heads are wider than width / heads, and
+ * its output is tied to the embedding. */
 #include "arch_logits.h"
 
 /* Float32 against double: some 1e-6 of the largest logit, 3 and 48. */

@@ -1,4 +1,5 @@
-/* The GGUF container: what a good file says, what bad ones are told. Meant to be run under ASan and UBSan, too. */
+/* The GGUF container: what a good file says, what bad ones are told. Meant to be run under ASan and UBSan,
+ * too. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 
@@ -18,7 +19,8 @@ TestSuite(gguf, .init = setup, .fini = teardown);
 
 /* The file in `file` must be refused with this status and a sentence that holds `part`. */
 static void refused(tern_status want, const char *part) {
-  uint8_t *exact = malloc(file.size + 1); /* no byte more than the file has, so that ASan sees reads behind it */
+  uint8_t *exact =
+      malloc(file.size + 1); /* no byte more than the file has, so that ASan sees reads behind it */
   cr_assert_not_null(exact);
   memcpy(exact, file.data, file.size);
   tern_status got = tern__gguf_open(&heap, exact, file.size, &opened);
@@ -131,13 +133,16 @@ Test(gguf, hostile_metadata) {
   refused(TERN_STATUS_CORRUPT, "offset 24");
   put_header(&file, 3, 0, 1), put_u64(&file, 0), put_zeros(&file, 1, 64);
   refused(TERN_STATUS_CORRUPT, "empty");
-  put_header(&file, 3, 0, 1), put_u64(&file, 3), put(&file, "a\0b", 3), put_u32(&file, 0), put_zeros(&file, 1, 64);
+  put_header(&file, 3, 0, 1), put_u64(&file, 3), put(&file, "a\0b", 3), put_u32(&file, 0),
+      put_zeros(&file, 1, 64);
   refused(TERN_STATUS_CORRUPT, "NUL");
   put_header(&file, 3, 0, 1), put_key(&file, "strange", 13), put_zeros(&file, 1, 64);
   refused(TERN_STATUS_CORRUPT, "'strange' has the unknown value type 13");
-  put_header(&file, 3, 0, 1), put_key(&file, "long", TERN__GGUF_STRING), put_u64(&file, 1u << 30), put_zeros(&file, 1, 8);
+  put_header(&file, 3, 0, 1), put_key(&file, "long", TERN__GGUF_STRING), put_u64(&file, 1u << 30),
+      put_zeros(&file, 1, 8);
   refused(TERN_STATUS_CORRUPT, "long");
-  put_header(&file, 3, 0, 1), put_key(&file, "many", TERN__GGUF_ARRAY), put_u32(&file, TERN__GGUF_F64), put_u64(&file, UINT64_MAX / 8 + 2);
+  put_header(&file, 3, 0, 1), put_key(&file, "many", TERN__GGUF_ARRAY), put_u32(&file, TERN__GGUF_F64),
+      put_u64(&file, UINT64_MAX / 8 + 2);
   put_zeros(&file, 1, 64);
   refused(TERN_STATUS_CORRUPT, "'many' says it has");
   put_header(&file, 3, 0, 1), put_key(&file, "deep", TERN__GGUF_ARRAY);
@@ -160,7 +165,8 @@ static void one_tensor(uint32_t rank, const uint64_t *dims, uint32_t type, uint6
 }
 
 Test(gguf, hostile_tensors) {
-  uint64_t huge[4] = {1ull << 40, 1ull << 40, 1, 1}, small[4] = {32, 2, 1, 1}, none[4] = {32, 0, 1, 1}, negative[4] = {1ull << 63, 1, 1, 1};
+  uint64_t huge[4] = {1ull << 40, 1ull << 40, 1, 1}, small[4] = {32, 2, 1, 1}, none[4] = {32, 0, 1, 1},
+           negative[4] = {1ull << 63, 1, 1, 1};
   uint64_t odd[4] = {31, 2, 1, 1};
   one_tensor(9, small, 0, 0, 512);
   refused(TERN_STATUS_CORRUPT, "9 dimensions");
@@ -183,7 +189,8 @@ Test(gguf, hostile_tensors) {
   one_tensor(2, small, 0, UINT64_MAX - 31, 512);
   refused(TERN_STATUS_CORRUPT, "'t.weight' needs 256 bytes");
   put_header(&file, 3, 2, 0);
-  put_tensor(&file, "twin", 2, small, 0, 0), put_tensor(&file, "twin", 2, small, 0, 0), put_zeros(&file, 32, 512);
+  put_tensor(&file, "twin", 2, small, 0, 0), put_tensor(&file, "twin", 2, small, 0, 0),
+      put_zeros(&file, 32, 512);
   refused(TERN_STATUS_CORRUPT, "tensor 'twin' is there twice");
   one_tensor(2, small, 0, 256, 512);
   accepted();
@@ -193,16 +200,22 @@ Test(gguf, hostile_tensors) {
 Test(gguf, hostile_vocabularies) {
   tern__arena arena;
   tern__gguf_vocab v;
-  static const char *const says[] = {"no tokenizer", "tokenizer.ggml.tokens", "one entry for each", "eos_token_id", "an array of strings"};
+  static const char *const says[] = {"no tokenizer", "tokenizer.ggml.tokens", "one entry for each",
+                                     "eos_token_id", "an array of strings"};
   for (int i = 0; i < 5; i++) {
     put_header(&file, 3, 0, i == 0 ? 0 : i == 1 ? 1 : 3);
     if (i >= 1) put_key_text(&file, "tokenizer.ggml.model", "gpt2");
     if (i >= 2) {
-      put_key(&file, "tokenizer.ggml.tokens", TERN__GGUF_ARRAY), put_u32(&file, i == 4 ? TERN__GGUF_I32 : TERN__GGUF_STRING), put_u64(&file, 2);
-      if (i == 4) put_u32(&file, 0), put_u32(&file, 0);
-      else put_text(&file, "a"), put_text(&file, "b");
+      put_key(&file, "tokenizer.ggml.tokens", TERN__GGUF_ARRAY),
+          put_u32(&file, i == 4 ? TERN__GGUF_I32 : TERN__GGUF_STRING), put_u64(&file, 2);
+      if (i == 4)
+        put_u32(&file, 0), put_u32(&file, 0);
+      else
+        put_text(&file, "a"), put_text(&file, "b");
     }
-    if (i == 2) put_key(&file, "tokenizer.ggml.scores", TERN__GGUF_ARRAY), put_u32(&file, TERN__GGUF_F32), put_u64(&file, 1), put_f32(&file, 0);
+    if (i == 2)
+      put_key(&file, "tokenizer.ggml.scores", TERN__GGUF_ARRAY), put_u32(&file, TERN__GGUF_F32),
+          put_u64(&file, 1), put_f32(&file, 0);
     if (i >= 3) put_key_u32(&file, "tokenizer.ggml.eos_token_id", 2);
     accepted();
     tern__arena_init(&arena, &heap);
@@ -213,7 +226,8 @@ Test(gguf, hostile_vocabularies) {
   }
 }
 
-/* A file cut anywhere is refused; never a crash, never a leak. The cut bytes lie at the end of their own block. */
+/* A file cut anywhere is refused; never a crash, never a leak. The cut bytes lie at the end of their own
+ * block. */
 static void truncate_everywhere(const char *name) {
   tern__file_map map = open_tiny(name);
   for (size_t size = 0; size < map.size; size += size < 12000 ? 1 : 97) {
@@ -221,7 +235,8 @@ static void truncate_everywhere(const char *name) {
     cr_assert_not_null(cut);
     memcpy(cut, map.data, size);
     tern_status status = tern__gguf_open(&heap, cut, size, &opened);
-    cr_assert_eq(status, TERN_STATUS_CORRUPT, "%zu bytes of %s: %s, %s", size, name, tern_status_name(status), tern_last_error());
+    cr_assert_eq(status, TERN_STATUS_CORRUPT, "%zu bytes of %s: %s, %s", size, name, tern_status_name(status),
+                 tern_last_error());
     free(cut);
   }
   tern__file_map_close(&map);
@@ -229,7 +244,8 @@ static void truncate_everywhere(const char *name) {
 Test(gguf, truncated_llama) { truncate_everywhere("tiny_llama.gguf"); }
 Test(gguf, truncated_gemma3) { truncate_everywhere("tiny_gemma3.gguf"); }
 
-/* One flipped bit anywhere in the header, metadata and tensor table: whatever comes of it, no crash and no leak. */
+/* One flipped bit anywhere in the header, metadata and tensor table: whatever comes of it, no crash and no
+ * leak. */
 Test(gguf, flipped_bits, .timeout = 600) {
   tern__file_map map = open_tiny("tiny_llama.gguf");
   uint8_t *copy = malloc(map.size);
