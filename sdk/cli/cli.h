@@ -1,5 +1,6 @@
-/* The `tern` command: what its files share. It is a user of tern.h like any other and sees nothing else of the sdk.
- * main.c picks a command; each command is one cli_*.c file with its option table, which also makes its help. */
+/* The `tern` command: what its files share. It is a user of tern.h like any other and sees nothing else of
+ * the sdk. main.c picks a command; each command is one cli_*.c file with its option table, which also makes
+ * its help. */
 #ifndef TERN_CLI_H
 #define TERN_CLI_H
 
@@ -9,7 +10,7 @@
 
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
 
-/* ------------------------------------------------------------------------------------- options (cli_args.c) */
+/* ---------------------------------------------------------------------- options (cli_args.c) */
 
 typedef struct cli_list {
   const char **items; /* borrowed from argv */
@@ -45,8 +46,8 @@ typedef struct cli_command {
   int n_options;
 } cli_command;
 
-/* Fills the targets; everything that is no option lands in `inputs` (free with cli_list_free). Returns CLI_OK,
- * CLI_USAGE with a sentence on stderr, or -1 after printing the help that was asked for. */
+/* Fills the targets; everything that is no option lands in `inputs` (free with cli_list_free). Returns
+ * CLI_OK, CLI_USAGE with a sentence on stderr, or -1 after printing the help that was asked for. */
 int cli_parse(const cli_command *command, int argc, char **argv, cli_list *inputs);
 bool cli_list_add(cli_list *list, const char *item);
 void cli_list_free(cli_list *list);
@@ -55,7 +56,7 @@ const char *cli_nearest(const char *word, const char *const *names, int n_names)
 /* Decimal integer that fills all of `text`. */
 bool cli_parse_int(const char *text, int64_t *out);
 
-/* ------------------------------------------------------------------------------------- messages (cli_print.c) */
+/* ---------------------------------------------------------------------- messages (cli_print.c) */
 
 /* "tern: ..." on stderr, after removing a progress line; returns CLI_FAILED or CLI_USAGE. */
 int cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -70,7 +71,7 @@ const char *cli_bytes(uint64_t bytes, char *buffer, size_t capacity);
 /* A whole stream as a NUL-terminated text (free it); NULL with a sentence on stderr. */
 char *cli_read_all(FILE *from, const char *name, size_t *size);
 
-/* ------------------------------------------------------------------------------------- opening (cli_open.c) */
+/* ---------------------------------------------------------------------- opening (cli_open.c) */
 
 /* Options that every command which opens a model has. */
 typedef struct cli_common {
@@ -81,19 +82,24 @@ typedef struct cli_common {
   bool verbose, json;
 } cli_common;
 
-#define CLI_MODEL_OPTIONS(c)                                                                                     \
-  { "--model", CLI_TEXT, &(c)->model, "PATH", "a .gguf or .onnx file, or a Transformers.js folder", 0, 0 },      \
-  { "--dtype", CLI_TEXT, &(c)->dtype, "T", "which file of a folder: fp32 fp16 q8 int8 uint8 q4 q4f16 bnb4", 0, 0 }, \
-  { "--file-name", CLI_TEXT, &(c)->file_name, "NAME", "base name of the file in a folder's onnx/ (model)", 0, 0 }
-#define CLI_SESSION_OPTIONS(c)                                                                                   \
-  { "--threads", CLI_INT, &(c)->threads, "N", "threads that may compute at once (physical cores)", 1, 1024 },    \
-  { "--memory-budget", CLI_BYTES, &(c)->memory_budget, "SIZE", "memory tern may allocate, as in 512M or 2G", 0, 0 }, \
-  { "--numerics", CLI_CHOICE, &(c)->numerics, "fast|consistent", "consistent: same result for any thread count", 0, 0 }, \
-  { "--verbose", CLI_FLAG, &(c)->verbose, NULL, "log and timings on stderr", 0, 0 }
-#define CLI_DEVICE_OPTION(c) { "--device", CLI_TEXT, &(c)->device, "D", "cpu or auto", 0, 0 }
+/* clang-format off: one option a row */
+#define CLI_DTYPE_HELP "which file of a folder: fp32 fp16 q8 int8 uint8 q4 q4f16 bnb4"
+#define CLI_FOLDER_OPTIONS(c) \
+  {"--dtype", CLI_TEXT, &(c)->dtype, "T", CLI_DTYPE_HELP, 0, 0}, \
+  {"--file-name", CLI_TEXT, &(c)->file_name, "NAME", "base name of the file in onnx/ (model)", 0, 0}
+#define CLI_MODEL_OPTIONS(c) \
+  {"--model", CLI_TEXT, &(c)->model, "PATH", "a .gguf or .onnx file, or a Transformers.js folder", 0, 0}, \
+  CLI_FOLDER_OPTIONS(c)
+#define CLI_SESSION_OPTIONS(c) \
+  {"--threads", CLI_INT, &(c)->threads, "N", "threads that may compute at once (physical cores)", 1, 1024}, \
+  {"--memory-budget", CLI_BYTES, &(c)->memory_budget, "SIZE", "memory tern may allocate: 512M, 2G", 0, 0}, \
+  {"--numerics", CLI_CHOICE, &(c)->numerics, "fast|consistent", "consistent: equal for any threads", 0, 0}, \
+  {"--verbose", CLI_FLAG, &(c)->verbose, NULL, "log and timings on stderr", 0, 0}
+#define CLI_DEVICE_OPTION(c) {"--device", CLI_TEXT, &(c)->device, "D", "cpu or auto", 0, 0}
 #define CLI_CONTEXT_OPTION(c) \
-  { "--context", CLI_INT, &(c)->context, "N", "positions in the context window (the model's, at most 4096)", 1, 1 << 24 }
-#define CLI_JSON_OPTION(c) { "--json", CLI_FLAG, &(c)->json, NULL, "print JSON on stdout", 0, 0 }
+  {"--context", CLI_INT, &(c)->context, "N", "size of the window (the model's, at most 4096)", 1, 1 << 24}
+#define CLI_JSON_OPTION(c) {"--json", CLI_FLAG, &(c)->json, NULL, "print JSON on stdout", 0, 0}
+/* clang-format on */
 
 typedef struct cli_app {
   tern_runtime *runtime;
@@ -109,13 +115,14 @@ void cli_progress_clear(void);
 /* Descs for the options. */
 void cli_fill_model(const cli_common *common, const cli_app *app, tern_model_desc *desc);
 void cli_fill_session(const cli_common *common, const cli_app *app, tern_session_desc *desc);
-void cli_fill_pipeline(const cli_common *common, const cli_app *app, const char *task, tern_pipeline_desc *desc);
+void cli_fill_pipeline(const cli_common *common, const cli_app *app, const char *task,
+                       tern_pipeline_desc *desc);
 
 /* Ctrl-C (cli_signal.c): the handler writes to a pipe, a thread reads it and sets the token. */
 bool cli_signal_start(tern_cancel *cancel);
 void cli_signal_stop(void);
 
-/* ------------------------------------------------------------------------------------- tensors */
+/* ---------------------------------------------------------------------- tensors */
 
 /* cli_npy.c: NumPy files. Errors are sentences on stderr. */
 int cli_npy_read(tern_runtime *runtime, const char *path, tern_tensor **out);
@@ -128,17 +135,19 @@ typedef struct cli_inputs {
   int count;
 } cli_inputs;
 
-/* Made-up data for the inputs of a model: `specs` ("NAME=1x128:int64") first, then what the model declares, then
- * [1, n_tokens] for the usual token inputs. With `kv_cache`, past_key_values.* are left to the session. */
+/* Made-up data for the inputs of a model: `specs` ("NAME=1x128:int64") first, then what the model declares,
+ * then [1, n_tokens] for the usual token inputs. With `kv_cache`, past_key_values.* are left to the session.
+ */
 int cli_inputs_make(tern_runtime *runtime, const tern_model *model, const cli_list *specs, int64_t n_tokens,
                     bool kv_cache, cli_inputs *out);
 void cli_inputs_free(cli_inputs *inputs);
 /* A model with inputs for a KV cache generates text. */
 bool cli_model_has_cache(const tern_model *model);
 /* The split of "NAME=REST" whose NAME is an input of the model; CLI_USAGE with a sentence that lists them. */
-int cli_split_input(const tern_model *model, const char *option, const char *text, int *index, const char **rest);
+int cli_split_input(const tern_model *model, const char *option, const char *text, int *index,
+                    const char **rest);
 
-/* ------------------------------------------------------------------------------------- commands */
+/* ---------------------------------------------------------------------- commands */
 
 int cli_run(int argc, char **argv);
 int cli_run_text(int argc, char **argv);

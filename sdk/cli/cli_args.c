@@ -18,7 +18,7 @@ bool cli_list_add(cli_list *list, const char *item) {
 
 void cli_list_free(cli_list *list) {
   free((void *)list->items);
-  *list = (cli_list){ 0 };
+  *list = (cli_list){0};
 }
 
 /* Levenshtein distance of two short names. */
@@ -120,7 +120,7 @@ static int set_value(const cli_option *o, const char *text) {
 }
 
 static int unknown_option(const cli_command *command, const char *name) {
-  const char *names[64] = { "--help" };
+  const char *names[64] = {"--help"};
   int n = 1;
   for (int i = 0; i < command->n_options && n < 64; ++i) names[n++] = command->options[i].name;
   const char *nearest = cli_nearest(name, names, n);

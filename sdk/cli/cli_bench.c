@@ -1,5 +1,6 @@
-/* tern bench: speed and memory of a model on this machine. A model with a KV cache is measured as text generation
- * (prefill and decode), any other as the latency of one run of its graph. One JSON object per device. */
+/* tern bench: speed and memory of a model on this machine. A model with a KV cache is measured as text
+ * generation (prefill and decode), any other as the latency of one run of its graph. One JSON object per
+ * device. */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -53,16 +54,17 @@ static int by_value(const void *a, const void *b) {
 static spread summarize(double *values, int64_t n) {
   qsort(values, (size_t)n, sizeof *values, by_value);
   double median = n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-  return (spread){ median, values[0], values[n - 1] };
+  return (spread){median, values[0], values[n - 1]};
 }
 
 /* ------------------------------------------------------------------------------------- text generation */
 
-/* A text of `n_tokens` tokens (or as near as words allow). Each `variant` begins with a word of its own, so that
- * nothing of the last run's KV cache can be used again. Free it. */
+/* A text of `n_tokens` tokens (or as near as words allow). Each `variant` begins with a word of its own, so
+ * that nothing of the last run's KV cache can be used again. Free it. */
 static char *make_prompt(const tern_tokenizer *tokenizer, int64_t n_tokens, int64_t variant) {
-  static const char *const words[] = { "time", "water", "house", "light", "people", "music", "paper", "river",
-                                       "stone", "night", "world", "green", "early", "small", "story", "north" };
+  static const char *const words[] = {"time",  "water", "house", "light", "people", "music",
+                                      "paper", "river", "stone", "night", "world",  "green",
+                                      "early", "small", "story", "north"};
   enum { N_WORDS = sizeof words / sizeof *words, LONGEST = 8 };
   char *text = malloc((size_t)n_tokens * 2 * LONGEST + 1);
   int64_t n_words = n_tokens;
@@ -87,14 +89,14 @@ static int generate_once(tern_pipeline *pipeline, const cli_app *app, const benc
   tern_result *result = NULL;
   char *prompt = make_prompt(tern_pipeline_tokenizer(pipeline), o->prompt_tokens, variant);
   if (!prompt) return CLI_FAILED;
-  const char *texts[] = { prompt };
+  const char *texts[] = {prompt};
   run.texts = texts;
   run.n_texts = 1;
   run.max_new_tokens = (int32_t)o->new_tokens;
   run.ignore_eos = 1;
   run.cancel = app->cancel;
   tern_status status = tern_pipeline_run(pipeline, &run, &result);
-  *timings = (tern_timings){ .struct_size = sizeof *timings };
+  *timings = (tern_timings){.struct_size = sizeof *timings};
   if (status == TERN_OK) status = tern_result_timings(result, timings);
   int rc = status == TERN_OK ? CLI_OK : cli_fail(status);
   tern_result_destroy(result);
@@ -138,18 +140,21 @@ static int measure_generation(const cli_app *app, const bench_options *o, bench_
 
 /* ------------------------------------------------------------------------------------- any graph */
 
-static int run_once(tern_session *session, const cli_inputs *inputs, int32_t n_outputs, tern_tensor **outputs) {
-  tern_status status = tern_session_run(session, inputs->count, inputs->names,
-                                        (const tern_tensor *const *)inputs->tensors, n_outputs, NULL, outputs);
+static int run_once(tern_session *session, const cli_inputs *inputs, int32_t n_outputs,
+                    tern_tensor **outputs) {
+  tern_status status =
+      tern_session_run(session, inputs->count, inputs->names, (const tern_tensor *const *)inputs->tensors,
+                       n_outputs, NULL, outputs);
   if (status != TERN_OK) return cli_fail(status);
   for (int32_t i = 0; i < n_outputs; ++i) tern_tensor_destroy(outputs[i]);
   return CLI_OK;
 }
 
-static int measure_graph(const cli_app *app, const bench_options *o, tern_model *model, bench_report *report) {
+static int measure_graph(const cli_app *app, const bench_options *o, tern_model *model,
+                         bench_report *report) {
   tern_session_desc create;
   tern_session *session = NULL;
-  cli_inputs inputs = { 0 };
+  cli_inputs inputs = {0};
   int32_t n_outputs = tern_model_output_count(model);
   double *samples = calloc((size_t)o->repeat, sizeof *samples);
   tern_tensor **outputs = calloc((size_t)n_outputs + 1, sizeof *outputs);
@@ -187,7 +192,8 @@ static void json_spread(const char *name, const spread *s) {
 static void print_json(const bench_options *o, const bench_report *r) {
   printf("{\"device\":\"%s\",\"model\":", r->device);
   cli_json_string(stdout, o->common.model, strlen(o->common.model));
-  printf(",\"task\":\"%s\",\"threads\":%d,\"repeat\":%d,\"load_ms\":%.6g", r->task, r->n_threads, (int)o->repeat, r->load_ms);
+  printf(",\"task\":\"%s\",\"threads\":%d,\"repeat\":%d,\"load_ms\":%.6g", r->task, r->n_threads,
+         (int)o->repeat, r->load_ms);
   if (!strcmp(r->task, "graph")) {
     json_spread("latency_ms", &r->latency_ms);
   } else {
@@ -230,7 +236,7 @@ static int bench_device(const bench_options *o, const char *device) {
   tern_model *model = NULL;
   tern_model_desc open;
   bench_options own = *o;
-  bench_report report = { .device = device ? device : "cpu" };
+  bench_report report = {.device = device ? device : "cpu"};
   own.common.device = device;
   int rc = cli_start(&own.common, true, &app);
   if (rc == CLI_OK) {
@@ -279,39 +285,41 @@ static int bench_devices(const bench_options *o) {
       _exit(child_rc);
     }
     if (waitpid(child, &state, 0) < 0) return cli_error("lost the process for device %s", device);
-    rc = WIFEXITED(state) ? WEXITSTATUS(state) : cli_error("device %s: the process ended by a signal", device);
+    rc =
+        WIFEXITED(state) ? WEXITSTATUS(state) : cli_error("device %s: the process ended by a signal", device);
   }
   return rc;
 }
 
 static const char about[] =
-  "Measures a model: prefill and decode of text generation if it has a KV cache, else the latency of its graph with\n"
-  "made-up inputs. Open shapes of input_ids and its like are [1, --prompt-tokens]; others need --input. Figures are\n"
-  "medians. --json prints one object per device.";
+    "Measures a model: prefill and decode of text generation if it has a KV cache, else the latency of its\n"
+    "graph with made-up inputs. Open shapes of input_ids and its like are [1, --prompt-tokens]; others need\n"
+    "--input. Figures are medians. --json prints one object per device.";
 static const char examples[] =
-  "  tern bench --model SmolLM2.gguf --prompt-tokens 256 --new-tokens 64\n"
-  "  tern bench --model all-MiniLM-L6-v2/ --dtype q8 --prompt-tokens 32 --repeat 20 --json\n"
-  "  tern bench --model detector.onnx --input image=1x3x640x640:float32";
+    "  tern bench --model SmolLM2.gguf --prompt-tokens 256 --new-tokens 64\n"
+    "  tern bench --model all-MiniLM-L6-v2/ --dtype q8 --prompt-tokens 32 --repeat 20 --json\n"
+    "  tern bench --model detector.onnx --input image=1x3x640x640:float32";
 
 int cli_bench(int argc, char **argv) {
-  bench_options o = { .prompt_tokens = 128, .new_tokens = 64, .repeat = 5, .warm_up = 1 };
-  cli_list positional = { 0 };
+  bench_options o = {.prompt_tokens = 128, .new_tokens = 64, .repeat = 5, .warm_up = 1};
+  cli_list positional = {0};
   const cli_option options[] = {
-    CLI_MODEL_OPTIONS(&o.common),
-    { "--device", CLI_TEXT, &o.common.device, "D[,D]", "devices, one after the other", 0, 0 },
-    { "--prompt-tokens", CLI_INT, &o.prompt_tokens, "P", "length of the prompt (128)", 1, 1 << 20 },
-    { "--new-tokens", CLI_INT, &o.new_tokens, "N", "tokens to generate (64)", 1, 1 << 20 },
-    { "--input", CLI_LIST, &o.input, "NAME=1x128:int64", "shape and type of a graph's input", 0, 0 },
-    { "--repeat", CLI_INT, &o.repeat, "R", "measured runs (5)", 1, 1 << 20 },
-    { "--warm-up", CLI_INT, &o.warm_up, "W", "runs before them (1)", 0, 1 << 20 },
-    CLI_CONTEXT_OPTION(&o.common),
-    CLI_SESSION_OPTIONS(&o.common),
-    CLI_JSON_OPTION(&o.common),
+      CLI_MODEL_OPTIONS(&o.common),
+      {"--device", CLI_TEXT, &o.common.device, "D[,D]", "devices, one after the other", 0, 0},
+      {"--prompt-tokens", CLI_INT, &o.prompt_tokens, "P", "length of the prompt (128)", 1, 1 << 20},
+      {"--new-tokens", CLI_INT, &o.new_tokens, "N", "tokens to generate (64)", 1, 1 << 20},
+      {"--input", CLI_LIST, &o.input, "NAME=1x128:int64", "shape and type of a graph's input", 0, 0},
+      {"--repeat", CLI_INT, &o.repeat, "R", "measured runs (5)", 1, 1 << 20},
+      {"--warm-up", CLI_INT, &o.warm_up, "W", "runs before them (1)", 0, 1 << 20},
+      CLI_CONTEXT_OPTION(&o.common),
+      CLI_SESSION_OPTIONS(&o.common),
+      CLI_JSON_OPTION(&o.common),
   };
-  const cli_command command = { "tern bench", "--model PATH [options]", about, examples, options,
-                                sizeof options / sizeof *options };
+  const cli_command command = {"tern bench", "--model PATH [options]", about, examples,
+                               options, sizeof options / sizeof *options};
   int rc = cli_parse(&command, argc, argv, &positional);
-  if (rc == CLI_OK && positional.count) rc = cli_usage("'%s' is no option; did you mean --model?", positional.items[0]);
+  if (rc == CLI_OK && positional.count)
+    rc = cli_usage("'%s' is no option; did you mean --model?", positional.items[0]);
   if (rc == CLI_OK) rc = bench_devices(&o);
   cli_list_free(&o.input);
   cli_list_free(&positional);

@@ -28,7 +28,7 @@ static int read_inputs(const exec_options *o, exec_run *r) {
   r->inputs.tensors = calloc((size_t)o->in.count + 1, sizeof *r->inputs.tensors);
   if (!r->inputs.names || !r->inputs.tensors) return cli_error("out of memory");
   for (int i = 0; i < o->in.count; ++i) {
-    tern_io_info info = { .struct_size = sizeof info };
+    tern_io_info info = {.struct_size = sizeof info};
     const char *path;
     int index;
     int rc = cli_split_input(r->model, "--in", o->in.items[i], &index, &path);
@@ -57,7 +57,7 @@ static void file_name(char *to, size_t capacity, const char *dir, const char *na
 static int write_outputs(const exec_options *o, const exec_run *r) {
   for (int32_t i = 0; i < r->n_outputs; ++i) {
     char path[PATH_MAX];
-    tern_io_info info = { .struct_size = sizeof info };
+    tern_io_info info = {.struct_size = sizeof info};
     tern_status status = tern_model_output(r->model, i, &info);
     if (status != TERN_OK) return cli_fail(status);
     file_name(path, sizeof path, o->out_dir, info.name, i);
@@ -84,34 +84,35 @@ static int run_graph(const exec_options *o, exec_run *r) {
   if ((status = tern_session_create(r->model, &create, &r->session)) != TERN_OK) return cli_fail(status);
   r->n_outputs = tern_model_output_count(r->model);
   if (!(r->outputs = calloc((size_t)r->n_outputs + 1, sizeof *r->outputs))) return cli_error("out of memory");
-  status = tern_session_run(r->session, r->inputs.count, r->inputs.names, (const tern_tensor *const *)r->inputs.tensors,
-                            r->n_outputs, NULL, r->outputs);
+  status = tern_session_run(r->session, r->inputs.count, r->inputs.names,
+                            (const tern_tensor *const *)r->inputs.tensors, r->n_outputs, NULL, r->outputs);
   if (status != TERN_OK) return cli_fail(status);
   if (mkdir(o->out_dir, 0777) && errno != EEXIST) return cli_error("%s: cannot be created", o->out_dir);
   return write_outputs(o, r);
 }
 
 static const char about[] =
-  "Runs a graph once. Every input is a NumPy file (--in NAME=FILE.npy), every output is written to DIR/NAME.npy, with\n"
-  "characters that a file name cannot hold written as '_'. `tern inspect` lists a model's inputs and outputs.";
+    "Runs a graph once. Every input is a NumPy file (--in NAME=FILE.npy), every output is written to\n"
+    "DIR/NAME.npy, with characters that a file name cannot hold written as '_'. `tern inspect` lists a\n"
+    "model's inputs and outputs.";
 static const char examples[] =
-  "  tern exec --model model.onnx --in x=x.npy --out-dir out/\n"
-  "  tern exec --model all-MiniLM-L6-v2/ --dtype q8 --in input_ids=ids.npy --in attention_mask=mask.npy \\\n"
-  "      --in token_type_ids=types.npy --out-dir out/";
+    "  tern exec --model model.onnx --in x=x.npy --out-dir out/\n"
+    "  tern exec --model all-MiniLM-L6-v2/ --dtype q8 --in input_ids=ids.npy \\\n"
+    "      --in attention_mask=mask.npy --in token_type_ids=types.npy --out-dir out/";
 
 int cli_exec(int argc, char **argv) {
-  exec_options o = { 0 };
-  exec_run r = { 0 };
-  cli_list positional = { 0 };
+  exec_options o = {0};
+  exec_run r = {0};
+  cli_list positional = {0};
   const cli_option options[] = {
-    CLI_MODEL_OPTIONS(&o.common),
-    { "--in", CLI_LIST, &o.in, "NAME=FILE.npy", "an input", 0, 0 },
-    { "--out-dir", CLI_TEXT, &o.out_dir, "DIR", "where outputs go; made if missing", 0, 0 },
-    CLI_DEVICE_OPTION(&o.common),
-    CLI_SESSION_OPTIONS(&o.common),
+      CLI_MODEL_OPTIONS(&o.common),
+      {"--in", CLI_LIST, &o.in, "NAME=FILE.npy", "an input", 0, 0},
+      {"--out-dir", CLI_TEXT, &o.out_dir, "DIR", "where outputs go; made if missing", 0, 0},
+      CLI_DEVICE_OPTION(&o.common),
+      CLI_SESSION_OPTIONS(&o.common),
   };
-  const cli_command command = { "tern exec", "--model PATH --in NAME=FILE.npy ... --out-dir DIR", about, examples,
-                                options, sizeof options / sizeof *options };
+  const cli_command command = {"tern exec", "--model PATH --in NAME=FILE.npy ... --out-dir DIR", about,
+                               examples, options, sizeof options / sizeof *options};
   int rc = cli_parse(&command, argc, argv, &positional);
   if (rc == CLI_OK && positional.count) rc = cli_usage("'%s' is no option", positional.items[0]);
   if (rc == CLI_OK && !o.out_dir) rc = cli_usage("--out-dir DIR is missing");

@@ -1,4 +1,5 @@
-/* Inputs for a graph: names given on the command line, and made-up data where only shapes matter (bench, plan). */
+/* Inputs for a graph: names given on the command line, and made-up data where only shapes matter (bench,
+ * plan). */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -6,15 +7,17 @@
 
 bool cli_model_has_cache(const tern_model *model) {
   for (int32_t i = 0; i < tern_model_input_count(model); ++i) {
-    tern_io_info info = { .struct_size = sizeof info };
-    if (tern_model_input(model, i, &info) == TERN_OK && !strncmp(info.name, "past_key_values", 15)) return true;
+    tern_io_info info = {.struct_size = sizeof info};
+    if (tern_model_input(model, i, &info) == TERN_OK && !strncmp(info.name, "past_key_values", 15))
+      return true;
   }
   return false;
 }
 
-int cli_split_input(const tern_model *model, const char *option, const char *text, int *index, const char **rest) {
+int cli_split_input(const tern_model *model, const char *option, const char *text, int *index,
+                    const char **rest) {
   int32_t n = tern_model_input_count(model);
-  tern_io_info info = { .struct_size = sizeof info };
+  tern_io_info info = {.struct_size = sizeof info};
   for (int32_t i = 0; i < n; ++i) {
     if (tern_model_input(model, i, &info) != TERN_OK) continue;
     size_t size = strlen(info.name);
@@ -38,8 +41,10 @@ static int parse_spec(const char *spec, tern_io_info *info) {
   for (const char *at = spec; at < spec + size;) {
     char *end = NULL;
     long long dim = strtoll(at, &end, 10);
-    if (end == at || dim < 0 || info->rank == TERN_MAX_RANK || (end < spec + size && *end != 'x' && *end != ','))
-      return cli_usage("--input %s=%s: the shape is numbers with x between them, as in 1x128", info->name, spec);
+    if (end == at || dim < 0 || info->rank == TERN_MAX_RANK ||
+        (end < spec + size && *end != 'x' && *end != ','))
+      return cli_usage("--input %s=%s: the shape is numbers with x between them, as in 1x128", info->name,
+                       spec);
     info->dims[info->rank++] = dim;
     at = end < spec + size ? end + 1 : end;
   }
@@ -51,7 +56,7 @@ static int parse_spec(const char *spec, tern_io_info *info) {
 
 /* Open dimensions of the usual token inputs: one sequence of n_tokens. */
 static int choose_shape(tern_io_info *info, int64_t n_tokens) {
-  static const char *const token_inputs[] = { "input_ids", "attention_mask", "token_type_ids", "position_ids" };
+  static const char *const token_inputs[] = {"input_ids", "attention_mask", "token_type_ids", "position_ids"};
   bool open = info->rank < 0;
   for (int i = 0; i < info->rank; ++i) open |= info->dims[i] < 0;
   if (!open) return CLI_OK;
@@ -62,8 +67,8 @@ static int choose_shape(tern_io_info *info, int64_t n_tokens) {
     info->dims[1] = n_tokens;
     return CLI_OK;
   }
-  return cli_usage("the shape of input '%s' is open: say it, as in --input %s=1x3x224x224:%s", info->name, info->name,
-                   tern_dtype_name(info->dtype));
+  return cli_usage("the shape of input '%s' is open: say it, as in --input %s=1x3x224x224:%s", info->name,
+                   info->name, tern_dtype_name(info->dtype));
 }
 
 static int64_t integer_value(const char *name, int64_t position, int64_t i) {
@@ -74,9 +79,13 @@ static int64_t integer_value(const char *name, int64_t position, int64_t i) {
 }
 
 static uint16_t half_bits(float x) { /* of numbers in [-1, 1): exact enough for made-up data */
-  union { float f; uint32_t u; } v = { .f = x };
+  union {
+    float f;
+    uint32_t u;
+  } v = {.f = x};
   int exponent = (int)(v.u >> 23 & 0xff) - 112;
-  return exponent <= 0 ? 0 : (uint16_t)((v.u >> 16 & 0x8000) | (uint32_t)exponent << 10 | (v.u >> 13 & 0x3ff));
+  return exponent <= 0 ? 0
+                       : (uint16_t)((v.u >> 16 & 0x8000) | (uint32_t)exponent << 10 | (v.u >> 13 & 0x3ff));
 }
 
 static void fill(tern_tensor *tensor, const char *name) {
@@ -94,10 +103,14 @@ static void fill(tern_tensor *tensor, const char *name) {
       case TERN_DTYPE_F32: ((float *)data)[i] = real; break;
       case TERN_DTYPE_F64: ((double *)data)[i] = real; break;
       case TERN_DTYPE_F16: ((uint16_t *)data)[i] = half_bits(real); break;
-      case TERN_DTYPE_I64: case TERN_DTYPE_U64: ((int64_t *)data)[i] = whole; break;
-      case TERN_DTYPE_I32: case TERN_DTYPE_U32: ((int32_t *)data)[i] = (int32_t)whole; break;
-      case TERN_DTYPE_I16: case TERN_DTYPE_U16: ((int16_t *)data)[i] = (int16_t)whole; break;
-      case TERN_DTYPE_I8: case TERN_DTYPE_U8: ((int8_t *)data)[i] = (int8_t)whole; break;
+      case TERN_DTYPE_I64:
+      case TERN_DTYPE_U64: ((int64_t *)data)[i] = whole; break;
+      case TERN_DTYPE_I32:
+      case TERN_DTYPE_U32: ((int32_t *)data)[i] = (int32_t)whole; break;
+      case TERN_DTYPE_I16:
+      case TERN_DTYPE_U16: ((int16_t *)data)[i] = (int16_t)whole; break;
+      case TERN_DTYPE_I8:
+      case TERN_DTYPE_U8: ((int8_t *)data)[i] = (int8_t)whole; break;
       case TERN_DTYPE_BOOL: ((uint8_t *)data)[i] = 1; break;
       default: return; /* zeros, as created */
     }
@@ -119,17 +132,19 @@ int cli_inputs_make(tern_runtime *runtime, const tern_model *model, const cli_li
   int32_t n = tern_model_input_count(model);
   int rc = CLI_OK, index;
   const char *spec;
-  *out = (cli_inputs){ calloc((size_t)n + 1, sizeof *out->names), calloc((size_t)n + 1, sizeof *out->tensors), 0 };
+  *out =
+      (cli_inputs){calloc((size_t)n + 1, sizeof *out->names), calloc((size_t)n + 1, sizeof *out->tensors), 0};
   if (!out->names || !out->tensors) rc = cli_error("out of memory");
   for (int i = 0; rc == CLI_OK && i < specs->count; ++i)
     rc = cli_split_input(model, "--input", specs->items[i], &index, &spec);
   for (int32_t i = 0; rc == CLI_OK && i < n; ++i) {
-    tern_io_info info = { .struct_size = sizeof info };
+    tern_io_info info = {.struct_size = sizeof info};
     const char *given = NULL;
     tern_status status = tern_model_input(model, i, &info);
     if (status != TERN_OK) rc = cli_fail(status);
     for (int j = 0; rc == CLI_OK && j < specs->count; ++j)
-      if (cli_split_input(model, "--input", specs->items[j], &index, &spec) == CLI_OK && index == i) given = spec;
+      if (cli_split_input(model, "--input", specs->items[j], &index, &spec) == CLI_OK && index == i)
+        given = spec;
     if (rc == CLI_OK && kv_cache && !given && !strncmp(info.name, "past_key_values", 15)) continue;
     if (rc == CLI_OK) rc = given ? parse_spec(given, &info) : choose_shape(&info, n_tokens);
     if (rc == CLI_OK) rc = add_input(runtime, &info, out);
@@ -142,5 +157,5 @@ void cli_inputs_free(cli_inputs *inputs) {
   for (int i = 0; i < inputs->count; ++i) tern_tensor_destroy(inputs->tensors[i]);
   free((void *)inputs->names);
   free(inputs->tensors);
-  *inputs = (cli_inputs){ 0 };
+  *inputs = (cli_inputs){0};
 }

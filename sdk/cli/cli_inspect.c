@@ -14,15 +14,17 @@ typedef struct inspect_options {
 
 /* ------------------------------------------------------------------------------------- memory */
 
-/* What a run with these inputs takes. A model with a KV cache is planned as the text-generation pipeline runs it. */
-static tern_status plan_memory(const inspect_options *o, const cli_app *app, tern_model *model, tern_memory_plan *plan) {
+/* What a run with these inputs takes. A model with a KV cache is planned as the text-generation pipeline runs
+ * it. */
+static tern_status plan_memory(const inspect_options *o, const cli_app *app, tern_model *model,
+                               tern_memory_plan *plan) {
   tern_status status;
-  *plan = (tern_memory_plan){ .struct_size = sizeof *plan };
+  *plan = (tern_memory_plan){.struct_size = sizeof *plan};
   if (cli_model_has_cache(model) && !o->input.count) {
     tern_pipeline_desc desc;
     tern_pipeline *pipeline = NULL;
     cli_fill_pipeline(&o->common, app, "text-generation", &desc);
-    desc.progress = (tern_progress){ NULL, NULL };
+    desc.progress = (tern_progress){NULL, NULL};
     status = tern_pipeline_open(app->runtime, &desc, &pipeline);
     if (status == TERN_OK) status = tern_pipeline_memory(pipeline, plan);
     tern_pipeline_close(pipeline);
@@ -30,12 +32,14 @@ static tern_status plan_memory(const inspect_options *o, const cli_app *app, ter
   }
   tern_session_desc create;
   tern_session *session = NULL;
-  cli_inputs inputs = { 0 };
+  cli_inputs inputs = {0};
   cli_fill_session(&o->common, app, &create);
-  if (cli_inputs_make(app->runtime, model, &o->input, o->prompt_tokens, false, &inputs)) return TERN_STATUS_INVALID_ARGUMENT;
+  if (cli_inputs_make(app->runtime, model, &o->input, o->prompt_tokens, false, &inputs))
+    return TERN_STATUS_INVALID_ARGUMENT;
   status = tern_session_create(model, &create, &session);
   if (status == TERN_OK)
-    status = tern_session_plan(session, inputs.count, inputs.names, (const tern_tensor *const *)inputs.tensors, plan);
+    status = tern_session_plan(session, inputs.count, inputs.names,
+                               (const tern_tensor *const *)inputs.tensors, plan);
   cli_inputs_free(&inputs);
   tern_session_destroy(session);
   return status;
@@ -111,9 +115,12 @@ static char *with_memory(const char *json, const tern_memory_plan *plan) {
   const char *end = strrchr(json, '}');
   FILE *out = end ? open_memstream(&text, &size) : NULL;
   if (!out) return NULL;
-  fprintf(out, "%.*s,\"memory\":{\"peak_bytes\":%" PRIu64 ",\"activation_bytes\":%" PRIu64 ",\"packed_bytes\":%" PRIu64
-          ",\"kv_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64 ",\"steps\":%d}}", (int)(end - json), json,
-          plan->peak_bytes, plan->activation_bytes, plan->packed_bytes, plan->kv_bytes, plan->scratch_bytes, plan->n_steps);
+  fprintf(out,
+          "%.*s,\"memory\":{\"peak_bytes\":%" PRIu64 ",\"activation_bytes\":%" PRIu64
+          ",\"packed_bytes\":%" PRIu64 ",\"kv_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64
+          ",\"steps\":%d}}",
+          (int)(end - json), json, plan->peak_bytes, plan->activation_bytes, plan->packed_bytes,
+          plan->kv_bytes, plan->scratch_bytes, plan->n_steps);
   return fclose(out) ? NULL : text;
 }
 
@@ -148,30 +155,28 @@ cleanup:
 }
 
 static const char about[] =
-  "Shows a model's format, weights by type, operators (and the devices without a kernel of their own for them), inputs,\n"
-  "outputs, and the memory that a run takes. In a shape, '?' is known only at run time; the plan takes\n"
-  "[1, --prompt-tokens] for input_ids and its like, and --input for others.";
-static const char examples[] =
-  "  tern inspect SmolLM2.gguf\n"
-  "  tern inspect all-MiniLM-L6-v2/ --dtype q8 --json\n"
-  "  tern inspect detector.onnx --input image=1x3x640x640:float32";
+    "Shows a model's format, weights by type, operators (and the devices without a kernel of their own for\n"
+    "them), inputs, outputs, and the memory that a run takes. In a shape, '?' is known only at run time;\n"
+    "the plan takes [1, --prompt-tokens] for input_ids and its like, and --input for others.";
+static const char examples[] = "  tern inspect SmolLM2.gguf\n"
+                               "  tern inspect all-MiniLM-L6-v2/ --dtype q8 --json\n"
+                               "  tern inspect detector.onnx --input image=1x3x640x640:float32";
 
 int cli_inspect(int argc, char **argv) {
-  inspect_options o = { .prompt_tokens = 128 };
-  cli_list positional = { 0 };
+  inspect_options o = {.prompt_tokens = 128};
+  cli_list positional = {0};
   const cli_option options[] = {
-    { "--model", CLI_TEXT, &o.common.model, "PATH", "the same as PATH", 0, 0 },
-    { "--dtype", CLI_TEXT, &o.common.dtype, "T", "which file of a folder: fp32 fp16 q8 int8 uint8 q4 q4f16 bnb4", 0, 0 },
-    { "--file-name", CLI_TEXT, &o.common.file_name, "NAME", "base name of the file in a folder's onnx/ (model)", 0, 0 },
-    { "--prompt-tokens", CLI_INT, &o.prompt_tokens, "P", "tokens of the planned run (128)", 1, 1 << 20 },
-    { "--input", CLI_LIST, &o.input, "NAME=1x128:int64", "shape and type of an input of the planned run", 0, 0 },
-    CLI_CONTEXT_OPTION(&o.common),
-    CLI_DEVICE_OPTION(&o.common),
-    CLI_SESSION_OPTIONS(&o.common),
-    CLI_JSON_OPTION(&o.common),
+      {"--model", CLI_TEXT, &o.common.model, "PATH", "the same as PATH", 0, 0},
+      CLI_FOLDER_OPTIONS(&o.common),
+      {"--prompt-tokens", CLI_INT, &o.prompt_tokens, "P", "tokens of the planned run (128)", 1, 1 << 20},
+      {"--input", CLI_LIST, &o.input, "NAME=1x128:int64", "shape and type of an input of that run", 0, 0},
+      CLI_CONTEXT_OPTION(&o.common),
+      CLI_DEVICE_OPTION(&o.common),
+      CLI_SESSION_OPTIONS(&o.common),
+      CLI_JSON_OPTION(&o.common),
   };
-  const cli_command command = { "tern inspect", "PATH [options]", about, examples, options,
-                                sizeof options / sizeof *options };
+  const cli_command command = {"tern inspect", "PATH [options]", about, examples,
+                               options, sizeof options / sizeof *options};
   int rc = cli_parse(&command, argc, argv, &positional);
   if (rc == CLI_OK && positional.count + !!o.common.model != 1) rc = cli_usage("give one PATH to inspect");
   if (rc == CLI_OK) {

@@ -13,9 +13,10 @@ static const struct {
   tern_dtype dtype;
   int size;
 } kinds[] = {
-  { "<f4", TERN_DTYPE_F32, 4 }, { "<f2", TERN_DTYPE_F16, 2 }, { "<f8", TERN_DTYPE_F64, 8 }, { "|i1", TERN_DTYPE_I8, 1 },
-  { "|u1", TERN_DTYPE_U8, 1 },  { "<i2", TERN_DTYPE_I16, 2 }, { "<u2", TERN_DTYPE_U16, 2 }, { "<i4", TERN_DTYPE_I32, 4 },
-  { "<u4", TERN_DTYPE_U32, 4 }, { "<i8", TERN_DTYPE_I64, 8 }, { "<u8", TERN_DTYPE_U64, 8 }, { "|b1", TERN_DTYPE_BOOL, 1 },
+    {"<f4", TERN_DTYPE_F32, 4}, {"<f2", TERN_DTYPE_F16, 2}, {"<f8", TERN_DTYPE_F64, 8},
+    {"|i1", TERN_DTYPE_I8, 1},  {"|u1", TERN_DTYPE_U8, 1},  {"<i2", TERN_DTYPE_I16, 2},
+    {"<u2", TERN_DTYPE_U16, 2}, {"<i4", TERN_DTYPE_I32, 4}, {"<u4", TERN_DTYPE_U32, 4},
+    {"<i8", TERN_DTYPE_I64, 8}, {"<u8", TERN_DTYPE_U64, 8}, {"|b1", TERN_DTYPE_BOOL, 1},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -48,13 +49,14 @@ static int parse_shape(const char *path, const char *at, npy_header *header) {
 
 static int parse_header(const char *path, const char *dict, npy_header *header) {
   const char *descr = find_key(dict, "'descr'"), *order = find_key(dict, "'fortran_order'");
-  *header = (npy_header){ .kind = -1 };
-  if (!descr || (*descr != '\'' && *descr != '"')) return cli_error("%s: records are not supported, only arrays of numbers", path);
+  *header = (npy_header){.kind = -1};
+  if (!descr || (*descr != '\'' && *descr != '"'))
+    return cli_error("%s: records are not supported, only arrays of numbers", path);
   for (int i = 0; i < N_KINDS; ++i)
     if (!strncmp(descr + 1, kinds[i].descr, 3) && descr[4] == *descr) header->kind = i;
   if (header->kind < 0)
-    return cli_error("%s: dtype '%.*s' is not supported; save little-endian numbers (array.astype('<f4'))", path,
-                     (int)strcspn(descr + 1, "'\""), descr + 1);
+    return cli_error("%s: dtype '%.*s' is not supported; save little-endian numbers (array.astype('<f4'))",
+                     path, (int)strcspn(descr + 1, "'\""), descr + 1);
   if (!order || strncmp(order, "False", 5))
     return cli_error("%s: is in Fortran order; save numpy.ascontiguousarray(array)", path);
   return parse_shape(path, find_key(dict, "'shape'"), header);
@@ -64,7 +66,8 @@ static int parse_header(const char *path, const char *dict, npy_header *header) 
 static int read_header(FILE *file, const char *path, npy_header *header) {
   unsigned char head[12];
   size_t size;
-  if (fread(head, 1, 10, file) != 10 || memcmp(head, "\x93NUMPY", 6)) return cli_error("%s: not a .npy file", path);
+  if (fread(head, 1, 10, file) != 10 || memcmp(head, "\x93NUMPY", 6))
+    return cli_error("%s: not a .npy file", path);
   if (head[6] < 1 || head[6] > 3) return cli_error("%s: .npy version %d is not known", path, head[6]);
   size = head[8] | (size_t)head[9] << 8;
   if (head[6] > 1) {
@@ -93,11 +96,14 @@ int cli_npy_read(tern_runtime *runtime, const char *path, tern_tensor **out) {
     long at = ftell(file), end = fseek(file, 0, SEEK_END) ? -1 : ftell(file);
     double need = kinds[header.kind].size;
     for (int i = 0; i < header.rank; ++i) need *= (double)header.dims[i];
-    if (at < 0 || end < at || fseek(file, at, SEEK_SET)) rc = cli_error("%s: cannot be measured (is it a file?)", path);
-    else if (need > (double)(end - at)) rc = cli_error("%s: its shape needs %.0f bytes, there are %ld", path, need, end - at);
+    if (at < 0 || end < at || fseek(file, at, SEEK_SET))
+      rc = cli_error("%s: cannot be measured (is it a file?)", path);
+    else if (need > (double)(end - at))
+      rc = cli_error("%s: its shape needs %.0f bytes, there are %ld", path, need, end - at);
   }
   if (rc == CLI_OK) {
-    tern_status status = tern_tensor_create(runtime, kinds[header.kind].dtype, header.rank, header.dims, &tensor);
+    tern_status status =
+        tern_tensor_create(runtime, kinds[header.kind].dtype, header.rank, header.dims, &tensor);
     if (status != TERN_OK) rc = cli_fail(status);
   }
   if (rc == CLI_OK) {
@@ -116,7 +122,7 @@ static bool write_data(FILE *file, const tern_tensor *tensor) {
   const unsigned char *data = tern_tensor_data(tensor);
   if (tern_tensor_dtype(tensor) != TERN_DTYPE_BF16) return fwrite(data, 1, size, file) == size;
   for (size_t i = 0; i + 1 < size; i += 2) {
-    unsigned char wide[4] = { 0, 0, data[i], data[i + 1] };
+    unsigned char wide[4] = {0, 0, data[i], data[i + 1]};
     if (fwrite(wide, 1, 4, file) != 4) return false;
   }
   return true;

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Width of the progress line on the terminal, 0 if there is none. Only the loading thread draws; errors clear it
- * after loading has ended. */
+/* Width of the progress line on the terminal, 0 if there is none. Only the loading thread draws; errors clear
+ * it after loading has ended. */
 static int progress_width;
 
 static int32_t draw_progress(void *user_data, const char *phase, uint64_t done, uint64_t total) {
@@ -21,7 +21,7 @@ static int32_t draw_progress(void *user_data, const char *phase, uint64_t done, 
 }
 
 tern_progress cli_progress(void) {
-  return (tern_progress){ isatty(STDERR_FILENO) ? draw_progress : NULL, NULL };
+  return (tern_progress){isatty(STDERR_FILENO) ? draw_progress : NULL, NULL};
 }
 
 void cli_progress_clear(void) {
@@ -33,15 +33,16 @@ void cli_progress_clear(void) {
 
 static void log_line(void *user_data, tern_log_level level, const char *text) {
   (void)user_data;
-  static const char *const names[] = { "", "error", "warning", "info", "debug" };
+  static const char *const names[] = {"", "error", "warning", "info", "debug"};
   fprintf(stderr, "tern: %s: %s\n", level >= 1 && level <= 4 ? names[level] : "log", text);
 }
 
 int cli_start(const cli_common *common, bool interruptible, cli_app *app) {
   tern_runtime_desc desc = TERN_RUNTIME_DESC_INIT;
   tern_status status;
-  *app = (cli_app){ 0 };
-  if (!common->model) return cli_usage("--model PATH is missing: a .gguf or .onnx file, or a Transformers.js folder");
+  *app = (cli_app){0};
+  if (!common->model)
+    return cli_usage("--model PATH is missing: a .gguf or .onnx file, or a Transformers.js folder");
   desc.n_threads = (int32_t)common->threads;
   desc.budget_bytes = common->memory_budget;
   desc.log.message = log_line;
@@ -58,7 +59,7 @@ void cli_stop(cli_app *app) {
   cli_signal_stop(); /* after this, nothing else holds the token */
   tern_cancel_destroy(app->cancel);
   tern_runtime_destroy(app->runtime);
-  *app = (cli_app){ 0 };
+  *app = (cli_app){0};
 }
 
 void cli_fill_model(const cli_common *common, const cli_app *app, tern_model_desc *desc) {
@@ -78,13 +79,15 @@ void cli_fill_session(const cli_common *common, const cli_app *app, tern_session
   desc->cancel = app->cancel;
 }
 
-void cli_fill_pipeline(const cli_common *common, const cli_app *app, const char *task, tern_pipeline_desc *desc) {
+void cli_fill_pipeline(const cli_common *common, const cli_app *app, const char *task,
+                       tern_pipeline_desc *desc) {
   *desc = (tern_pipeline_desc)TERN_PIPELINE_DESC_INIT;
   desc->task = task;
   desc->path = common->model;
   desc->dtype = common->dtype;
   desc->file_name = common->file_name;
   cli_fill_session(common, app, &desc->session);
+  desc->session.cancel = NULL; /* a pipeline has one token for loading and one for each run */
   desc->progress = cli_progress();
   desc->cancel = app->cancel;
 }

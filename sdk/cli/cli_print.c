@@ -55,7 +55,7 @@ void cli_json_number(FILE *to, double value) {
 }
 
 const char *cli_bytes(uint64_t bytes, char *buffer, size_t capacity) {
-  const char *units[] = { "B", "kB", "MB", "GB", "TB" };
+  const char *units[] = {"B", "kB", "MB", "GB", "TB"};
   double value = (double)bytes;
   int unit = 0;
   while (value >= 1000 && unit < 4) value /= 1000, ++unit;

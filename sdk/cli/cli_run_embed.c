@@ -13,7 +13,8 @@ typedef struct embed_options {
 
 static double cosine(const float *a, const float *b, int64_t n) {
   double dot = 0, aa = 0, bb = 0;
-  for (int64_t i = 0; i < n; ++i) dot += (double)a[i] * b[i], aa += (double)a[i] * a[i], bb += (double)b[i] * b[i];
+  for (int64_t i = 0; i < n; ++i)
+    dot += (double)a[i] * b[i], aa += (double)a[i] * a[i], bb += (double)b[i] * b[i];
   return aa > 0 && bb > 0 ? dot / sqrt(aa * bb) : 0;
 }
 
@@ -57,7 +58,7 @@ static int embed(const embed_options *o, const cli_list *texts) {
   else if (o->similarity) print_similarity(tern_result_tensor(result), texts, o->common.json);
   else puts(tern_result_json(result));
   if (rc == CLI_OK && o->common.verbose) {
-    tern_timings t = { .struct_size = sizeof t };
+    tern_timings t = {.struct_size = sizeof t};
     tern_result_timings(result, &t);
     fprintf(stderr, "tern: %d tokens in %.1f ms\n", t.n_prompt_tokens, t.total_ms);
   }
@@ -89,32 +90,34 @@ static int expand_stdin(cli_list *inputs, cli_list *texts, char **owned) {
 }
 
 static const char about[] =
-  "Turns each INPUT into a vector and prints them as JSON in the shape that Transformers.js gives. INPUT '-' stands\n"
-  "for the lines of stdin. Pooling and normalization are those of the model's folder unless options say otherwise.\n"
-  "--similarity prints the cosine of every pair instead.";
+    "Turns each INPUT into a vector and prints them as JSON in the shape that Transformers.js gives. INPUT\n"
+    "'-' stands for the lines of stdin. Pooling and normalization are those of the model's folder unless\n"
+    "options say otherwise. --similarity prints the cosine of every pair instead.";
 static const char examples[] =
-  "  tern run feature-extraction --model all-MiniLM-L6-v2/ \"a text\" \"another\"\n"
-  "  tern run feature-extraction --model all-MiniLM-L6-v2/ --similarity \"a cat\" \"a kitten\" \"a bus\"\n"
-  "  tern run feature-extraction --model all-MiniLM-L6-v2/ --dtype q8 --pooling cls --normalize - < lines.txt";
+    "  tern run feature-extraction --model all-MiniLM-L6-v2/ \"a text\" \"another\"\n"
+    "  tern run feature-extraction --model all-MiniLM-L6-v2/ --similarity \"a cat\" \"a kitten\" \"a bus\"\n"
+    "  tern run feature-extraction --model all-MiniLM-L6-v2/ --dtype q8 --pooling cls - < lines.txt";
 
 int cli_run_embed(int argc, char **argv) {
-  embed_options o = { 0 };
-  cli_list inputs = { 0 }, texts = { 0 };
+  embed_options o = {0};
+  cli_list inputs = {0}, texts = {0};
   char *owned = NULL;
   const cli_option options[] = {
-    CLI_MODEL_OPTIONS(&o.common),
-    { "--pooling", CLI_CHOICE, &o.pooling, "none|mean|cls|last", "tokens to one vector", 0, 0 },
-    { "--normalize", CLI_FLAG, &o.normalize, NULL, "scale vectors to length 1", 0, 0 },
-    { "--no-normalize", CLI_FLAG, &o.no_normalize, NULL, "leave their length", 0, 0 },
-    { "--similarity", CLI_FLAG, &o.similarity, NULL, "print a table of cosines", 0, 0 },
-    CLI_DEVICE_OPTION(&o.common),
-    CLI_SESSION_OPTIONS(&o.common),
-    CLI_JSON_OPTION(&o.common),
+      CLI_MODEL_OPTIONS(&o.common),
+      {"--pooling", CLI_CHOICE, &o.pooling, "none|mean|cls|last", "tokens to one vector", 0, 0},
+      {"--normalize", CLI_FLAG, &o.normalize, NULL, "scale vectors to length 1", 0, 0},
+      {"--no-normalize", CLI_FLAG, &o.no_normalize, NULL, "leave their length", 0, 0},
+      {"--similarity", CLI_FLAG, &o.similarity, NULL, "print a table of cosines", 0, 0},
+      CLI_DEVICE_OPTION(&o.common),
+      CLI_SESSION_OPTIONS(&o.common),
+      CLI_JSON_OPTION(&o.common),
   };
-  const cli_command command = { "tern run feature-extraction", "--model PATH [options] INPUT...", about, examples,
-                                options, sizeof options / sizeof *options };
+  const cli_command command = {
+      "tern run feature-extraction",   "--model PATH [options] INPUT...", about, examples, options,
+      sizeof options / sizeof *options};
   int rc = cli_parse(&command, argc, argv, &inputs);
-  if (rc == CLI_OK && o.normalize && o.no_normalize) rc = cli_usage("--normalize and --no-normalize exclude each other");
+  if (rc == CLI_OK && o.normalize && o.no_normalize)
+    rc = cli_usage("--normalize and --no-normalize exclude each other");
   if (rc == CLI_OK && o.similarity && o.pooling == TERN_POOLING_NONE)
     rc = cli_usage("--similarity needs one vector per text: not --pooling none");
   if (rc == CLI_OK) rc = expand_stdin(&inputs, &texts, &owned);

@@ -1,4 +1,5 @@
-/* tern run text-generation: a prompt, or a chat message through the model's template, streamed as it is generated. */
+/* tern run text-generation: a prompt, or a chat message through the model's template, streamed as it is
+ * generated. */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -49,7 +50,7 @@ static char *chat_messages(const char *system, const char *user) {
 }
 
 static void print_json(const tern_result *result, int32_t index) {
-  tern_timings t = { .struct_size = sizeof t };
+  tern_timings t = {.struct_size = sizeof t};
   size_t size = 0, n_tokens = 0;
   const char *text = tern_result_text(result, index, &size);
   const int32_t *tokens = tern_result_tokens(result, index, &n_tokens);
@@ -58,25 +59,28 @@ static void print_json(const tern_result *result, int32_t index) {
   cli_json_string(stdout, text, size);
   printf(",\"tokens\":[");
   for (size_t i = 0; i < n_tokens; ++i) printf("%s%d", i ? "," : "", tokens[i]);
-  printf("],\"finish_reason\":\"%s\",\"timings\":{\"n_prompt_tokens\":%d,\"n_reused_tokens\":%d,\"n_new_tokens\":%d",
+  printf("],\"finish_reason\":\"%s\",\"timings\":{\"n_prompt_tokens\":%d,\"n_reused_tokens\":%d,\"n_new_"
+         "tokens\":%d",
          tern_result_finish_reason(result, index), t.n_prompt_tokens, t.n_reused_tokens, t.n_new_tokens);
-  printf(",\"tokenize_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,\"first_token_ms\":%.3f,\"total_ms\":%.3f}}",
+  printf(",\"tokenize_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,\"first_token_ms\":%.3f,\"total_ms\":%"
+         ".3f}}",
          t.tokenize_ms, t.prefill_ms, t.decode_ms, t.first_token_ms, t.total_ms);
 }
 
 static void print_timings(const tern_result *result) {
-  tern_timings t = { .struct_size = sizeof t };
+  tern_timings t = {.struct_size = sizeof t};
   if (tern_result_timings(result, &t) != TERN_OK) return;
-  fprintf(stderr, "tern: %d prompt tokens (%d reused) in %.1f ms, %d new tokens in %.1f ms, first after %.1f ms\n",
+  fprintf(stderr,
+          "tern: %d prompt tokens (%d reused) in %.1f ms, %d new tokens in %.1f ms, first after %.1f ms\n",
           t.n_prompt_tokens, t.n_reused_tokens, t.prefill_ms, t.n_new_tokens, t.decode_ms, t.first_token_ms);
 }
 
 static int generate(tern_pipeline *pipeline, const text_options *o, const tern_run_desc *desc) {
-  text_stream stream = { false };
+  text_stream stream = {false};
   tern_run_desc run = *desc;
   tern_result *result = NULL;
   bool streamed = !o->common.json && !o->full_text && run.n_texts <= 1;
-  if (streamed) run.on_text = (tern_on_text){ on_text, &stream };
+  if (streamed) run.on_text = (tern_on_text){on_text, &stream};
   tern_status status = tern_pipeline_run(pipeline, &run, &result);
   if (stream.open_line) putchar('\n');
   if (status != TERN_OK) {
@@ -161,43 +165,51 @@ static int read_stdin(cli_list *inputs, char **owned) {
 }
 
 static const char about[] =
-  "Continues each INPUT (--prompt, the default), or answers it as a chat message through the model's own chat\n"
-  "template (--chat). INPUT '-' is read from stdin. Text is printed as it is generated; Ctrl-C stops it, a second\n"
-  "Ctrl-C ends the program. Without --temperature, decoding is greedy: the same input gives the same text.\n"
-  "--json prints {\"text\", \"tokens\", \"finish_reason\", \"timings\"} when done (an array of these for several INPUTs).";
+    "Continues each INPUT (--prompt, the default), or answers it as a chat message through the model's own\n"
+    "chat template (--chat). INPUT '-' is read from stdin. Text is printed as it is generated; Ctrl-C stops\n"
+    "it, a second Ctrl-C ends the program. Without --temperature, decoding is greedy: the same input gives\n"
+    "the same text. --json prints {\"text\", \"tokens\", \"finish_reason\", \"timings\"} when done (an array\n"
+    "of these for several INPUTs).";
 static const char examples[] =
-  "  tern run text-generation --model SmolLM2.gguf --chat \"Why is the sky blue?\"\n"
-  "  tern run text-generation --model SmolLM2.gguf --chat --system \"Answer as a pirate.\" \"Who are you?\"\n"
-  "  tern run text-generation --model SmolLM2-folder/ --dtype q4 --temperature 0.8 --top-p 0.95 \"Once upon a time\"\n"
-  "  cat notes.txt | tern run text-generation --model SmolLM2.gguf --max-new-tokens 64 --json -";
+    "  tern run text-generation --model SmolLM2.gguf --chat \"Why is the sky blue?\"\n"
+    "  tern run text-generation --model SmolLM2.gguf --chat --system \"Be brief.\" \"Who are you?\"\n"
+    "  tern run text-generation --model SmolLM2/ --dtype q4 --temperature 0.8 --top-p 0.95 \"Once upon\"\n"
+    "  cat notes.txt | tern run text-generation --model SmolLM2.gguf --max-new-tokens 64 --json -";
 
 int cli_run_text(int argc, char **argv) {
-  text_options o = { 0 };
-  cli_list inputs = { 0 };
+  text_options o = {0};
+  cli_list inputs = {0};
   char *owned = NULL;
   const cli_option options[] = {
-    CLI_MODEL_OPTIONS(&o.common),
-    { "--prompt", CLI_FLAG_TEXT, &o.prompt, NULL, "INPUT is raw text to continue (default)", 0, 0 },
-    { "--chat", CLI_FLAG_TEXT, &o.chat, NULL, "INPUT is a user's message, put through the chat template", 0, 0 },
-    { "--system", CLI_TEXT, &o.system, "TEXT", "system message before it (with --chat)", 0, 0 },
-    { "--max-new-tokens", CLI_INT, &o.max_new_tokens, "N", "stop after N tokens (256)", 1, 1 << 24 },
-    { "--temperature", CLI_REAL, &o.temperature, "T", "0 = greedy (default); higher is more varied", 0, 100 },
-    { "--top-k", CLI_INT, &o.top_k, "K", "sample from the K likeliest tokens; 0 = off (default)", 0, 1 << 24 },
-    { "--top-p", CLI_REAL, &o.top_p, "P", "sample from the likeliest tokens of total probability P; 0 = off", 0, 1 },
-    { "--min-p", CLI_REAL, &o.min_p, "P", "drop tokens less likely than P times the likeliest; 0 = off", 0, 1 },
-    { "--repetition-penalty", CLI_REAL, &o.repetition_penalty, "R", "make seen tokens less likely; 1 = off", 0, 100 },
-    { "--seed", CLI_INT, &o.seed, "N", "repeat a sampled text; 0 = from the clock (default)", 0, 9e15 },
-    { "--stop", CLI_LIST, &o.stop, "TEXT", "end before TEXT", 0, 0 },
-    { "--ignore-eos", CLI_FLAG, &o.ignore_eos, NULL, "go on past the end-of-sequence token", 0, 0 },
-    { "--full-text", CLI_FLAG, &o.full_text, NULL, "print the prompt before the generated text", 0, 0 },
-    { "--context-policy", CLI_CHOICE, &o.context_policy, "error|shift", "when the window is full (error)", 0, 0 },
-    CLI_CONTEXT_OPTION(&o.common),
-    CLI_DEVICE_OPTION(&o.common),
-    CLI_SESSION_OPTIONS(&o.common),
-    CLI_JSON_OPTION(&o.common),
+      CLI_MODEL_OPTIONS(&o.common),
+      {"--prompt", CLI_FLAG_TEXT, &o.prompt, NULL, "INPUT is raw text to continue (default)", 0, 0},
+      {"--chat", CLI_FLAG_TEXT, &o.chat, NULL, "INPUT is a user's message, put through the chat template", 0,
+       0},
+      {"--system", CLI_TEXT, &o.system, "TEXT", "system message before it (with --chat)", 0, 0},
+      {"--max-new-tokens", CLI_INT, &o.max_new_tokens, "N", "stop after N tokens (256)", 1, 1 << 24},
+      {"--temperature", CLI_REAL, &o.temperature, "T", "0 = greedy (default); higher is more varied", 0, 100},
+      {"--top-k", CLI_INT, &o.top_k, "K", "sample from the K likeliest tokens; 0 = off (default)", 0,
+       1 << 24},
+      {"--top-p", CLI_REAL, &o.top_p, "P", "sample from the likeliest tokens of total probability P; 0 = off",
+       0, 1},
+      {"--min-p", CLI_REAL, &o.min_p, "P", "drop tokens less likely than P times the likeliest; 0 = off", 0,
+       1},
+      {"--repetition-penalty", CLI_REAL, &o.repetition_penalty, "R", "make seen tokens less likely; 1 = off",
+       0, 100},
+      {"--seed", CLI_INT, &o.seed, "N", "repeat a sampled text; 0 = from the clock (default)", 0, 9e15},
+      {"--stop", CLI_LIST, &o.stop, "TEXT", "end before TEXT", 0, 0},
+      {"--ignore-eos", CLI_FLAG, &o.ignore_eos, NULL, "go on past the end-of-sequence token", 0, 0},
+      {"--full-text", CLI_FLAG, &o.full_text, NULL, "print the prompt before the generated text", 0, 0},
+      {"--context-policy", CLI_CHOICE, &o.context_policy, "error|shift", "when the window is full (error)", 0,
+       0},
+      CLI_CONTEXT_OPTION(&o.common),
+      CLI_DEVICE_OPTION(&o.common),
+      CLI_SESSION_OPTIONS(&o.common),
+      CLI_JSON_OPTION(&o.common),
   };
-  const cli_command command = { "tern run text-generation", "--model PATH [options] INPUT...", about, examples,
-                                options, sizeof options / sizeof *options };
+  const cli_command command = {
+      "tern run text-generation",      "--model PATH [options] INPUT...", about, examples, options,
+      sizeof options / sizeof *options};
   int rc = cli_parse(&command, argc, argv, &inputs);
   if (rc == CLI_OK && o.prompt && o.chat) rc = cli_usage("--prompt and --chat exclude each other");
   if (rc == CLI_OK && o.system && !o.chat) rc = cli_usage("--system needs --chat");

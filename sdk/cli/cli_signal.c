@@ -1,5 +1,6 @@
-/* Ctrl-C. A signal handler may call next to nothing, so it only writes a byte to a pipe; a thread that sleeps on
- * the other end sets the cancel token. The handler is removed by the first signal: the second one kills. */
+/* Ctrl-C. A signal handler may call next to nothing, so it only writes a byte to a pipe; a thread that sleeps
+ * on the other end sets the cancel token. The handler is removed by the first signal: the second one kills.
+ */
 #include "cli.h"
 
 #include <errno.h>
@@ -8,7 +9,7 @@
 #include <unistd.h>
 
 /* A handler has no user data; these live as long as the process. */
-static int pipe_ends[2] = { -1, -1 };
+static int pipe_ends[2] = {-1, -1};
 static pthread_t watcher;
 static bool watching;
 
@@ -30,7 +31,7 @@ static void *watch(void *cancel) {
 }
 
 bool cli_signal_start(tern_cancel *cancel) {
-  struct sigaction action = { 0 };
+  struct sigaction action = {0};
   if (pipe(pipe_ends)) return false;
   if (pthread_create(&watcher, NULL, watch, cancel)) return false;
   watching = true;

@@ -23,9 +23,10 @@ static bool reserve(buffer *b, size_t n, size_t item_size) {
   return true;
 }
 
-static int encode_line(const tern_tokenizer *tokenizer, const tokenize_options *o, const char *line, size_t size,
-                       buffer *ids) {
-  uint32_t flags = (o->no_special ? TERN_TOKENIZE_NO_SPECIAL : 0) | (o->plain_special ? TERN_TOKENIZE_PLAIN_SPECIAL : 0);
+static int encode_line(const tern_tokenizer *tokenizer, const tokenize_options *o, const char *line,
+                       size_t size, buffer *ids) {
+  uint32_t flags =
+      (o->no_special ? TERN_TOKENIZE_NO_SPECIAL : 0) | (o->plain_special ? TERN_TOKENIZE_PLAIN_SPECIAL : 0);
   size_t n = 0;
   do {
     if (!reserve(ids, n > size + 16 ? n : size + 16, sizeof(int32_t))) return CLI_FAILED;
@@ -54,15 +55,16 @@ static int parse_ids(const char *line, buffer *ids, size_t *n) {
   return CLI_OK;
 }
 
-static int decode_line(const tern_tokenizer *tokenizer, const tokenize_options *o, const char *line, buffer *ids,
-                       buffer *text) {
+static int decode_line(const tern_tokenizer *tokenizer, const tokenize_options *o, const char *line,
+                       buffer *ids, buffer *text) {
   size_t n = 0, size = 0;
   int rc = parse_ids(line, ids, &n);
   if (rc) return rc;
   do {
     if (!reserve(text, size + 256, 1)) return CLI_FAILED;
-    tern_status status = tern_tokenizer_decode(tokenizer, ids->data, n, o->no_special ? TERN_TOKENIZE_NO_SPECIAL : 0,
-                                               text->data, text->capacity, &size);
+    tern_status status =
+        tern_tokenizer_decode(tokenizer, ids->data, n, o->no_special ? TERN_TOKENIZE_NO_SPECIAL : 0,
+                              text->data, text->capacity, &size);
     if (status != TERN_OK) return cli_fail(status);
   } while (size > text->capacity);
   if (o->common.json) cli_json_string(stdout, text->data, size);
@@ -74,7 +76,7 @@ static int decode_line(const tern_tokenizer *tokenizer, const tokenize_options *
 static int each_line(const tokenize_options *o) {
   cli_app app;
   tern_tokenizer *tokenizer = NULL;
-  buffer ids = { 0 }, text = { 0 };
+  buffer ids = {0}, text = {0};
   char *line = NULL;
   size_t capacity = 0;
   ssize_t size;
@@ -97,30 +99,34 @@ static int each_line(const tokenize_options *o) {
 }
 
 static const char about[] =
-  "Reads stdin a line at a time and prints the token ids of each line, or with --decode the text of each line of ids.\n"
-  "PATH is a .gguf file, a tokenizer.json, or a folder with one. A text of several lines is told apart from several\n"
-  "texts only with --json (ids as [1,2], text as a JSON string).";
-static const char examples[] =
-  "  echo \"Hello world\" | tern tokenize --model SmolLM2.gguf\n"
-  "  echo \"19556 905\" | tern tokenize --model SmolLM2.gguf --decode\n"
-  "  tern tokenize --model all-MiniLM-L6-v2/ --no-special < lines.txt";
+    "Reads stdin a line at a time and prints the token ids of each line, or with --decode the text of each\n"
+    "line of ids. PATH is a .gguf file, a tokenizer.json, or a folder with one. A text of several lines is\n"
+    "told apart from several texts only with --json (ids as [1,2], text as a JSON string).";
+static const char examples[] = "  echo \"Hello world\" | tern tokenize --model SmolLM2.gguf\n"
+                               "  echo \"19556 905\" | tern tokenize --model SmolLM2.gguf --decode\n"
+                               "  tern tokenize --model all-MiniLM-L6-v2/ --no-special < lines.txt";
 
 int cli_tokenize(int argc, char **argv) {
-  tokenize_options o = { 0 };
-  cli_list inputs = { 0 };
+  tokenize_options o = {0};
+  cli_list inputs = {0};
   const cli_option options[] = {
-    { "--model", CLI_TEXT, &o.common.model, "PATH", "a .gguf file, a tokenizer.json, or a folder with one", 0, 0 },
-    { "--decode", CLI_FLAG, &o.decode, NULL, "lines of ids to text", 0, 0 },
-    { "--no-special", CLI_FLAG, &o.no_special, NULL, "without [CLS], <s>, ... (encode: add none; decode: drop)", 0, 0 },
-    { "--plain-special", CLI_FLAG, &o.plain_special, NULL, "text that spells a special token is ordinary text", 0, 0 },
-    CLI_JSON_OPTION(&o.common),
-    { "--verbose", CLI_FLAG, &o.common.verbose, NULL, "log on stderr", 0, 0 },
+      {"--model", CLI_TEXT, &o.common.model, "PATH", "a .gguf file, a tokenizer.json, or a folder with one",
+       0, 0},
+      {"--decode", CLI_FLAG, &o.decode, NULL, "lines of ids to text", 0, 0},
+      {"--no-special", CLI_FLAG, &o.no_special, NULL,
+       "without [CLS], <s>, ... (encode: add none; decode: drop)", 0, 0},
+      {"--plain-special", CLI_FLAG, &o.plain_special, NULL,
+       "text that spells a special token is ordinary text", 0, 0},
+      CLI_JSON_OPTION(&o.common),
+      {"--verbose", CLI_FLAG, &o.common.verbose, NULL, "log on stderr", 0, 0},
   };
-  const cli_command command = { "tern tokenize", "--model PATH [options] < LINES", about, examples, options,
-                                sizeof options / sizeof *options };
+  const cli_command command = {"tern tokenize", "--model PATH [options] < LINES", about, examples,
+                               options, sizeof options / sizeof *options};
   int rc = cli_parse(&command, argc, argv, &inputs);
-  if (rc == CLI_OK && inputs.count) rc = cli_usage("tokenize reads stdin; '%s' is no option", inputs.items[0]);
-  if (rc == CLI_OK && o.decode && o.plain_special) rc = cli_usage("--plain-special is about encoding, not --decode");
+  if (rc == CLI_OK && inputs.count)
+    rc = cli_usage("tokenize reads stdin; '%s' is no option", inputs.items[0]);
+  if (rc == CLI_OK && o.decode && o.plain_special)
+    rc = cli_usage("--plain-special is about encoding, not --decode");
   if (rc == CLI_OK) rc = each_line(&o);
   cli_list_free(&inputs);
   return rc < 0 ? CLI_OK : rc;

@@ -7,21 +7,23 @@ static const struct {
   const char *name, *about;
   int (*run)(int argc, char **argv);
 } commands[] = {
-  { "run", "run a task: text-generation, feature-extraction", cli_run },
-  { "bench", "measure speed and memory of a model", cli_bench },
-  { "exec", "run any graph on .npy files", cli_exec },
-  { "tokenize", "lines of text to token ids, and back", cli_tokenize },
-  { "inspect", "what is inside a model file or folder", cli_inspect },
+    {"run", "run a task: text-generation, feature-extraction", cli_run},
+    {"bench", "measure speed and memory of a model", cli_bench},
+    {"exec", "run any graph on .npy files", cli_exec},
+    {"tokenize", "lines of text to token ids, and back", cli_tokenize},
+    {"inspect", "what is inside a model file or folder", cli_inspect},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 static int print_overview(void) {
-  puts("tern runs AI models on this machine: GGUF files, ONNX files and Transformers.js folders, as published.\n\n"
+  puts("tern runs AI models on this machine: GGUF files, ONNX files and Transformers.js folders, as "
+       "published.\n\n"
        "Usage: tern COMMAND [options]\n\nCommands:");
   for (int i = 0; i < N_COMMANDS; ++i) printf("  %-10s %s\n", commands[i].name, commands[i].about);
   puts("\nExamples:\n"
        "  tern run text-generation --model SmolLM2-135M-Instruct.gguf --chat \"Why is the sky blue?\"\n"
-       "  tern run feature-extraction --model all-MiniLM-L6-v2/ --similarity \"a cat\" \"a kitten\" \"a bus\"\n"
+       "  tern run feature-extraction --model all-MiniLM-L6-v2/ --similarity \"a cat\" \"a kitten\" \"a "
+       "bus\"\n"
        "  tern inspect all-MiniLM-L6-v2/onnx/model.onnx\n\n"
        "'tern COMMAND --help' explains a command. Results go to stdout, messages to stderr.\n"
        "Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.");
@@ -35,7 +37,7 @@ static int print_version(void) {
 }
 
 int cli_run(int argc, char **argv) {
-  static const char *const tasks[] = { "text-generation", "feature-extraction" };
+  static const char *const tasks[] = {"text-generation", "feature-extraction"};
   const char *task = argc > 0 ? argv[0] : "--help";
   if (!strcmp(task, tasks[0])) return cli_run_text(argc - 1, argv + 1);
   if (!strcmp(task, tasks[1])) return cli_run_embed(argc - 1, argv + 1);
@@ -51,8 +53,8 @@ int cli_run(int argc, char **argv) {
   }
   if (task[0] == '-') return cli_usage("name the task first: tern run text-generation %s ...", task);
   const char *nearest = cli_nearest(task, tasks, 2);
-  return cli_usage("unknown task '%s'; %s%s", task, nearest ? "did you mean " : "there are text-generation and ",
-                   nearest ? nearest : "feature-extraction");
+  if (nearest) return cli_usage("unknown task '%s'; did you mean %s?", task, nearest);
+  return cli_usage("unknown task '%s'; there are %s and %s", task, tasks[0], tasks[1]);
 }
 
 int main(int argc, char **argv) {
