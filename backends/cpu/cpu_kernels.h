@@ -67,9 +67,10 @@ typedef struct tern__cpu_linear_i32_call {
   const uint8_t *panels;
   size_t panel_bytes, n_panels, k; /* k: padded to 32 */
   const int16_t *q;        /* [m][k], as `arrange` leaves it */
-  size_t m;
+  size_t m;                /* <= TERN__CPU_ROW_BLOCK */
   int32_t *y;              /* [m][ldy] */
   size_t ldy, n;
+  uint8_t *scratch;        /* as above */
 } tern__cpu_linear_i32_call;
 
 /* ---- attention ---- */

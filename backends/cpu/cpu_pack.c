@@ -149,21 +149,25 @@ static void put_scale(const tern__cpu_weight_format *f, uint8_t *at, size_t i, f
   }
 }
 
+static const uint8_t line_order[8] = {0, 4, 1, 5, 2, 6, 3, 7}; /* of 8 k, over the bytes of two lines */
+
+void tern__cpu_put_q8(uint8_t *block, int row, const int8_t q[TERN__CPU_BLOCK]) {
+  for (int l = 0; l < 8; l++)
+    for (int i = 0; i < 4; i++) block[l * LINE + row * 4 + i] = (uint8_t)q[l / 2 * 8 + line_order[l % 2 * 4 + i]];
+}
+
+static void put_q4(uint8_t *block, int row, const int8_t q[TERN__CPU_BLOCK]) {
+  for (int j = 0; j < 4; j++)
+    for (int i = 0; i < 4; i++)
+      block[j * LINE + row * 4 + i] = (uint8_t)(q[8 * j + line_order[i]] | q[8 * j + line_order[4 + i]] << 4);
+}
+
 static void put_block(const tern__cpu_weight_format *f, uint8_t *block, int row, const unpacked *u) {
-  static const uint8_t order[8] = {0, 4, 1, 5, 2, 6, 3, 7}; /* of 8 k, over the bytes of two lines */
   bool q4 = f->kind == TERN__CPU_WEIGHT_Q4;
   int n_scales = TERN__CPU_BLOCK / f->scale_block;
   uint8_t *scales = block + (q4 ? 4 : 8) * LINE;
   uint8_t *mins = scales + n_scales * TERN__CPU_PANEL * (f->f32_scales ? 4 : 2);
-  for (int j = 0; j < 4; j++)
-    for (int i = 0; i < 4; i++) {
-      int first = u->q[8 * j + order[i]], second = u->q[8 * j + order[4 + i]];
-      if (q4) block[j * LINE + row * 4 + i] = (uint8_t)(first | second << 4);
-      else {
-        block[2 * j * LINE + row * 4 + i] = (uint8_t)first;
-        block[(2 * j + 1) * LINE + row * 4 + i] = (uint8_t)second;
-      }
-    }
+  (q4 ? put_q4 : tern__cpu_put_q8)(block, row, u->q);
   for (int h = 0; h < n_scales; h++) {
     put_scale(f, scales, (size_t)(h * TERN__CPU_PANEL + row), u->scales[h]);
     if (f->has_min) put_scale(f, mins, (size_t)(h * TERN__CPU_PANEL + row), u->mins[h]);
@@ -214,6 +218,11 @@ static uint64_t sample_hash(uint64_t hash, const uint8_t *data, size_t size) {
   size_t step = size / HASHED_SAMPLES + 1;
   for (size_t i = 0; data && i < size; i += step) hash = (hash ^ data[i]) * 1099511628211u;
   return (hash ^ size) * 1099511628211u;
+}
+
+uint64_t tern__cpu_layout_hash(const uint8_t *data, size_t size, uint64_t a, uint64_t b) {
+  uint64_t form[] = {LAYOUT_VERSION, a, b};
+  return sample_hash(sample_hash(14695981039346656037u, data, size), (const uint8_t *)form, sizeof form);
 }
 
 tern_status tern__cpu_pack_weights(tern__program *program, const tern__cpu_weight_source *s,

@@ -374,28 +374,31 @@ static void linear(const tern__cpu_linear_call *c) {
 
 /* ---- plain integers ---- */
 
-INLINE void tile_i32(int n_rows, const uint8_t *panel, size_t k, const int16_t *q, int32_t *y, size_t ldy, size_t n) {
+INLINE void tile_i32(int n_rows, const uint8_t *w, size_t n_blocks, const int16_t *q, size_t k, int32_t *tile, bool first) {
   vi acc[TILE_INT][PV];
-  uint8_t expanded[EXPANDED_BLOCK] __attribute__((aligned(64)));
-  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vi_set1(0);
-  for (size_t b = 0; b < k / TERN__CPU_BLOCK; b++) {
-    expand_block(TERN__CPU_WEIGHT_Q8, panel + b * 8 * LINE, expanded);
-    dot_lines(n_rows, expanded, 0, 8, q + b * TERN__CPU_BLOCK, k, acc);
-  }
-  UNROLL for (int t = 0; t < n_rows; t++) {
-    int32_t row[TERN__CPU_PANEL];
-    UNROLL for (int v = 0; v < PV; v++) vi_store(row + v * VF, acc[t][v]);
-    memcpy(y + (size_t)t * ldy, row, n * sizeof *row);
-  }
+  UNROLL for (int t = 0; t < n_rows; t++)
+    UNROLL for (int v = 0; v < PV; v++) acc[t][v] = first ? vi_set1(0) : vi_load(tile + t * TERN__CPU_PANEL + v * VF);
+  for (size_t b = 0; b < n_blocks; b++) dot_lines(n_rows, w + b * EXPANDED_BLOCK, 0, 8, q + b * TERN__CPU_BLOCK, k, acc);
+  UNROLL for (int t = 0; t < n_rows; t++)
+    UNROLL for (int v = 0; v < PV; v++) vi_store(tile + t * TERN__CPU_PANEL + v * VF, acc[t][v]);
 }
 
 static void linear_i32(const tern__cpu_linear_i32_call *c) {
+  uint8_t *expanded = c->scratch;
+  int32_t *tile = (int32_t *)(void *)(expanded + INT_CHUNK_BLOCKS * EXPANDED_BLOCK);
   for (size_t p = 0; p < c->n_panels; p++) {
-    const uint8_t *panel = c->panels + p * c->panel_bytes;
-    size_t t = 0, n = columns_of(c->n, p);
-    int32_t *y = c->y + p * TERN__CPU_PANEL;
-    for (; t + TILE_INT <= c->m; t += TILE_INT) tile_i32(TILE_INT, panel, c->k, c->q + t * c->k, y + t * c->ldy, c->ldy, n);
-    for (; t < c->m; t++) tile_i32(1, panel, c->k, c->q + t * c->k, y + t * c->ldy, c->ldy, n);
+    size_t all = c->k / TERN__CPU_BLOCK, columns = columns_of(c->n, p);
+    for (size_t b0 = 0; b0 < all; b0 += INT_CHUNK_BLOCKS) {
+      size_t n = all - b0 < INT_CHUNK_BLOCKS ? all - b0 : INT_CHUNK_BLOCKS, t = 0;
+      const int16_t *q = c->q + b0 * TERN__CPU_BLOCK;
+      for (size_t b = 0; b < n; b++)
+        expand_block(TERN__CPU_WEIGHT_Q8, c->panels + p * c->panel_bytes + (b0 + b) * 8 * LINE, expanded + b * EXPANDED_BLOCK);
+      for (; t + TILE_INT <= c->m; t += TILE_INT)
+        tile_i32(TILE_INT, expanded, n, q + t * c->k, c->k, tile + t * TERN__CPU_PANEL, b0 == 0);
+      for (; t < c->m; t++) tile_i32(1, expanded, n, q + t * c->k, c->k, tile + t * TERN__CPU_PANEL, b0 == 0);
+    }
+    for (size_t t = 0; t < c->m; t++)
+      memcpy(c->y + t * c->ldy + p * TERN__CPU_PANEL, tile + t * TERN__CPU_PANEL, columns * sizeof *tile);
   }
 }
 
