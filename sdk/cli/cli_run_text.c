@@ -168,8 +168,8 @@ static const char about[] =
     "Continues each INPUT (--prompt, the default), or answers it as a chat message through the model's own\n"
     "chat template (--chat). INPUT '-' is read from stdin. Text is printed as it is generated; Ctrl-C stops\n"
     "it, a second Ctrl-C ends the program. Without --temperature, decoding is greedy: the same input gives\n"
-    "the same text. --json prints {\"text\", \"tokens\", \"finish_reason\", \"timings\"} when done (an array\n"
-    "of these for several INPUTs).";
+    "the same text. --json prints {\"text\", \"tokens\", \"finish_reason\", \"timings\"} when done (an\n"
+    "array of these for several INPUTs).";
 static const char examples[] =
     "  tern run text-generation --model SmolLM2.gguf --chat \"Why is the sky blue?\"\n"
     "  tern run text-generation --model SmolLM2.gguf --chat --system \"Be brief.\" \"Who are you?\"\n"
