@@ -21,8 +21,9 @@ tern_status tern__sampler_create(tern__alloc *alloc, const tern__sampler_options
 void tern__sampler_destroy(tern__sampler *sampler);
 /* Tells the sampler of a token in the context (prompt or generated), for the repetition penalty. */
 tern_status tern__sampler_accept(tern__sampler *sampler, int32_t id);
-/* logits[vocab_size] are changed in place. Order as in transformers: penalty, temperature, top-k, top-p, min-p. The
- * same seed and logits give the same ids on every platform. NaN logits: INTERNAL error, never an arbitrary token. */
+/* Order as in transformers: penalty, temperature, top-k, top-p, min-p; logits[vocab_size] become the processed scores,
+ * -INFINITY where a filter took a token out (greedy: the penalty alone). The same seed and logits give the same ids on
+ * every platform. NaN or +INFINITY logits, or -INFINITY alone: INTERNAL error, never an arbitrary token. */
 tern_status tern__sampler_pick(tern__sampler *sampler, float *logits, int32_t *id_out);
 
 #endif
