@@ -1,5 +1,5 @@
-/* Chat templates against transformers' own renderings (tests/conformance/chat_template/vectors.json, written by
- * make_vectors.py there), and against hostile templates. */
+/* Chat templates against transformers' own renderings (tests/conformance/chat_template/vectors.json, written
+ * by make_vectors.py there), and against hostile templates. */
 #include "base/array.h"
 #include "base/json.h"
 #include "text/chat_template.h"
@@ -42,8 +42,8 @@ static void check_case(const tern__json *c) {
   } else {
     cr_expect(status == TERN_OK, "%s: %s", name, tern_last_error());
     size_t n = tern__array_count(text);
-    cr_expect(n == strlen(want) && !memcmp(text, want, n), "%s:\n--- tern\n%.*s\n--- transformers\n%s\n---", name, (int)n,
-              text ? text : "", want);
+    cr_expect(n == strlen(want) && !memcmp(text, want, n), "%s:\n--- tern\n%.*s\n--- transformers\n%s\n---",
+              name, (int)n, text ? text : "", want);
   }
   TERN_ARRAY_FREE(&heap, text);
   cr_expect(atomic_load(&heap.live_bytes) == 0, "%s: memory leaked", name);
@@ -51,7 +51,8 @@ static void check_case(const tern__json *c) {
 
 Test(chat_template, vectors_of_transformers) {
   tern__json *root;
-  tern_status status = tern__json_open(TERN_SOURCE_DIR "/tests/conformance/chat_template/vectors.json", &root);
+  tern_status status = tern__json_open(TERN_SOURCE_DIR "/tests/conformance/chat_template/vectors.json",
+                                       &root);
   cr_assert(status == TERN_OK, "%s", tern_last_error());
   const tern__json *cases = tern__json_get(root, "cases");
   cr_assert(tern__json_count(cases) >= 90, "the vectors are not all there");
@@ -60,14 +61,20 @@ Test(chat_template, vectors_of_transformers) {
 }
 
 /* `text` NULL: an error of `status` whose sentence holds `error`. */
-typedef struct expectation { const char *name, *template_text; tern_status status; const char *error; } expectation;
+typedef struct expectation {
+  const char *name, *template_text;
+  tern_status status;
+  const char *error;
+} expectation;
 
 static void check_refused(const expectation *e, size_t n) {
   for (size_t i = 0; i < n; i++) {
     char *text;
     tern_status status = render(e[i].template_text, &hello, &text);
-    cr_expect(status == e[i].status, "%s: status %d, expected %d (%s)", e[i].name, status, e[i].status, tern_last_error());
-    cr_expect(strstr(tern_last_error(), e[i].error), "%s: \"%s\" does not say \"%s\"", e[i].name, tern_last_error(), e[i].error);
+    cr_expect(status == e[i].status, "%s: status %d, expected %d (%s)", e[i].name, status, e[i].status,
+              tern_last_error());
+    cr_expect(strstr(tern_last_error(), e[i].error), "%s: \"%s\" does not say \"%s\"", e[i].name,
+              tern_last_error(), e[i].error);
     TERN_ARRAY_FREE(&heap, text);
     cr_expect(atomic_load(&heap.live_bytes) == 0, "%s: memory leaked", e[i].name);
   }
@@ -96,18 +103,25 @@ Test(chat_template, errors_name_what_and_where) {
 
 Test(chat_template, hostile_templates_end) {
   static const expectation cases[] = {
-      {"loops", "{% set r = range(99999) %}{% for a in r %}{% for b in r %}{% if 1 > 2 or 3 > 4 or 5 > 6 %}{% endif %}{% endfor %}"
-       "{% endfor %}", TERN_STATUS_INVALID_ARGUMENT, "steps"},
-      {"ranges", "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", TERN_STATUS_OUT_OF_MEMORY,
-       "256 MiB"},
-      {"recursion", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", TERN_STATUS_INVALID_ARGUMENT, "nested deeper"},
-      {"doubling", "{% set n = namespace(s='x') %}{% for i in range(64) %}{% set n.s = n.s + n.s %}{% endfor %}",
+      {"loops",
+       "{% set r = range(99999) %}{% for a in r %}{% for b in r %}{% if 1 > 2 or 3 > 4 or 5 > 6 %}{% endif "
+       "%}{% endfor %}"
+       "{% endfor %}",
+       TERN_STATUS_INVALID_ARGUMENT, "steps"},
+      {"ranges", "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+       TERN_STATUS_OUT_OF_MEMORY, "256 MiB"},
+      {"recursion", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", TERN_STATUS_INVALID_ARGUMENT,
+       "nested deeper"},
+      {"doubling",
+       "{% set n = namespace(s='x') %}{% for i in range(64) %}{% set n.s = n.s + n.s %}{% endfor %}",
        TERN_STATUS_INVALID_ARGUMENT, "longer than"},
       {"repeat", "{{ 'abcdefgh' * 1000000000000 }}", TERN_STATUS_INVALID_ARGUMENT, "longer than"},
-      {"deep list", "{% set n = namespace(s=[]) %}{% for i in range(9999) %}{% set n.s = [n.s] %}{% endfor %}{{ n.s }}",
+      {"deep list",
+       "{% set n = namespace(s=[]) %}{% for i in range(9999) %}{% set n.s = [n.s] %}{% endfor %}{{ n.s }}",
        TERN_STATUS_INVALID_ARGUMENT, "nested deeper"},
       {"deep equal",
-       "{% set n = namespace(s=[], t=[]) %}{% for i in range(9999) %}{% set n.s = [n.s] %}{% set n.t = [n.t] %}{% endfor %}"
+       "{% set n = namespace(s=[], t=[]) %}{% for i in range(9999) %}{% set n.s = [n.s] %}{% set n.t = [n.t] "
+       "%}{% endfor %}"
        "{{ n.s == n.t }}",
        TERN_STATUS_INVALID_ARGUMENT, "nested deeper"},
       {"width", "{{ 'x'|indent(99999999) }}", TERN_STATUS_INVALID_ARGUMENT, "width"},
@@ -126,10 +140,21 @@ static char *nested(const char *open, int count, const char *middle) {
 
 Test(chat_template, deep_nesting_is_an_error_not_a_crash) {
   static const char *const opens[][3] = {
-      {"{{ ", "(", "1"}, {"{{ ", "[", "1"}, {"{{ ", "{'a':", "1"}, {"{{ ", "not ", "1"}, {"{{ ", "-", "1 }}"},
-      {"", "{% if 1 %}", ""}, {"", "{% for x in y %}", ""}, {"{{ 1", " + 1", "}}"}, {"{{ a", ".a", "}}"},
-      {"{{ 1", "|abs", "}}"}, {"{{ 1", " if 1 else 1", "}}"}, {"{{ 'a'", " ~ 'a'", "}}"}, {"{% set ", "(", "a"},
-      {"{{ f", "(f", "}}"}, {"{{ a", "[a", "}}"},
+      {"{{ ", "(", "1"},
+      {"{{ ", "[", "1"},
+      {"{{ ", "{'a':", "1"},
+      {"{{ ", "not ", "1"},
+      {"{{ ", "-", "1 }}"},
+      {"", "{% if 1 %}", ""},
+      {"", "{% for x in y %}", ""},
+      {"{{ 1", " + 1", "}}"},
+      {"{{ a", ".a", "}}"},
+      {"{{ 1", "|abs", "}}"},
+      {"{{ 1", " if 1 else 1", "}}"},
+      {"{{ 'a'", " ~ 'a'", "}}"},
+      {"{% set ", "(", "a"},
+      {"{{ f", "(f", "}}"},
+      {"{{ a", "[a", "}}"},
   };
   for (size_t i = 0; i < sizeof opens / sizeof *opens; i++) {
     char *tail = nested(opens[i][1], 20000, opens[i][2]), *all = nested(opens[i][0], 1, tail), *text;
@@ -141,8 +166,16 @@ Test(chat_template, deep_nesting_is_an_error_not_a_crash) {
 }
 
 Test(chat_template, bad_inputs_are_errors) {
-  static const char *const bad[] = {"", "{}", "[1]", "[{]", "[{\"role\":\"user\"", "[{\"a\":\"\\u12\"}]", "[{\"a\":01x}]",
-                                    "[{\"a\":\"\n\"}]", "[] x", "[{\"a\":123456789012345678901234567890}]"};
+  static const char *const bad[] = {"",
+                                    "{}",
+                                    "[1]",
+                                    "[{]",
+                                    "[{\"role\":\"user\"",
+                                    "[{\"a\":\"\\u12\"}]",
+                                    "[{\"a\":01x}]",
+                                    "[{\"a\":\"\n\"}]",
+                                    "[] x",
+                                    "[{\"a\":123456789012345678901234567890}]"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     char *text;
     tern__chat_inputs in = {.messages_json = bad[i]};
@@ -163,7 +196,8 @@ Test(chat_template, appends_and_keeps_what_was_there) {
   cr_assert(tern__chat_render(&heap, "!{{ bos_token }}{{ pad_token is defined }}", &hello, &text) == TERN_OK);
   cr_expect(tern__array_count(text) == 8 && !memcmp(text, "hi!False", 8));
   cr_assert(tern__chat_render(&heap, "more {{ x.y }}", &hello, &text) != TERN_OK);
-  cr_expect(tern__array_count(text) == 8 && !memcmp(text, "hi!False", 8), "an error must leave the text as it was");
+  cr_expect(tern__array_count(text) == 8 && !memcmp(text, "hi!False", 8),
+            "an error must leave the text as it was");
   TERN_ARRAY_FREE(&heap, text);
 }
 
@@ -180,7 +214,8 @@ static void failing_free(void *user_data, void *ptr, size_t size, size_t align) 
 
 Test(chat_template, survives_running_out_of_memory) {
   static const char source[] =
-      "{% macro m(a) %}{{ a|tojson }}{% endmacro %}{% for x in range(300) %}{% set y = 'v' ~ x %}{{ m([y, {'k': x}]) }}"
+      "{% macro m(a) %}{{ a|tojson }}{% endmacro %}{% for x in range(300) %}{% set y = 'v' ~ x %}{{ m([y, "
+      "{'k': x}]) }}"
       "{% endfor %}{{ messages|map(attribute='role')|join(',') }}{{ ['b', 'a']|sort }}";
   tern_status status = TERN_STATUS_OUT_OF_MEMORY;
   for (int64_t k = 0; status != TERN_OK; k++) {
@@ -189,7 +224,8 @@ Test(chat_template, survives_running_out_of_memory) {
     tern__alloc_init(&alloc, &(tern_allocator){failing_alloc, failing_free, NULL}, 0);
     until_failure = k;
     status = tern__chat_render(&alloc, source, &hello, &text);
-    cr_assert(status == TERN_OK || status == TERN_STATUS_OUT_OF_MEMORY, "allocation %d: %s", (int)k, tern_last_error());
+    cr_assert(status == TERN_OK || status == TERN_STATUS_OUT_OF_MEMORY, "allocation %d: %s", (int)k,
+              tern_last_error());
     TERN_ARRAY_FREE(&alloc, text);
     cr_assert(atomic_load(&alloc.live_bytes) == 0, "allocation %d: memory leaked", (int)k);
     cr_assert(k < 10000);
