@@ -116,7 +116,7 @@ tern_status tern__pattern_create(tern__arena *arena, const char *text, tern__pat
   tern__pattern *p = tern__arena_alloc(arena, sizeof *p);
   TERN_CHECK_ALLOC(p);
   size_t size = strlen(text);
-  if (kind == TERN_PATTERN_STRING) {
+  if (kind == TERN_PATTERN_STRING && size) { /* an empty one matches everywhere, as the empty regex */
     p->literal = tern__arena_strndup(arena, text, size), p->literal_size = size;
     TERN_CHECK_ALLOC(p->literal);
   } else if (!(p->scan = tern__scanner_for(text, kind))) {

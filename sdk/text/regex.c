@@ -2,6 +2,8 @@
  * tern__alloc and is reused by the calls of one encode. No JIT: an app's sandbox may forbid writable code. */
 #include "text/regex.h"
 
+#include "base/array.h"
+
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <string.h>
@@ -16,36 +18,69 @@ static void arena_free(void *block, void *arena) { (void)block, (void)arena; }
 static void *alloc_malloc(PCRE2_SIZE size, void *alloc) { return tern__malloc(alloc, size); }
 static void alloc_free(void *block, void *alloc) { tern__free(alloc, block); }
 
-/* Constructs that mean something else to Oniguruma: a set inside a set, intersection, \h (hex digit there). */
-static const char *foreign_construct(const char *p, size_t n) {
+/* ---- Oniguruma's dialect. \w holds marks there (and \b follows it), \h is a hex digit; a set inside a set and set
+ * intersection would be read differently by PCRE2 without a word. */
+#define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}"
+static const struct { char escape; const char *outside, *inside; } escapes[] = {
+  {'w', "[" WORD "]", WORD},
+  {'W', "[^" WORD "]", NULL},
+  {'b', "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))", "\\b"},
+  {'B', "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))", NULL},
+  {'h', "[0-9a-fA-F]", "0-9a-fA-F"},
+  {'H', "[^0-9a-fA-F]", NULL},
+};
+
+static tern_status put(tern__alloc *alloc, char **out, const char *text, size_t size) {
+  tern_status status = TERN_OK;
+  TERN_ARRAY_APPEND(alloc, *out, text, size);
+cleanup:
+  return status;
+}
+
+static tern_status put_escape(tern__alloc *alloc, char **out, const char *at, bool in_set) {
+  for (size_t i = 0; i < sizeof escapes / sizeof *escapes; i++) {
+    if (escapes[i].escape != at[1]) continue;
+    const char *text = in_set ? escapes[i].inside : escapes[i].outside;
+    if (!text) return tern__fail(TERN_STATUS_UNSUPPORTED, "\\%c in a set is not supported", at[1]);
+    return put(alloc, out, text, strlen(text));
+  }
+  return put(alloc, out, at, 2);
+}
+
+static tern_status translate(tern__alloc *alloc, const char *p, size_t n, char **out) {
+  tern_status status = TERN_OK;
   bool in_set = false;
   for (size_t i = 0; i < n; i++) {
     if (p[i] == '\\' && i + 1 < n) {
-      i++;
-      if (p[i] == 'h' || p[i] == 'H') return "\\h";
+      TERN_TRY(put_escape(alloc, out, p + i++, in_set));
       continue;
     }
-    if (in_set) {
-      if (p[i] == ']') in_set = false;
-      else if (p[i] == '[' && !(i + 1 < n && p[i + 1] == ':')) return "a set inside a set";
-      else if (p[i] == '[') { /* [:class:] */
-        while (i + 1 < n && !(p[i] == ':' && p[i + 1] == ']')) i++;
-        i++;
-      } else if (p[i] == '&' && i + 1 < n && p[i + 1] == '&') return "set intersection (&&)";
-    } else if (p[i] == '[') {
+    if (in_set && p[i] == '[') {
+      const char *end = i + 1 < n && p[i + 1] == ':' ? strstr(p + i, ":]") : NULL; /* [:class:] */
+      if (!end) TERN_FAIL(TERN_STATUS_UNSUPPORTED, "a set inside a set is not supported: '%s'", p);
+      TERN_TRY(put(alloc, out, p + i, (size_t)(end + 2 - (p + i))));
+      i = (size_t)(end + 1 - p);
+      continue;
+    }
+    if (in_set && p[i] == '&' && i + 1 < n && p[i + 1] == '&')
+      TERN_FAIL(TERN_STATUS_UNSUPPORTED, "set intersection (&&) is not supported: '%s'", p);
+    TERN_TRY(put(alloc, out, p + i, 1));
+    if (in_set) in_set = p[i] != ']';
+    else if (p[i] == '[') { /* a ] that comes first is itself */
       in_set = true;
-      if (i + 1 < n && p[i + 1] == '^') i++;
-      if (i + 1 < n && p[i + 1] == ']') i++;
+      if (i + 1 < n && p[i + 1] == '^') TERN_TRY(put(alloc, out, p + ++i, 1));
+      if (i + 1 < n && p[i + 1] == ']') TERN_TRY(put(alloc, out, p + ++i, 1));
     }
   }
-  return NULL;
+cleanup:
+  return status;
 }
 
 tern_status tern__regex_compile(tern__arena *arena, const char *pattern, size_t size, tern__regex **out) {
   tern_status status = TERN_OK;
+  char *translated = NULL;
   if (size > max_pattern) TERN_FAIL(TERN_STATUS_UNSUPPORTED, "the pattern has %zu bytes, more than %d", size, max_pattern);
-  const char *foreign = foreign_construct(pattern, size);
-  if (foreign) TERN_FAIL(TERN_STATUS_UNSUPPORTED, "the pattern '%s' uses %s", pattern, foreign);
+  TERN_TRY(translate(arena->alloc, pattern, size, &translated));
   tern__regex *regex = tern__arena_alloc(arena, sizeof *regex);
   TERN_CHECK_ALLOC(regex);
   pcre2_general_context *general = pcre2_general_context_create(arena_malloc, arena_free, arena);
@@ -56,7 +91,7 @@ tern_status tern__regex_compile(tern__arena *arena, const char *pattern, size_t 
   PCRE2_SIZE at = 0;
   /* Oniguruma's ^ and $ always work line by line. */
   uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-  regex->code = pcre2_compile((PCRE2_SPTR)pattern, size, options, &error, &at, context);
+  regex->code = pcre2_compile((PCRE2_SPTR)(translated ? translated : ""), tern__array_count(translated), options, &error, &at, context);
   if (!regex->code) {
     char message[120];
     if (error == PCRE2_ERROR_HEAP_FAILED) TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "out of memory compiling a pattern");
@@ -65,6 +100,7 @@ tern_status tern__regex_compile(tern__arena *arena, const char *pattern, size_t 
   }
   *out = regex;
 cleanup:
+  TERN_ARRAY_FREE(arena->alloc, translated);
   return status;
 }
 

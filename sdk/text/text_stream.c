@@ -1,5 +1,6 @@
 /* Streaming detokenization. A decoder may look at neighbours (spaces, bytes of one character), so the new token is
- * decoded together with the tokens of the last text given out, and only what they add is new. */
+ * decoded together with the tokens of the last text given out, and only what they add is new. (A BPEDecoder's suffix
+ * inside a token, which no trained vocabulary has, would change text that is already out.) */
 #include "text/tokenizer_internal.h"
 
 #include <string.h>

@@ -191,6 +191,9 @@ static inline int32_t tern__model_token_id(const tern__tokenizer *t, const char 
 /* Marks the tokens that end a turn by their spelling; call when tokens and added tokens are complete. */
 void tern__tokenizer_mark_ends(tern__tokenizer *tokenizer);
 tern_status tern__tokenizer_read_json(tern__tokenizer *tokenizer, const char *path, const tern__json *root);
+/* With the "model" taken from elsewhere (test vectors share one). */
+tern_status tern__tokenizer_read_json_with(tern__tokenizer *tokenizer, const char *path, const tern__json *root,
+                                           const tern__json *model);
 tern_status tern__tokenizer_read_config(tern__tokenizer *tokenizer, const char *path, const tern__json *root);
 extern const tern__model_def *const tern__model_defs[];
 extern const size_t tern__model_def_count;

@@ -114,12 +114,18 @@ static const char *guess_model(const tern__json *model) {
 }
 
 tern_status tern__tokenizer_read_json(tern__tokenizer *t, const char *path, const tern__json *node) {
+  return tern__tokenizer_read_json_with(t, path, node, tern__json_get(node, "model"));
+}
+
+tern_status tern__tokenizer_read_json_with(tern__tokenizer *t, const char *path, const tern__json *node,
+                                           const tern__json *model_node) {
   tern_status status = TERN_OK;
   tern__spec root = {.file = path, .node = node, .arena = &t->arena};
   if (!tern__json_is_object(node)) TERN_TRY(tern__spec_fail(&root, TERN_STATUS_CORRUPT, "is not a JSON object"));
   tern__spec normalizer = tern__spec_get(&root, "normalizer"), pre = tern__spec_get(&root, "pre_tokenizer");
   tern__spec model = tern__spec_get(&root, "model"), post = tern__spec_get(&root, "post_processor");
   tern__spec decoder = tern__spec_get(&root, "decoder"), truncation = tern__spec_get(&root, "truncation");
+  model.node = model_node;
   TERN_TRY(tern__normalizer_read(&normalizer, &t->normalizer));
   TERN_TRY(tern__pre_tokenizer_read(&pre, &t->pre_tokenizer));
   TERN_TRY(tern__decoder_read(&decoder, &t->decoder));
