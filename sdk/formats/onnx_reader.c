@@ -406,6 +406,7 @@ static tern_status add_attrs(reader *r, scope *s, const raw_node *n, int32_t nod
     TERN_TRY(scan_attr(r, inner, &a));
     if (op) {
       TERN_TRY(check_attr(n, op, &a));
+      if (tern__node_attr(&s->graph->nodes[node], a.name)) TERN_FAIL(TERN_STATUS_CORRUPT, "attribute '%s' is given twice", a.name);
       TERN_TRY(make_attr(r, s, &a, &attr));
       TERN_TRY(tern__node_add_attr(s->graph, node, &attr));
       attr.graph = NULL; /* the node's now */

@@ -1,176 +1,183 @@
-/* com.microsoft.GroupQueryAttention as ONNX Runtime's CPU provider computes it with separate past and present buffers.
- * query [B,S,H*D] (or packed with key and value: [B,S,(H+2Hkv)*D]), key/value [B,S,Hkv*D], past [B,Hkv,P,D], seqlens_k [B] = total
- * length - 1 per sequence, total_sequence_length scalar, cos/sin caches [M,R/2]. present [B,Hkv,max(P,total),D].
- * A sequence's new rows start at position total - S (0 for a first prompt). Source: onnxruntime ContribOperators.md and
- * contrib_ops/cpu/bert/group_query_attention.cc. */
+/* com.microsoft GroupQueryAttention: causal attention with fewer key than query heads, rotary positions and a cache that
+ * comes in as past_key/past_value and goes out, longer, as present_key/present_value. As ONNX Runtime's CPU kernel does it
+ * with separate past and present buffers. Inputs: query [B, S, H D] (or Q, K, V packed along the last dimension), key,
+ * value [B, S, Hkv D], past_key, past_value [B, Hkv, P, D], seqlens_k [B] (keys in use minus 1), total_sequence_length,
+ * cos_cache, sin_cache [max, R / 2], position_ids, attention_bias [B|1, H|1, S, T]. */
 #include <math.h>
 #include <string.h>
 
+#include "ops/attention_core.h"
 #include "ops/elements.h"
 
-typedef struct gqa {
-  int64_t batch, rows, heads, kv_heads, dim, past, total, present, window, rotary_half;
-  float scale, softcap;
-  bool packed, rotary, interleaved;
-} gqa;
+enum { QUERY, KEY, VALUE, PAST_KEY, PAST_VALUE, SEQLENS, TOTAL, COS, SIN, POSITIONS, BIAS, SINK, K_SCALE, V_SCALE };
 
-static tern_status read_sizes(const tern__op_call *call, gqa *g, bool *known) {
-  const tern__shape *q = &call->inputs[0].shape;
-  memset(g, 0, sizeof *g);
-  if (!tern__has_input(call, 5) || !tern__has_input(call, 6))
-    return tern__op_fail(call, TERN_STATUS_CORRUPT, "seqlens_k or total_sequence_length is missing");
-  g->heads = tern__node_int(call->node, "num_heads", 0), g->kv_heads = tern__node_int(call->node, "kv_num_heads", 0);
-  g->packed = !tern__has_input(call, 1);
-  g->rotary = tern__node_int(call->node, "do_rotary", 0) != 0;
-  g->interleaved = tern__node_int(call->node, "rotary_interleaved", 0) != 0;
-  g->window = tern__node_int(call->node, "local_window_size", -1);
-  g->softcap = tern__node_float(call->node, "softcap", 0.0f);
-  if (g->heads < 1 || g->kv_heads < 1 || g->heads % g->kv_heads)
-    return tern__op_fail(call, TERN_STATUS_CORRUPT, "num_heads %lld must be a multiple of kv_num_heads %lld", (long long)g->heads, (long long)g->kv_heads);
-  static const char *const unsupported[] = {"smooth_softmax", "k_quant_type", "v_quant_type", "qk_output"};
-  for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
-    if (tern__node_int(call->node, unsupported[i], 0) > 0) return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "%s is not supported", unsupported[i]);
-  for (int32_t i = 9; i < call->n_inputs; i++)
-    if (tern__has_input(call, i)) return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "input %d (position_ids, attention_bias, head_sink) is not supported", i);
-  *known = tern__op_inputs_known(call);
-  if (!*known) return TERN_OK;
+typedef struct gqa { int64_t batch, rows, heads, kv_heads, dim, past, total, present; bool packed, known; } gqa;
+
+static tern_status read_call(const tern__op_call *call, gqa *g) {
+  const tern__shape *q = &call->inputs[QUERY].shape;
+  char tq[96];
+  *g = (gqa){.heads = tern__node_int(call->node, "num_heads", 0), .kv_heads = tern__node_int(call->node, "kv_num_heads", 0)};
+  g->packed = !tern__has_input(call, KEY);
+  if (g->heads < 1 || g->kv_heads < 1 || g->heads > INT32_MAX || g->heads % g->kv_heads)
+    return tern__op_fail(call, TERN_STATUS_CORRUPT, "num_heads must be a multiple of kv_num_heads");
   if (q->rank != 3) return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "query must have three dimensions");
-  int64_t width = g->packed ? g->heads + 2 * g->kv_heads : g->heads;
-  g->batch = q->dims[0], g->rows = q->dims[1], g->dim = q->dims[2] / width;
-  if (g->dim < 1 || g->dim * width != q->dims[2]) return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "query's width is no multiple of the heads");
-  for (int32_t i = 1; i < 3 && !g->packed; i++) {
+  g->batch = q->dims[0], g->rows = q->dims[1];
+  int64_t slots = g->packed ? g->heads + 2 * g->kv_heads : g->heads;
+  g->dim = q->dims[2] / slots;
+  bool fits = g->dim > 0 && q->dims[2] == slots * g->dim;
+  for (int32_t i = KEY; fits && !g->packed && i <= VALUE; i++) {
     const tern__shape *k = &call->inputs[i].shape;
-    if (!tern__has_input(call, i) || k->rank != 3 || k->dims[0] != g->batch || k->dims[1] != g->rows || k->dims[2] != g->dim * g->kv_heads)
-      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "input %d does not fit query and kv_num_heads", i);
+    fits = k->rank == 3 && k->dims[0] == g->batch && k->dims[1] == g->rows && k->dims[2] == g->kv_heads * g->dim;
   }
-  g->scale = tern__node_float(call->node, "scale", 0.0f);
-  if (g->scale == 0.0f) g->scale = (float)(1.0 / sqrt((double)g->dim));
-  for (int32_t i = 3; i < 5; i++) {
+  for (int32_t i = PAST_KEY; fits && tern__has_input(call, i) && i <= PAST_VALUE; i++) {
     const tern__shape *p = &call->inputs[i].shape;
-    if (tern__has_input(call, i) && (p->rank != 4 || p->dims[0] != g->batch || p->dims[1] != g->kv_heads || p->dims[3] != g->dim))
-      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "input %d (past) does not fit the heads", i);
+    fits = p->rank == 4 && p->dims[0] == g->batch && p->dims[1] == g->kv_heads && p->dims[3] == g->dim &&
+           (i == PAST_KEY || p->dims[2] == g->past);
+    g->past = fits ? p->dims[2] : 0;
   }
-  g->past = tern__has_input(call, 3) ? call->inputs[3].shape.dims[2] : 0;
-  if (tern__view_count(&call->inputs[5]) != (size_t)g->batch || tern__view_count(&call->inputs[6]) != 1)
-    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "seqlens_k or total_sequence_length has the wrong size");
-  g->total = call->inputs[6].data ? tern__view_int(&call->inputs[6], 0) : g->past + g->rows;
-  if (g->total < g->rows || g->total > INT32_MAX) return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "total_sequence_length is %lld", (long long)g->total);
-  g->present = g->total > g->past ? g->total : g->past;
-  if (g->rotary) {
-    if (!tern__has_input(call, 7) || !tern__has_input(call, 8)) return tern__op_fail(call, TERN_STATUS_CORRUPT, "do_rotary needs cos and sin caches");
-    const tern__shape *c = &call->inputs[7].shape;
-    if (c->rank != 2 || !tern__shape_equal(c, &call->inputs[8].shape) || 2 * c->dims[1] > g->dim || c->dims[0] < g->total)
-      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the cos and sin caches do not cover %lld positions of heads of %lld",
-                           (long long)g->total, (long long)g->dim);
-    g->rotary_half = c->dims[1];
-  }
+  if (!fits || tern__view_count(&call->inputs[SEQLENS]) != (size_t)g->batch || tern__view_count(&call->inputs[TOTAL]) != 1)
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the inputs do not fit query %s with %lld and %lld heads",
+                         tern__shape_text(q, tq, sizeof tq), (long long)g->heads, (long long)g->kv_heads);
+  g->known = call->inputs[TOTAL].data != NULL;
+  if (g->known) g->total = tern__view_int(&call->inputs[TOTAL], 0);
+  if (g->known && (g->total < 1 || g->total > INT32_MAX || g->total < g->rows))
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "total_sequence_length %lld is out of range", (long long)g->total);
+  g->present = g->past > g->total ? g->past : g->total;
   return TERN_OK;
 }
 
 static tern_status infer(tern__op_call *call) {
+  tern_status status = TERN_OK;
   gqa g;
-  bool known;
-  tern_status status = read_sizes(call, &g, &known);
-  for (int32_t i = 0; i < call->n_outputs; i++) call->outputs[i].dtype = call->inputs[0].dtype;
-  if (status != TERN_OK || !known) return status;
-  call->outputs[0].shape = (tern__shape){3, {g.batch, g.rows, g.heads * g.dim}};
-  for (int32_t i = 1; i < call->n_outputs && i < 3; i++) call->outputs[i].shape = (tern__shape){4, {g.batch, g.kv_heads, g.present, g.dim}};
+  if (tern__node_int(call->node, "smooth_softmax", 0) || tern__has_input(call, SINK))
+    TERN_TRY(tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "smooth_softmax and head_sink are not supported"));
+  if (tern__has_input(call, K_SCALE) || tern__has_input(call, V_SCALE) || tern__node_int(call->node, "kv_cache_bit_width", 0))
+    TERN_TRY(tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "a quantized cache is not supported"));
+  if (tern__node_int(call->node, "qk_output", 0)) TERN_TRY(tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "qk_output is not supported"));
+  for (int32_t i = QUERY; i <= SINK; i++)
+    if (tern__has_input(call, i) && (i == SEQLENS || i == TOTAL ? call->inputs[i].dtype != TERN_DTYPE_I32
+                                     : i == POSITIONS ? call->inputs[i].dtype != TERN_DTYPE_I64 : !tern__dtype_is_float(call->inputs[i].dtype)))
+      TERN_TRY(tern__op_bad_type(call, i));
+  if (tern__node_int(call->node, "do_rotary", 0) && !(tern__has_input(call, COS) && tern__has_input(call, SIN)))
+    TERN_TRY(tern__op_fail(call, TERN_STATUS_CORRUPT, "do_rotary needs cos_cache and sin_cache"));
+  for (int32_t i = 0; i < call->n_outputs; i++) call->outputs[i].dtype = call->inputs[QUERY].dtype;
+  if (!tern__op_inputs_known(call)) goto cleanup;
+  TERN_TRY(read_call(call, &g));
+  call->outputs[0].shape = (tern__shape){.rank = 3, .dims = {g.batch, g.rows, g.heads * g.dim}};
+  for (int32_t i = 1; g.known && i < call->n_outputs; i++)
+    call->outputs[i].shape = (tern__shape){.rank = 4, .dims = {g.batch, g.kv_heads, g.present, g.dim}};
+cleanup:
+  return status;
+}
+
+/* Copies the valid past and the new rows of one side of the cache. */
+static void fill_present(const gqa *g, const tern__heads *fresh, const tern__heads *past, const tern__heads *present,
+                         const int64_t *before) {
+  for (int64_t b = 0; b < g->batch; b++)
+    for (int64_t h = 0; h < g->kv_heads; h++) {
+      int64_t kept = before[b] < g->past ? before[b] : g->past;
+      for (int64_t p = 0; p < kept; p++)
+        memcpy(tern__head_row(present, b, h, p), tern__head_row(past, b, h, p), (size_t)g->dim * sizeof(float));
+      for (int64_t s = 0; s < g->rows && before[b] + s < g->present; s++)
+        memcpy(tern__head_row(present, b, h, before[b] + s), tern__head_row(fresh, b, h, s), (size_t)g->dim * sizeof(float));
+    }
+}
+
+static tern_status rotate_rows(const tern__op_call *call, const gqa *g, const tern__heads *from, const tern__heads *to, int64_t heads,
+                               const int64_t *before, const int64_t *length) {
+  const tern__shape *table = &call->inputs[COS].shape;
+  bool interleaved = tern__node_int(call->node, "rotary_interleaved", 0) != 0;
+  if (table->rank != 2 || !tern__shape_equal(table, &call->inputs[SIN].shape) || 2 * table->dims[1] > g->dim)
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the rotary tables do not fit");
+  for (int64_t b = 0; b < g->batch; b++)
+    for (int64_t s = 0; s < g->rows; s++) {
+      int64_t position = before[b] + s < length[b] ? before[b] + s : 0; /* beyond: padding, whatever it holds */
+      if (tern__has_input(call, POSITIONS)) position = tern__view_int(&call->inputs[POSITIONS], (size_t)(b * g->rows + s));
+      if (position < 0 || position >= table->dims[0])
+        return tern__op_fail(call, TERN_STATUS_CONTEXT_FULL, "position %lld is beyond the rotary tables' %lld", (long long)position, (long long)table->dims[0]);
+      for (int64_t h = 0; h < heads; h++)
+        tern__rotate(tern__head_row(from, b, h, s), tern__head_row(to, b, h, s), (const float *)call->inputs[COS].data + position * table->dims[1],
+                     (const float *)call->inputs[SIN].data + position * table->dims[1], table->dims[1], g->dim, interleaved);
+    }
   return TERN_OK;
 }
 
-static void rotate(const tern__op_call *call, const gqa *g, int64_t position, const float *x, float *y) {
-  memcpy(y, x, (size_t)g->dim * sizeof *y);
-  for (int64_t i = 0; i < g->rotary_half; i++) {
-    size_t at = (size_t)(position * g->rotary_half + i);
-    float c = (float)tern__view_real(&call->inputs[7], at), s = (float)tern__view_real(&call->inputs[8], at);
-    int64_t a = g->interleaved ? 2 * i : i, b = g->interleaved ? 2 * i + 1 : i + g->rotary_half;
-    y[a] = x[a] * c - x[b] * s;
-    y[b] = x[b] * c + x[a] * s;
+static tern_status read_lengths(const tern__op_call *call, const gqa *g, int64_t *before, int64_t *length) {
+  for (int64_t b = 0; b < g->batch; b++) {
+    length[b] = tern__view_int(&call->inputs[SEQLENS], (size_t)b) + 1;
+    /* A first prompt may be padded on the right: its keys begin at 0 whatever the length. */
+    before[b] = g->rows == g->total ? 0 : length[b] - g->rows;
+    if (length[b] < 1 || length[b] > g->present || before[b] < 0 || before[b] > g->past)
+      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "seqlens_k %lld is out of range", (long long)length[b] - 1);
   }
-}
-
-/* Head h of row s of query (part 0), key (1) or value (2). */
-static const float *head_of(const tern__op_call *call, const gqa *g, int part, int64_t b, int64_t s, int64_t h) {
-  if (!g->packed) return (const float *)call->inputs[part].data + ((b * g->rows + s) * (part ? g->kv_heads : g->heads) + h) * g->dim;
-  int64_t before = part == 0 ? 0 : part == 1 ? g->heads : g->heads + g->kv_heads;
-  return (const float *)call->inputs[0].data + ((b * g->rows + s) * (g->heads + 2 * g->kv_heads) + before + h) * g->dim;
-}
-
-static void attend(const gqa *g, const float *q, const float *k, const float *v, int64_t first, int64_t last, float *scores, float *out) {
-  float max = -INFINITY, sum = 0;
-  for (int64_t t = first; t <= last; t++) {
-    float dot = 0;
-    for (int64_t d = 0; d < g->dim; d++) dot += q[d] * k[t * g->dim + d];
-    dot *= g->scale;
-    if (g->softcap > 0) dot = g->softcap * tanhf(dot / g->softcap);
-    scores[t] = dot;
-    if (dot > max) max = dot;
-  }
-  memset(out, 0, (size_t)g->dim * sizeof *out);
-  for (int64_t t = first; t <= last; t++) {
-    float p = expf(scores[t] - max);
-    sum += p;
-    for (int64_t d = 0; d < g->dim; d++) out[d] += p * v[t * g->dim + d];
-  }
-  for (int64_t d = 0; d < g->dim; d++) out[d] /= sum;
+  return TERN_OK;
 }
 
 static tern_status compute(tern__op_call *call) {
   tern_status status = TERN_OK;
   gqa g;
-  bool known;
-  float *scratch = NULL, *own[2] = {NULL, NULL}, *present[2];
-  TERN_TRY(read_sizes(call, &g, &known));
-  size_t kv_size = (size_t)(g.batch * g.kv_heads * g.present * g.dim);
-  for (int i = 0; i < 2; i++) {
-    present[i] = tern__has_output(call, i + 1) ? call->outputs[i + 1].data : (own[i] = tern__malloc(call->alloc, kv_size * sizeof(float)));
-    TERN_CHECK_ALLOC(present[i]);
-    memset(present[i], 0, kv_size * sizeof(float));
+  float *turned = NULL, *own[2] = {NULL, NULL};
+  int64_t *lengths = NULL;
+  TERN_TRY(read_call(call, &g));
+  if (call->inputs[QUERY].dtype != TERN_DTYPE_F32) TERN_TRY(tern__op_bad_type(call, QUERY));
+  int64_t dense = g.packed ? (g.heads + 2 * g.kv_heads) * g.dim : g.heads * g.dim, kv_dense = g.packed ? dense : g.kv_heads * g.dim;
+  float *query = call->inputs[QUERY].data;
+  tern__heads q = {query, g.rows * dense, g.dim, dense};
+  tern__heads k = {g.packed ? query + g.heads * g.dim : (float *)call->inputs[KEY].data, g.rows * kv_dense, g.dim, kv_dense}, v = k;
+  v.data = g.packed ? k.data + g.kv_heads * g.dim : (float *)call->inputs[VALUE].data;
+  lengths = tern__calloc(call->alloc, 2 * (size_t)g.batch + 1, sizeof *lengths);
+  TERN_CHECK_ALLOC(lengths);
+  int64_t *before = lengths, *length = lengths + g.batch;
+  TERN_TRY(read_lengths(call, &g, before, length));
+  size_t q_count = (size_t)(g.batch * g.rows * g.heads * g.dim), kv_count = (size_t)(g.batch * g.rows * g.kv_heads * g.dim);
+  if (tern__node_int(call->node, "do_rotary", 0)) {
+    turned = tern__calloc(call->alloc, q_count + kv_count + 1, sizeof *turned);
+    TERN_CHECK_ALLOC(turned);
+    tern__heads q2 = tern__heads_of_rows(turned, g.rows, g.heads, g.dim);
+    tern__heads k2 = tern__heads_of_rows(turned + q_count, g.rows, g.kv_heads, g.dim);
+    TERN_TRY(rotate_rows(call, &g, &q, &q2, g.heads, before, length));
+    TERN_TRY(rotate_rows(call, &g, &k, &k2, g.kv_heads, before, length));
+    q = q2, k = k2;
   }
-  scratch = tern__malloc(call->alloc, (size_t)(g.present + g.dim) * sizeof *scratch);
-  TERN_CHECK_ALLOC(scratch);
-  for (int64_t b = 0; b < g.batch; b++) {
-    int64_t total = tern__view_int(&call->inputs[5], (size_t)b) + 1, begin = g.total > g.rows ? total - g.rows : 0;
-    if (total < 0 || total > g.present || begin < 0 || begin > g.past)
-      TERN_TRY(tern__op_fail(call, TERN_STATUS_INVALID_ARGUMENT, "seqlens_k[%lld] + 1 = %lld does not fit %lld past and %lld new positions",
-                             (long long)b, (long long)total, (long long)g.past, (long long)g.rows));
-    for (int64_t h = 0; h < g.kv_heads; h++) {
-      size_t at = (size_t)((b * g.kv_heads + h) * g.present * g.dim), from = (size_t)((b * g.kv_heads + h) * g.past * g.dim);
-      for (int i = 0; i < 2; i++) {
-        if (begin) memcpy(present[i] + at, (const float *)call->inputs[3 + i].data + from, (size_t)(begin * g.dim) * sizeof(float));
-        for (int64_t s = 0; s < g.rows && begin + s < g.present; s++) {
-          float *to = present[i] + at + (size_t)((begin + s) * g.dim);
-          const float *x = head_of(call, &g, i + 1, b, s, h);
-          if (i == 0 && g.rotary) rotate(call, &g, begin + s, x, to);
-          else memcpy(to, x, (size_t)g.dim * sizeof *to);
-        }
-      }
-    }
-    for (int64_t h = 0; h < g.heads; h++) {
-      size_t at = (size_t)((b * g.kv_heads + h / (g.heads / g.kv_heads)) * g.present * g.dim);
-      for (int64_t s = 0; s < g.rows; s++) {
-        int64_t position = begin + s, first = g.window > 0 && position >= g.window ? position - g.window + 1 : 0;
-        float *out = (float *)call->outputs[0].data + ((b * g.rows + s) * g.heads + h) * g.dim, *q = scratch + g.present;
-        if (g.rotary) rotate(call, &g, position, head_of(call, &g, 0, b, s, h), q);
-        else memcpy(q, head_of(call, &g, 0, b, s, h), (size_t)g.dim * sizeof *q);
-        attend(&g, q, present[0] + at, present[1] + at, first, position, scratch, out);
-      }
-    }
+  tern__heads present[2];
+  for (int32_t i = 0; i < 2; i++) {
+    size_t count = (size_t)(g.batch * g.kv_heads * g.present * g.dim);
+    bool out = tern__has_output(call, 1 + i), has_past = tern__has_input(call, PAST_KEY + i);
+    if (!out) own[i] = tern__calloc(call->alloc, count + 1, sizeof(float));
+    if (!out) TERN_CHECK_ALLOC(own[i]);
+    if (out) memset(call->outputs[1 + i].data, 0, count * sizeof(float));
+    present[i] = tern__heads_first(out ? call->outputs[1 + i].data : own[i], g.kv_heads, g.present, g.dim);
+    tern__heads past = tern__heads_first(has_past ? call->inputs[PAST_KEY + i].data : NULL, g.kv_heads, g.past, g.dim);
+    fill_present(&g, i ? &v : &k, &past, &present[i], before);
   }
+  tern__attention a = {.batch = g.batch, .heads = g.heads, .kv_heads = g.kv_heads, .rows = g.rows, .keys = g.total, .dim = g.dim,
+                       .v_dim = g.dim, .q = q, .k = present[0], .v = present[1], .causal = true, .past = before, .length = length,
+                       .y = tern__heads_of_rows(call->outputs[0].data, g.rows, g.heads, g.dim)};
+  a.scale = tern__node_float(call->node, "scale", 0), a.softcap = tern__node_float(call->node, "softcap", 0);
+  if (a.scale == 0) a.scale = 1.0f / sqrtf((float)g.dim);
+  a.window = tern__node_int(call->node, "local_window_size", -1);
+  if (tern__has_input(call, BIAS)) {
+    tern__shape full = {.rank = 4, .dims = {g.batch, g.heads, g.rows, g.total}}, joined;
+    TERN_TRY(tern__op_broadcast(call, &full, &call->inputs[BIAS].shape, &joined));
+    if (!tern__shape_equal(&full, &joined)) TERN_TRY(tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "attention_bias does not fit"));
+    tern__broadcast_strides(&call->inputs[BIAS].shape, &full, a.bias_step);
+    a.bias = call->inputs[BIAS].data;
+  }
+  TERN_TRY(tern__attention_run(call, &a));
 cleanup:
-  tern__free(call->alloc, scratch);
+  tern__free(call->alloc, turned);
   tern__free(call->alloc, own[0]);
   tern__free(call->alloc, own[1]);
+  tern__free(call->alloc, lengths);
   return status;
 }
-
 static tern_status reference(tern__op_call *call) { return tern__op_plain(call, compute); }
 
 static const tern__attr_def attrs[] = {
-    {"num_heads", TERN__ATTR_INT}, {"kv_num_heads", TERN__ATTR_INT}, {"scale", TERN__ATTR_FLOAT}, {"softcap", TERN__ATTR_FLOAT},
-    {"do_rotary", TERN__ATTR_INT}, {"rotary_interleaved", TERN__ATTR_INT}, {"local_window_size", TERN__ATTR_INT},
-    {"smooth_softmax", TERN__ATTR_INT}, {"qk_output", TERN__ATTR_INT}, {"k_quant_type", TERN__ATTR_INT}, {"v_quant_type", TERN__ATTR_INT}, {NULL, 0}};
-
-const tern__op_def tern__op_group_query_attention = {
-    .name = "GroupQueryAttention", .domain = "com.microsoft", .since = 1, .min_inputs = 1, .max_inputs = 14, .min_outputs = 1, .max_outputs = 4,
-    .attrs = attrs, .infer = infer, .reference = reference};
+    {"do_rotary", TERN__ATTR_INT}, {"kv_num_heads", TERN__ATTR_INT}, {"num_heads", TERN__ATTR_INT}, {"local_window_size", TERN__ATTR_INT},
+    {"rotary_interleaved", TERN__ATTR_INT}, {"scale", TERN__ATTR_FLOAT}, {"softcap", TERN__ATTR_FLOAT}, {"smooth_softmax", TERN__ATTR_INT},
+    {"qk_output", TERN__ATTR_INT}, {"kv_cache_bit_width", TERN__ATTR_INT}, {"k_quant_type", TERN__ATTR_STRING},
+    {"v_quant_type", TERN__ATTR_STRING}, {NULL, 0}};
+const tern__op_def tern__op_group_query_attention = {.name = "GroupQueryAttention", .domain = "com.microsoft", .since = 1,
+                                                     .min_inputs = 7, .max_inputs = 14, .min_outputs = 1, .max_outputs = 4,
+                                                     .attrs = attrs, .infer = infer, .reference = reference};
