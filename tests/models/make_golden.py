@@ -32,7 +32,7 @@ from fetch_models import CACHE
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(HERE, "golden")
 NEW_TOKENS = 128
-DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "q4": "_q4", "q4f16": "_q4f16", "plain": "_plain"}
+DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "q4": "_q4", "q4f16": "_q4f16"}
 MINILM_DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "int8": "_int8", "uint8": "_uint8",
                  "q4": "_q4", "q4f16": "_q4f16", "bnb4": "_bnb4"}
 NEAR = 2.0
@@ -198,7 +198,7 @@ def float32_twin(dtype):
 
 
 def golden_onnx(dtype):
-  """fp32's twin is the plain graph and the other way round. q8 quantizes its activations by its own graph, so
+  """fp32's twin is the plain graph. q8 quantizes its activations by its own graph, so
   that a float32 twin would be another model: its noise is that of the same file with ONNX Runtime's fusions
   off."""
   from tokenizers import Tokenizer
@@ -207,11 +207,11 @@ def golden_onnx(dtype):
   tokenizer = Tokenizer.from_file(os.path.join(o.SMOLLM2_ONNX, "tokenizer.json"))
   llm = o.OrtLlm(path)
   plain = o.OrtLlm(path, optimize=False)
-  names = {"fp32": "the plain-ONNX graph", "plain": "the contrib-op graph", "q8": "fusions off"}
+  names = {"fp32": "the plain-ONNX graph", "q8": "fusions off"}
   reference_name = names.get(dtype, "float32 twin")
   twin = None
-  if dtype in ("fp32", "plain"):
-    twin = o.OrtLlm(os.path.join(folder, "model.onnx" if dtype == "plain" else "model_plain.onnx"))
+  if dtype == "fp32":
+    twin = o.OrtLlm(os.path.join(folder, "model_plain.onnx"))
   elif dtype != "q8":
     twin_path = float32_twin(dtype)
     twin = o.OrtLlm(twin_path)

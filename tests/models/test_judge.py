@@ -27,6 +27,11 @@ class Judge(unittest.TestCase):
     self.assertEqual(verdict([9, 6, 7]), "DIFFERS")
     self.assertEqual(verdict([5, 8, 1], bound=0.05), "DIFFERS")
 
+  def test_a_gap_that_the_f16_cache_moves(self):
+    close = dict(EXPECTED, gap=[0.004, 0.1, 0.3, 2.0])
+    self.assertEqual(verdict([9, 1], bound=0.001, expected=close), "f16 cache")
+    self.assertEqual(verdict([9, 1], bound=0.001), "DIFFERS")
+
   def test_another_token_differs_even_at_a_tie(self):
     self.assertEqual(verdict([5, 11, 7]), "DIFFERS")
 

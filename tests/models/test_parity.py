@@ -8,6 +8,8 @@ between its best token and ours decides:
   tie         the gap is within the oracle's noise: `noise.bound` of the golden file, the 99th percentile of
               how far the gap moves between legitimate computations of the same weights (see make_golden.py:
               float32 activations, other batch splits, other kernels of the oracle)
+  f16 cache   the gap is above that, but within F16_CACHE: how far a KV cache in float16 (our choice, see
+              docs/architecture.md) moves gaps of a float32 model. Counted apart, so that it can be seen
   oracle off  the gap is larger, but the float32 reference prefers our token: the oracle is what strays there
   DIFFERS     anything else: the test fails
 What follows a difference is another text and is not compared.
@@ -45,6 +47,9 @@ GREEDY = {
 }
 MINILM = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "int8": "_int8", "uint8": "_uint8", "q4": "_q4",
           "q4f16": "_q4f16", "bnb4": "_bnb4"}
+# Measured with ONNX Runtime's float32 SmolLM2, its cache rounded to float16 after each step: four prompts, 560
+# steps, gaps moved by 0.0008 in the median and 0.0053 at most.
+F16_CACHE = 0.0053
 END_TOKENS = {"smollm2": {0, 2}, "gemma3": {1, 106}}
 HOW_TO_GET = "tests/models/fetch_models.py, then make_{smollm2,minilm}_folder.py with venv.sh's Python"
 
@@ -110,6 +115,8 @@ def judge(expected, got, bound, end_tokens):
            f"in the reference {exact:.4g}, bound {bound:.4g}")
   if gap <= bound:
     return "tie", step, "tie " + facts
+  if gap <= F16_CACHE:
+    return "f16 cache", step, "f16 cache " + facts
   return ("oracle off", step, "oracle off " + facts) if exact <= 0 else ("DIFFERS", step, "DIFFERS " + facts)
 
 
@@ -120,7 +127,8 @@ def check_greedy(tern, report, model, args):
     report.add("FAIL" if args.require else "skip", model, "-", f"{path} is missing; try: {HOW_TO_GET}")
     return
   texts = {p["name"]: p["text"] for p in golden("prompts.json")["generation"]}
-  file = golden(f"greedy_{model}.json")
+  # the plain graph holds fp32's weights, and its logits are within fp32's own noise (see that file)
+  file = golden(f"greedy_{model.replace('-plain', '-fp32')}.json")
   verdicts = {}
   for record in file["prompts"][:args.prompts]:
     try:
