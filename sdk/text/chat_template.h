@@ -16,6 +16,7 @@ typedef struct tern__chat_inputs {
 
 /* Appends the text to *text (base/array.h). CORRUPT: syntax error with line; UNSUPPORTED: names the filter, test or
  * statement; INVALID_ARGUMENT: raise_exception's message, bad messages_json; loops and output are capped. */
-tern_status tern__chat_render(tern__alloc *alloc, const char *template_text, const tern__chat_inputs *inputs, char **text);
+tern_status tern__chat_render(tern__alloc *alloc, const char *template_text, const tern__chat_inputs *inputs,
+                              char **text);
 
 #endif
