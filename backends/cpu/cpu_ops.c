@@ -41,8 +41,9 @@ tern_status tern__cpu_add_step(tern__program *program, const tern__node *node, t
                                void *params) {
   tern_status status = TERN_OK;
   tern__cpu_step step = {.run = run, .n_chunks = (uint32_t)n_chunks, .node = node, .params = params};
-  step.in = tern__arena_calloc(&program->arena, (size_t)node->n_inputs + 1, sizeof *step.in);
-  step.out = tern__arena_calloc(&program->arena, (size_t)node->n_outputs + 1, sizeof *step.out);
+  /* Trailing optional operands that a node leaves out read as absent. */
+  step.in = tern__arena_calloc(&program->arena, (size_t)node->n_inputs + 8, sizeof *step.in);
+  step.out = tern__arena_calloc(&program->arena, (size_t)node->n_outputs + 8, sizeof *step.out);
   if (!step.in || !step.out) TERN_CHECK_ALLOC(NULL);
   for (int32_t i = 0; i < node->n_inputs; i++) step.in[i] = tern__cpu_in(program, node, i);
   for (int32_t i = 0; i < node->n_outputs; i++) step.out[i] = tern__cpu_out(program, node, i);

@@ -136,15 +136,14 @@ static tern_status run_dynamic(const tern__cpu_step *step, const tern__cpu_conte
     if (ranges[2 * c] < low) low = ranges[2 * c];
     if (ranges[2 * c + 1] > high) high = ranges[2 * c + 1];
   }
-  float scale = (high - low) / 255.0f, zero = 0;
-  if (scale > 0) zero = round_even(-low / scale);
+  float scale = high == low ? 1.0f : (high - low) / 255.0f, zero = round_even(-low / scale);
   zero = zero < 0 ? 0 : zero > 255 ? 255 : zero;
   if (chunk == 0) {
     *(float *)step->out[1]->data = scale;
     *(uint8_t *)step->out[2]->data = (uint8_t)zero;
   }
   for (size_t i = 0; i < n && i < RANGE_ELEMENTS; i++) {
-    float q = scale > 0 ? round_even(x[i] / scale) + zero : zero;
+    float q = round_even(x[i] / scale) + zero;
     y[i] = (uint8_t)(q < 0 ? 0 : q > 255 ? 255 : q);
   }
   return TERN_OK;
