@@ -312,7 +312,7 @@ tern_status tern__graph_verify(const tern__graph *graph) {
     for (int32_t i = 0; i < node->n_inputs; i++) {
       tern__value_id id = node->inputs[i];
       if (id < 0) {
-        if (i < op->min_inputs)
+        if (i < op->min_inputs && !(i < 32 && op->optional_inputs >> i & 1))
           TERN_FAIL(TERN_STATUS_CORRUPT, "node '%s' (%s): its required input %d is missing", node->name, op->name, i);
         continue;
       }

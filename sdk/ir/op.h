@@ -58,6 +58,7 @@ struct tern__op_def {
   int32_t min_inputs, max_inputs;   /* max -1 = any number */
   int32_t min_outputs, max_outputs;
   uint32_t flags;
+  uint32_t optional_inputs;    /* bit i: input i may be absent though it lies below min_inputs */
   uint32_t weight_inputs;      /* bit i: input i may be a constant of a narrow type (f16, bf16, block types) as it is */
   const tern__attr_def *attrs; /* ends with name NULL; NULL = none */
   tern_status (*infer)(tern__op_call *call);

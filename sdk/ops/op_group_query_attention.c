@@ -179,5 +179,5 @@ static const tern__attr_def attrs[] = {
     {"qk_output", TERN__ATTR_INT}, {"kv_cache_bit_width", TERN__ATTR_INT}, {"k_quant_type", TERN__ATTR_STRING},
     {"v_quant_type", TERN__ATTR_STRING}, {NULL, 0}};
 const tern__op_def tern__op_group_query_attention = {.name = "GroupQueryAttention", .domain = "com.microsoft", .since = 1,
-                                                     .min_inputs = 7, .max_inputs = 14, .min_outputs = 1, .max_outputs = 4,
+                                                     .min_inputs = 7, .optional_inputs = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4, .max_inputs = 14, .min_outputs = 1, .max_outputs = 4,
                                                      .attrs = attrs, .infer = infer, .reference = reference};

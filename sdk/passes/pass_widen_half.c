@@ -75,7 +75,6 @@ cleanup:
 
 tern_status tern__pass_widen_half(tern__graph *graph, const tern__pass_options *options) {
   tern_status status = TERN_OK;
-  (void)options;
   size_t n_nodes = tern__array_count(graph->nodes);
   for (size_t v = 0; v < tern__array_count(graph->values); v++) graph->values[v].aux = -1;
   for (size_t n = 0; n < n_nodes; n++) TERN_TRY(widen_node(graph, n));
@@ -91,6 +90,10 @@ tern_status tern__pass_widen_half(tern__graph *graph, const tern__pass_options *
     tern__value_id out = graph->outputs[i], wide;
     int32_t p = graph->values[out].producer;
     if (!is_half(graph->values[out].dtype) || p < 0) continue;
+    if (options->float_outputs) {
+      graph->values[out].dtype = TERN_DTYPE_F32;
+      continue;
+    }
     int64_t type = graph->values[out].dtype == TERN_DTYPE_F16 ? ONNX_FLOAT16 : ONNX_BFLOAT16;
     TERN_TRY(tern__graph_add_value(graph, "", TERN_DTYPE_F32, -1, NULL, &wide));
     for (int32_t o = 0; o < graph->nodes[p].n_outputs; o++)

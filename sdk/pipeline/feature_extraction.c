@@ -91,7 +91,7 @@ static tern_status feature_extraction_open(tern_pipeline *p, const tern_pipeline
   tern__arena_init(&s->arena, &p->runtime->alloc);
   TERN_TRY(read_pooling(p));
   TERN_TRY(tern__graph_copy(p->model->graph, &p->runtime->alloc, &s->arena, &s->graph));
-  tern__pass_options options = {.kv_cache = false};
+  tern__pass_options options = {.kv_cache = false, .float_outputs = true};
   TERN_TRY(tern__passes_run(s->graph, &options));
   TERN_TRY(read_inputs(p));
   int32_t limit = tern__tokenizer_max_length(p->tokenizer);

@@ -89,7 +89,7 @@ static tern_status text_generation_open(tern_pipeline *p, const tern_pipeline_de
   (void)desc;
   tern__arena_init(&s->arena, &p->runtime->alloc);
   TERN_TRY(tern__graph_copy(p->model->graph, &p->runtime->alloc, &s->arena, &s->graph));
-  tern__pass_options options = {.kv_cache = true, .last_row = true};
+  tern__pass_options options = {.kv_cache = true, .last_row = true, .float_outputs = true};
   TERN_TRY(tern__passes_run(s->graph, &options));
   TERN_TRY(read_inputs(p, s->graph));
   int32_t own = p->model->context_length, asked = p->session_options.kv_capacity;
