@@ -27,7 +27,7 @@ fn math_erfc_tail(a: f32) -> f32 {
   return math_exp_sum(-fma(q, a, a), 0.0);
 }
 
-// Error function. Error: 1.2 ulp.
+// Error function. Error: 1.04 ulp over all floats (1.2 where fma rounds twice).
 fn math_erf(x: f32) -> f32 {
   let a = math_abs(x);
   let outer = 1.0 - math_erfc_tail(math_min(a, 4.0));
