@@ -60,13 +60,14 @@ class TernBackend(Backend):
     names = [name for name in node.input if name]
     arrays = inputs if isinstance(inputs, Mapping) else dict(zip(names, map(np.asarray, inputs)))
     kind = onnx.helper.np_dtype_to_tensor_dtype
+    info = onnx.helper.make_tensor_value_info
+    outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name]
+    if outputs_info:
+      outputs = [info(o.name, kind(np.dtype(dtype)), shape) for o, (dtype, shape) in zip(outputs, outputs_info)]
     graph = onnx.helper.make_graph(
-      [node], "node",
-      [onnx.helper.make_tensor_value_info(name, kind(arrays[name].dtype), arrays[name].shape) for name in names],
-      [onnx.helper.make_tensor_value_info(name, kind(np.dtype(info[0])), info[1]) if info
-       else onnx.helper.make_empty_tensor_value_info(name)
-       for name, info in zip([n for n in node.output if n], outputs_info or [None] * len(node.output))])
-    return cls.prepare(onnx.helper.make_model(graph), device, **kwargs).run(arrays)
+      [node], "node", [info(name, kind(arrays[name].dtype), arrays[name].shape) for name in names], outputs)
+    model = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph))  # types of the outputs
+    return cls.prepare(model, device, **kwargs).run(arrays)
 
 
 is_compatible = TernBackend.is_compatible
