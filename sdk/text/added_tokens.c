@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-static tern_status trie_insert(tern__alloc *alloc, tern__trie *trie, const char *text, size_t size, int32_t token) {
+static tern_status trie_insert(tern__alloc *alloc, tern__trie *trie, const char *text, size_t size,
+                               int32_t token) {
   tern_status status = TERN_OK;
   if (!trie->nodes) TERN_ARRAY_PUSH(alloc, trie->nodes, (tern__trie_node){0, 0, -1, 0}); /* 0 = none */
   uint32_t node = 0;
@@ -30,7 +31,8 @@ tern_status tern__added_tokens_index(tern__alloc *alloc, tern__added_tokens *add
   tern_status status = TERN_OK;
   for (size_t i = 0; i < tern__array_count(added->tokens); i++) {
     const tern__added_token *t = &added->tokens[i];
-    TERN_TRY(trie_insert(alloc, t->normalized ? &added->normalized : &added->raw, t->match, t->match_size, (int32_t)i));
+    TERN_TRY(trie_insert(alloc, t->normalized ? &added->normalized : &added->raw, t->match, t->match_size,
+                         (int32_t)i));
   }
 cleanup:
   return status;
@@ -54,8 +56,8 @@ static inline bool is_plain(const tern__added_token *token, const tern__work *w)
   return w->flags & TERN_TOKENIZE_PLAIN_SPECIAL && !token->plain_keeps;
 }
 
-static const tern__added_token *longest_at(const tern__added_tokens *added, const tern__trie *trie, const char *text,
-                                           size_t size) {
+static const tern__added_token *longest_at(const tern__added_tokens *added, const tern__trie *trie,
+                                           const char *text, size_t size) {
   const tern__added_token *best = NULL;
   uint32_t node = 0;
   for (size_t i = 0; i < size && (node = step(trie, node, i, (uint8_t)text[i])); i++)
@@ -86,8 +88,8 @@ static size_t spaces_end(const char *text, size_t size, size_t at) {
   return at;
 }
 
-static tern_status split_leftmost(const tern__added_tokens *added, const tern__trie *trie, tern__work *w, const char *text,
-                                  size_t size, tern__fragment_fn fn) {
+static tern_status split_leftmost(const tern__added_tokens *added, const tern__trie *trie, tern__work *w,
+                                  const char *text, size_t size, tern__fragment_fn fn) {
   tern_status status = TERN_OK;
   size_t done = 0;
   for (size_t at = 0; at < size;) {
@@ -110,11 +112,13 @@ cleanup:
   return status;
 }
 
-enum { max_length_class = 512 }; /* added tokens that are longer are found last, in the class of this length */
+enum {
+  max_length_class = 512
+}; /* added tokens that are longer are found last, in the class of this length */
 
 /* The token of exactly this length (class) at text, if `room` bytes are free. */
-static int32_t exact_at(const tern__added_tokens *added, const tern__trie *trie, const tern__work *w, const char *text,
-                        size_t room, size_t length) {
+static int32_t exact_at(const tern__added_tokens *added, const tern__trie *trie, const tern__work *w,
+                        const char *text, size_t room, size_t length) {
   uint32_t node = 0;
   if (room < length) return -1;
   for (size_t i = 0; i < length; i++)
@@ -124,11 +128,13 @@ static int32_t exact_at(const tern__added_tokens *added, const tern__trie *trie,
 }
 
 /* Which token lengths begin anywhere in the text. */
-static bool lengths_present(const tern__trie *trie, const char *text, size_t size, bool present[max_length_class + 1]) {
+static bool lengths_present(const tern__trie *trie, const char *text, size_t size,
+                            bool present[max_length_class + 1]) {
   bool any = false;
   for (size_t at = 0; at < size; at++) {
     uint32_t node = 0;
-    for (size_t i = 0; at + i < size && i < max_length_class && (node = step(trie, node, i, (uint8_t)text[at + i])); i++)
+    for (size_t i = 0;
+         at + i < size && i < max_length_class && (node = step(trie, node, i, (uint8_t)text[at + i])); i++)
       if (trie->nodes[node].token >= 0) any = present[i + 1] = true;
   }
   return any;
@@ -140,7 +146,8 @@ static tern_status split_longest_first(const tern__added_tokens *added, const te
   bool present[max_length_class + 1] = {false};
   if (!lengths_present(trie, text, size, present)) return size ? fn(w, text, size, NULL) : TERN_OK;
   tern__array_clear(w->owner);
-  TERN_ARRAY_APPEND(w->alloc, w->owner, NULL, size); /* -1 free, -2 inside a token, else the token that starts here */
+  TERN_ARRAY_APPEND(w->alloc, w->owner, NULL,
+                    size); /* -1 free, -2 inside a token, else the token that starts here */
   for (size_t i = 0; i < size; i++) w->owner[i] = -1;
   for (size_t length = max_length_class; length > 0; length--) {
     if (!present[length]) continue;
@@ -164,8 +171,8 @@ cleanup:
   return status;
 }
 
-tern_status tern__added_tokens_split(const tern__added_tokens *added, const tern__trie *trie, tern__work *work,
-                                     const char *text, size_t size, tern__fragment_fn fn) {
+tern_status tern__added_tokens_split(const tern__added_tokens *added, const tern__trie *trie,
+                                     tern__work *work, const char *text, size_t size, tern__fragment_fn fn) {
   if (!size) return TERN_OK;
   if (!trie->n_tokens) return fn(work, text, size, NULL);
   return added->longest_first ? split_longest_first(added, trie, work, text, size, fn)

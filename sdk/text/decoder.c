@@ -1,5 +1,5 @@
-/* Decoders of tokenizer.json: work->pieces are the tokens' spellings in work->text; each decoder rewrites them, and in
- * the end they are joined. A new one is a function and a line in the table. */
+/* Decoders of tokenizer.json: work->pieces are the tokens' spellings in work->text; each decoder rewrites
+ * them, and in the end they are joined. A new one is a function and a line in the table. */
 #include "text/tokenizer_internal.h"
 
 #include <string.h>
@@ -18,7 +18,8 @@ struct tern__decoder {
   bool cleanup, keep_first;
 };
 
-/* ---- GPT-2's bytes (encoder.py, bytes_to_unicode): printable Latin-1 stands for itself, the rest from U+0100 on. */
+/* ---- GPT-2's bytes (encoder.py, bytes_to_unicode): printable Latin-1 stands for itself, the rest from
+ * U+0100 on. */
 int32_t tern__byte_to_char(uint8_t b) {
   if (b <= 0x20) return 0x100 + b;
   if (b >= 0x7F && b <= 0xA0) return 0x121 + (b - 0x7F);
@@ -66,8 +67,8 @@ static void finish(tern__work *w) {
 }
 
 /* Replaces every `from` in the spare text from `start` on. */
-static tern_status replace_all(tern__work *w, size_t start, const char *from, size_t from_size, const char *to,
-                               size_t to_size) {
+static tern_status replace_all(tern__work *w, size_t start, const char *from, size_t from_size,
+                               const char *to, size_t to_size) {
   tern_status status = TERN_OK;
   if (!from_size) return TERN_OK;
   tern__array_clear(w->key);
@@ -207,7 +208,8 @@ static tern_status apply_fuse(const tern__decoder *self, tern__work *w) {
   tern_status status = TERN_OK;
   (void)self;
   begin(w);
-  for (size_t i = 0; i < tern__array_count(w->pieces); i++) TERN_TRY(put(w, w->text + w->pieces[i].start, w->pieces[i].size));
+  for (size_t i = 0; i < tern__array_count(w->pieces); i++)
+    TERN_TRY(put(w, w->text + w->pieces[i].start, w->pieces[i].size));
   TERN_TRY(end_piece(w, 0));
   finish(w);
 cleanup:
@@ -235,7 +237,8 @@ static tern_status apply_strip(const tern__decoder *self, tern__work *w) {
   size_t mark_size = tern__utf8_put(mark, self->character);
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
     tern__piece *p = &w->pieces[i];
-    for (int64_t n = 0; n < self->start && p->size >= mark_size && !memcmp(w->text + p->start, mark, mark_size); n++)
+    for (int64_t n = 0;
+         n < self->start && p->size >= mark_size && !memcmp(w->text + p->start, mark, mark_size); n++)
       p->start += (uint32_t)mark_size, p->size -= (uint32_t)mark_size;
     for (int64_t n = 0; n < self->stop && p->size >= mark_size &&
                         !memcmp(w->text + p->start + p->size - mark_size, mark, mark_size); n++)
@@ -268,7 +271,8 @@ static tern_status apply_ctc(const tern__decoder *self, tern__work *w) {
   const tern__piece *last = NULL;
   for (size_t i = 0; i < tern__array_count(w->pieces); last = &w->pieces[i++]) {
     const tern__piece *p = &w->pieces[i];
-    if (last && last->size == p->size && !memcmp(w->text + last->start, w->text + p->start, p->size)) continue;
+    if (last && last->size == p->size && !memcmp(w->text + last->start, w->text + p->start, p->size))
+      continue;
     size_t start = tern__array_count(w->spare);
     TERN_TRY(put(w, w->text + p->start, p->size));
     TERN_TRY(replace_all(w, start, self->content, self->content_size, "", 0));
@@ -290,12 +294,15 @@ cleanup:
   return status;
 }
 
-tern_status tern__decode_pieces(const tern__decoder *decoder, tern__work *work) { return decoder->apply(decoder, work); }
+tern_status tern__decode_pieces(const tern__decoder *decoder, tern__work *work) {
+  return decoder->apply(decoder, work);
+}
 
 bool tern__decoder_has_byte_fallback(const tern__decoder *decoder) {
   if (!decoder) return false;
   bool found = decoder->apply == apply_byte_fallback;
-  for (size_t i = 0; i < decoder->n_children; i++) found |= tern__decoder_has_byte_fallback(decoder->children[i]);
+  for (size_t i = 0; i < decoder->n_children; i++)
+    found |= tern__decoder_has_byte_fallback(decoder->children[i]);
   return found;
 }
 
@@ -308,7 +315,8 @@ tern_status tern__decoder_for_bytes(tern__arena *arena, tern__decoder **out) {
 
 tern_status tern__decoder_for_spm(tern__arena *arena, bool strip_first, tern__decoder **out) {
   tern_status status = TERN_OK;
-  tern__decoder *d = tern__arena_calloc(arena, 5, sizeof *d), **children = tern__arena_calloc(arena, 4, sizeof *children);
+  tern__decoder *d = tern__arena_calloc(arena, 5, sizeof *d),
+                **children = tern__arena_calloc(arena, 4, sizeof *children);
   TERN_CHECK_ALLOC(d && children ? d : NULL);
   for (int i = 0; i < 4; i++) children[i] = &d[i + 1];
   d[0] = (tern__decoder){.apply = apply_sequence, .children = children, .n_children = strip_first ? 4 : 3};
@@ -336,7 +344,9 @@ static tern_status read_word_piece(const tern__spec *spec, tern__decoder *out) {
   tern_status status = read_content(spec, "prefix", out);
   return status == TERN_OK ? tern__spec_bool(spec, "cleanup", -1, &out->cleanup) : status;
 }
-static tern_status read_bpe(const tern__spec *spec, tern__decoder *out) { return read_content(spec, "suffix", out); }
+static tern_status read_bpe(const tern__spec *spec, tern__decoder *out) {
+  return read_content(spec, "suffix", out);
+}
 
 static tern_status read_ctc(const tern__spec *spec, tern__decoder *out) {
   tern_status status = read_content(spec, "pad_token", out);
@@ -351,7 +361,8 @@ static tern_status read_character(const tern__spec *spec, const char *key, tern_
   size_t at = 0, size = strlen(text);
   bool valid = size && tern__utf8_valid_prefix(text, size) == size;
   out->character = valid ? tern__utf8_next(text, size, &at) : 0;
-  return valid && at == size ? TERN_OK : tern__spec_fail(spec, TERN_STATUS_CORRUPT, "%s is not one character", key);
+  return valid && at == size ? TERN_OK
+                             : tern__spec_fail(spec, TERN_STATUS_CORRUPT, "%s is not one character", key);
 }
 
 static tern_status read_metaspace(const tern__spec *spec, tern__decoder *out) {
@@ -397,17 +408,21 @@ cleanup:
   return status;
 }
 
-static const struct { const char *type; apply_fn apply; tern_status (*read)(const tern__spec *, tern__decoder *); } kinds[] = {
-  {"Sequence", apply_sequence, read_sequence},
-  {"ByteLevel", apply_byte_level, read_nothing},
-  {"WordPiece", apply_word_piece, read_word_piece},
-  {"BPEDecoder", apply_bpe, read_bpe},
-  {"Metaspace", apply_metaspace, read_metaspace},
-  {"ByteFallback", apply_byte_fallback, read_nothing},
-  {"Fuse", apply_fuse, read_nothing},
-  {"Strip", apply_strip, read_strip},
-  {"Replace", apply_replace, read_replace},
-  {"CTC", apply_ctc, read_ctc},
+static const struct {
+  const char *type;
+  apply_fn apply;
+  tern_status (*read)(const tern__spec *, tern__decoder *);
+} kinds[] = {
+    {"Sequence", apply_sequence, read_sequence},
+    {"ByteLevel", apply_byte_level, read_nothing},
+    {"WordPiece", apply_word_piece, read_word_piece},
+    {"BPEDecoder", apply_bpe, read_bpe},
+    {"Metaspace", apply_metaspace, read_metaspace},
+    {"ByteFallback", apply_byte_fallback, read_nothing},
+    {"Fuse", apply_fuse, read_nothing},
+    {"Strip", apply_strip, read_strip},
+    {"Replace", apply_replace, read_replace},
+    {"CTC", apply_ctc, read_ctc},
 };
 
 tern_status tern__decoder_read(const tern__spec *spec, tern__decoder **out) {

@@ -1,4 +1,5 @@
-/* Normalizers of tokenizer.json: each rewrites work->text. A new one is a function and a line in the table. */
+/* Normalizers of tokenizer.json: each rewrites work->text. A new one is a function and a line in the table.
+ */
 #include "text/tokenizer_internal.h"
 
 #include <string.h>
@@ -28,7 +29,8 @@ static bool is_ascii(const char *text, size_t size) {
   return true;
 }
 
-/* Rewrites the text character by character. `map` writes at most 12 bytes for a character and returns how many. */
+/* Rewrites the text character by character. `map` writes at most 12 bytes for a character and returns how
+ * many. */
 typedef size_t (*map_fn)(int32_t cp, char *out);
 static tern_status map_characters(tern__work *w, map_fn map) {
   tern_status status = TERN_OK;
@@ -56,7 +58,8 @@ cleanup:
 
 static tern_status apply_form(const tern__normalizer *self, tern__work *w) {
   if (is_ascii(w->text, tern__array_count(w->text))) return TERN_OK;
-  tern_status status = tern__unicode_normalize(w->alloc, self->form, w->text, tern__array_count(w->text), &w->points, &w->spare);
+  tern_status status = tern__unicode_normalize(w->alloc, self->form, w->text, tern__array_count(w->text),
+                                               &w->points, &w->spare);
   if (status == TERN_OK) swap_text(w);
   return status;
 }
@@ -80,9 +83,12 @@ static tern_status apply_strip_accents(const tern__normalizer *self, tern__work 
 }
 
 static size_t map_nmt(int32_t cp, char *out) {
-  if ((cp >= 1 && cp <= 8) || cp == 0xB || (cp >= 0xE && cp <= 0x1F) || cp == 0x7F || cp == 0x8F || cp == 0x9F) return 0;
-  bool space = cp == 9 || cp == 0xA || cp == 0xC || cp == 0xD || cp == 0x1680 || (cp >= 0x200B && cp <= 0x200F) ||
-               cp == 0x2028 || cp == 0x2029 || cp == 0x2581 || cp == 0xFEFF || cp == 0xFFFD;
+  if ((cp >= 1 && cp <= 8) || cp == 0xB || (cp >= 0xE && cp <= 0x1F) || cp == 0x7F || cp == 0x8F ||
+      cp == 0x9F)
+    return 0;
+  bool space = cp == 9 || cp == 0xA || cp == 0xC || cp == 0xD || cp == 0x1680 ||
+               (cp >= 0x200B && cp <= 0x200F) || cp == 0x2028 || cp == 0x2029 || cp == 0x2581 ||
+               cp == 0xFEFF || cp == 0xFFFD;
   return tern__utf8_put(out, space ? ' ' : cp);
 }
 static tern_status apply_nmt(const tern__normalizer *self, tern__work *w) {
@@ -90,7 +96,8 @@ static tern_status apply_nmt(const tern__normalizer *self, tern__work *w) {
   return map_characters(w, map_nmt);
 }
 
-/* BertNormalizer, in its order: clean_text, handle_chinese_chars, strip_accents (NFD without Mn), lowercase. */
+/* BertNormalizer, in its order: clean_text, handle_chinese_chars, strip_accents (NFD without Mn), lowercase.
+ */
 static size_t map_clean(int32_t cp, char *out) {
   if (cp == '\t' || cp == '\n' || cp == '\r') return *out = ' ', 1;
   uint32_t flags = tern__unicode_flags_8(cp);
@@ -98,8 +105,9 @@ static size_t map_clean(int32_t cp, char *out) {
   return tern__utf8_put(out, flags & TERN_UNICODE_SPACE ? ' ' : cp);
 }
 static size_t map_chinese(int32_t c, char *out) {
-  bool chinese = (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
-                 (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+  bool chinese = (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) ||
+                 (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
+                 (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
                  (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
   if (!chinese) return tern__utf8_put(out, c);
   size_t n = tern__utf8_put(out + 1, c);
@@ -176,7 +184,8 @@ static tern_status apply_byte_level(const tern__normalizer *self, tern__work *w)
   size_t size = tern__array_count(w->text), n = 0;
   tern__array_clear(w->spare);
   TERN_ARRAY_RESERVE(w->alloc, w->spare, size * 2);
-  for (size_t i = 0; i < size; i++) n += tern__utf8_put(w->spare + n, tern__byte_to_char((uint8_t)w->text[i]));
+  for (size_t i = 0; i < size; i++)
+    n += tern__utf8_put(w->spare + n, tern__byte_to_char((uint8_t)w->text[i]));
   tern__array_truncate(w->spare, n);
   swap_text(w);
 cleanup:
@@ -200,17 +209,26 @@ static tern_status read_nothing(const tern__spec *spec, tern__normalizer *out) {
   (void)spec, (void)out;
   return TERN_OK;
 }
-static tern_status read_nfc(const tern__spec *s, tern__normalizer *out) { return out->form = TERN_UNICODE_NFC, read_nothing(s, out); }
-static tern_status read_nfd(const tern__spec *s, tern__normalizer *out) { return out->form = TERN_UNICODE_NFD, read_nothing(s, out); }
-static tern_status read_nfkc(const tern__spec *s, tern__normalizer *out) { return out->form = TERN_UNICODE_NFKC, read_nothing(s, out); }
-static tern_status read_nfkd(const tern__spec *s, tern__normalizer *out) { return out->form = TERN_UNICODE_NFKD, read_nothing(s, out); }
+static tern_status read_nfc(const tern__spec *s, tern__normalizer *out) {
+  return out->form = TERN_UNICODE_NFC, read_nothing(s, out);
+}
+static tern_status read_nfd(const tern__spec *s, tern__normalizer *out) {
+  return out->form = TERN_UNICODE_NFD, read_nothing(s, out);
+}
+static tern_status read_nfkc(const tern__spec *s, tern__normalizer *out) {
+  return out->form = TERN_UNICODE_NFKC, read_nothing(s, out);
+}
+static tern_status read_nfkd(const tern__spec *s, tern__normalizer *out) {
+  return out->form = TERN_UNICODE_NFKD, read_nothing(s, out);
+}
 
 static tern_status read_bert(const tern__spec *spec, tern__normalizer *out) {
   tern_status status = TERN_OK;
   TERN_TRY(tern__spec_bool(spec, "clean_text", -1, &out->clean_text));
   TERN_TRY(tern__spec_bool(spec, "handle_chinese_chars", -1, &out->handle_chinese_chars));
   TERN_TRY(tern__spec_bool(spec, "lowercase", -1, &out->lowercase));
-  TERN_TRY(tern__spec_bool(spec, "strip_accents", out->lowercase, &out->strip_accents)); /* null follows lowercase */
+  TERN_TRY(tern__spec_bool(spec, "strip_accents", out->lowercase,
+                           &out->strip_accents)); /* null follows lowercase */
 cleanup:
   return status;
 }
@@ -240,7 +258,8 @@ static tern_status read_sequence(const tern__spec *spec, tern__normalizer *out) 
   tern__spec list = tern__spec_get(spec, "normalizers");
   if (!tern__json_is_array(list.node)) return tern__spec_fail(&list, TERN_STATUS_CORRUPT, "is not an array");
   size_t i = 0;
-  tern__normalizer **children = tern__arena_calloc(spec->arena, tern__json_count(list.node), sizeof *children);
+  tern__normalizer **children =
+      tern__arena_calloc(spec->arena, tern__json_count(list.node), sizeof *children);
   TERN_CHECK_ALLOC(children);
   for (const tern__json *n = tern__json_first(list.node); n; n = tern__json_next(n), i++) {
     tern__spec at = tern__spec_at(&list, n, i);
@@ -252,20 +271,24 @@ cleanup:
   return status;
 }
 
-static const struct { const char *type; apply_fn apply; tern_status (*read)(const tern__spec *, tern__normalizer *); } kinds[] = {
-  {"Sequence", apply_sequence, read_sequence},
-  {"NFC", apply_form, read_nfc},
-  {"NFD", apply_form, read_nfd},
-  {"NFKC", apply_form, read_nfkc},
-  {"NFKD", apply_form, read_nfkd},
-  {"Lowercase", apply_lowercase, read_nothing},
-  {"Strip", apply_strip, read_strip},
-  {"StripAccents", apply_strip_accents, read_nothing},
-  {"BertNormalizer", apply_bert, read_bert},
-  {"Replace", apply_replace, read_replace},
-  {"Prepend", apply_prepend, read_prepend},
-  {"ByteLevel", apply_byte_level, read_nothing},
-  {"Nmt", apply_nmt, read_nothing},
+static const struct {
+  const char *type;
+  apply_fn apply;
+  tern_status (*read)(const tern__spec *, tern__normalizer *);
+} kinds[] = {
+    {"Sequence", apply_sequence, read_sequence},
+    {"NFC", apply_form, read_nfc},
+    {"NFD", apply_form, read_nfd},
+    {"NFKC", apply_form, read_nfkc},
+    {"NFKD", apply_form, read_nfkd},
+    {"Lowercase", apply_lowercase, read_nothing},
+    {"Strip", apply_strip, read_strip},
+    {"StripAccents", apply_strip_accents, read_nothing},
+    {"BertNormalizer", apply_bert, read_bert},
+    {"Replace", apply_replace, read_replace},
+    {"Prepend", apply_prepend, read_prepend},
+    {"ByteLevel", apply_byte_level, read_nothing},
+    {"Nmt", apply_nmt, read_nothing},
 };
 
 tern_status tern__normalizer_read(const tern__spec *spec, tern__normalizer **out) {

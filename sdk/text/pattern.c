@@ -1,12 +1,13 @@
-/* Patterns of Split and Replace, and scanners: hand-written stand-ins for the regular expressions that most models
- * use. tests/unit/test_text_pattern.c holds each scanner to its regex. */
+/* Patterns of Split and Replace, and scanners: hand-written stand-ins for the regular expressions that most
+ * models use. tests/unit/test_text_pattern.c holds each scanner to its regex. */
 #include "text/tokenizer_internal.h"
 
 #include <string.h>
 
 enum { letter = TERN_UNICODE_LETTER, number = TERN_UNICODE_NUMBER, space = TERN_UNICODE_SPACE };
 
-/* The scanners are written once for a Unicode version and a way to read contractions, and compiled for each. */
+/* The scanners are written once for a Unicode version and a way to read contractions, and compiled for each.
+ */
 typedef enum letter_case { AS_WRITTEN, ASCII_CASE, UNICODE_CASE } letter_case;
 typedef uint32_t (*flags_fn)(int32_t cp);
 #define INLINE static inline __attribute__((always_inline))
@@ -78,7 +79,9 @@ INLINE size_t scan_family(const char *text, size_t size, size_t digits, letter_c
 }
 
 size_t tern__scan_gpt2(const char *text, size_t size) { return scan_gpt2(text, size, tern__unicode_flags); }
-static size_t scan_gpt2_15(const char *text, size_t size) { return scan_gpt2(text, size, tern__unicode_flags_15); }
+static size_t scan_gpt2_15(const char *text, size_t size) {
+  return scan_gpt2(text, size, tern__unicode_flags_15);
+}
 static size_t scan_llama3(const char *text, size_t size) {
   return scan_family(text, size, 3, UNICODE_CASE, tern__unicode_flags);
 }
@@ -94,7 +97,8 @@ static size_t scan_qwen2_15(const char *text, size_t size) {
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define CONTRACTIONS_SPELLED "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
-#define FAMILY(digits) "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define FAMILY(digits)                                                                                       \
+  "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 static const struct { const char *regex; tern__pattern_kind kind; tern__scanner scan; } scanners[] = {
   {GPT2, TERN_PATTERN_REGEX, tern__scan_gpt2},
@@ -111,7 +115,8 @@ tern__scanner tern__scanner_for(const char *regex, tern__pattern_kind kind) {
   return NULL;
 }
 
-tern_status tern__pattern_create(tern__arena *arena, const char *text, tern__pattern_kind kind, tern__pattern **out) {
+tern_status tern__pattern_create(tern__arena *arena, const char *text, tern__pattern_kind kind,
+                                 tern__pattern **out) {
   tern_status status = TERN_OK;
   tern__pattern *p = tern__arena_alloc(arena, sizeof *p);
   TERN_CHECK_ALLOC(p);
@@ -162,12 +167,14 @@ tern_status tern__pattern_find(const tern__pattern *pattern, tern__work *w, cons
       from += tern__utf8_size((unsigned char)text[from]);
       continue;
     }
-    if (m.start > done) TERN_ARRAY_PUSH(w->alloc, w->matches, (tern__match){(uint32_t)done, (uint32_t)m.start, false});
+    if (m.start > done)
+      TERN_ARRAY_PUSH(w->alloc, w->matches, (tern__match){(uint32_t)done, (uint32_t)m.start, false});
     TERN_ARRAY_PUSH(w->alloc, w->matches, (tern__match){(uint32_t)m.start, (uint32_t)m.end, true});
     done = from = m.end;
     any = true;
   }
-  if (done < size) TERN_ARRAY_PUSH(w->alloc, w->matches, (tern__match){(uint32_t)done, (uint32_t)size, false});
+  if (done < size)
+    TERN_ARRAY_PUSH(w->alloc, w->matches, (tern__match){(uint32_t)done, (uint32_t)size, false});
 cleanup:
   return status;
 }

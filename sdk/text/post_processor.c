@@ -1,5 +1,5 @@
-/* Post-processors of tokenizer.json, all read into one form: a template of special tokens and sequences, for one text
- * and for a pair. */
+/* Post-processors of tokenizer.json, all read into one form: a template of special tokens and sequences, for
+ * one text and for a pair. */
 #include "text/tokenizer_internal.h"
 
 #include <string.h>
@@ -45,15 +45,16 @@ static tern_status read_roberta(const tern__spec *spec, int32_t n_ids, tern__pos
   int32_t sep, cls;
   TERN_TRY(read_token(spec, "sep", n_ids, &sep));
   TERN_TRY(read_token(spec, "cls", n_ids, &cls));
-  const tern__template_item items[] = {{-1, cls, 0}, {0, 0, 0}, {-1, sep, 0}, {-1, sep, 0}, {1, 0, 0}, {-1, sep, 0}};
+  const tern__template_item items[] = {{-1, cls, 0}, {0, 0, 0}, {-1, sep, 0},
+                                       {-1, sep, 0}, {1, 0, 0}, {-1, sep, 0}};
   TERN_TRY(set_template(spec, items, 3, &out->single, &out->n_single));
   TERN_TRY(set_template(spec, items, 6, &out->pair, &out->n_pair));
 cleanup:
   return status;
 }
 
-/* {"SpecialToken": {"id": "[CLS]", "type_id": 0}} or {"Sequence": {"id": "A", "type_id": 0}}; a special token may stand
- * for several ids. */
+/* {"SpecialToken": {"id": "[CLS]", "type_id": 0}} or {"Sequence": {"id": "A", "type_id": 0}}; a special token
+ * may stand for several ids. */
 static tern_status read_item(const tern__spec *spec, const tern__spec *specials, int32_t n_ids, bool is_pair,
                              tern__template_item **items) {
   tern_status status = TERN_OK;
@@ -66,16 +67,20 @@ static tern_status read_item(const tern__spec *spec, const tern__spec *specials,
   TERN_TRY(tern__spec_int(at, "type_id", -1, 0, INT32_MAX, &type));
   if (sequence.node) {
     int32_t which = !strcmp(name, "B");
-    if (!which && strcmp(name, "A")) TERN_TRY(tern__spec_fail(at, TERN_STATUS_CORRUPT, "id is neither A nor B"));
-    if (which && !is_pair) TERN_TRY(tern__spec_fail(at, TERN_STATUS_CORRUPT, "asks for B where there is one sequence"));
+    if (!which && strcmp(name, "A"))
+      TERN_TRY(tern__spec_fail(at, TERN_STATUS_CORRUPT, "id is neither A nor B"));
+    if (which && !is_pair)
+      TERN_TRY(tern__spec_fail(at, TERN_STATUS_CORRUPT, "asks for B where there is one sequence"));
     TERN_ARRAY_PUSH(spec->arena->alloc, *items, (tern__template_item){which, 0, (int32_t)type});
     return TERN_OK;
   }
   tern__spec special = tern__spec_get(specials, name), ids = tern__spec_get(&special, "ids");
-  if (!tern__json_count(ids.node)) TERN_TRY(tern__spec_fail(at, TERN_STATUS_CORRUPT, "names '%s', which special_tokens lacks", name));
+  if (!tern__json_count(ids.node))
+    TERN_TRY(tern__spec_fail(at, TERN_STATUS_CORRUPT, "names '%s', which special_tokens lacks", name));
   for (const tern__json *n = tern__json_first(ids.node); n; n = tern__json_next(n)) {
     int64_t id = tern__json_int(n, -1);
-    if (id < 0 || id >= n_ids) TERN_TRY(tern__spec_fail(&ids, TERN_STATUS_CORRUPT, "holds an id that is not in the vocabulary"));
+    if (id < 0 || id >= n_ids)
+      TERN_TRY(tern__spec_fail(&ids, TERN_STATUS_CORRUPT, "holds an id that is not in the vocabulary"));
     TERN_ARRAY_PUSH(spec->arena->alloc, *items, (tern__template_item){-1, (int32_t)id, (int32_t)type});
   }
 cleanup:
@@ -88,7 +93,8 @@ static tern_status read_list(const tern__spec *spec, const char *key, int32_t n_
   tern__template_item *items = NULL;
   tern__spec list = tern__spec_get(spec, key), specials = tern__spec_get(spec, "special_tokens");
   size_t i = 0;
-  if (!tern__json_is_array(list.node)) TERN_TRY(tern__spec_fail(&list, TERN_STATUS_CORRUPT, "is not an array"));
+  if (!tern__json_is_array(list.node))
+    TERN_TRY(tern__spec_fail(&list, TERN_STATUS_CORRUPT, "is not an array"));
   for (const tern__json *n = tern__json_first(list.node); n; n = tern__json_next(n), i++) {
     tern__spec at = tern__spec_at(&list, n, i);
     TERN_TRY(read_item(&at, &specials, n_ids, is_pair, &items));
@@ -143,7 +149,8 @@ static tern_status read_any(const tern__spec *spec, int32_t n_ids, tern__post_pr
   for (size_t i = 0; status == TERN_OK && i < sizeof kinds / sizeof *kinds; i++)
     if (!strcmp(kinds[i].type, type)) return kinds[i].read(spec, n_ids, out);
   if (status != TERN_OK) return status;
-  return tern__spec_fail(spec, TERN_STATUS_UNSUPPORTED, "the post-processor type '%s' is not supported", type);
+  return tern__spec_fail(spec, TERN_STATUS_UNSUPPORTED, "the post-processor type '%s' is not supported",
+                         type);
 }
 
 tern_status tern__post_processor_read(const tern__spec *spec, int32_t n_ids, tern__post_processor **out) {

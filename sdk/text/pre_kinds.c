@@ -1,6 +1,6 @@
-/* What tokenizer.ggml.pre names: the patterns that cut text before BPE, in order, as llama.cpp's llama-vocab.cpp has them
- * (MIT licence), so that a GGUF file gives the same tokens. A name that is not here is refused: its tokens would be
- * silently wrong. Not taken over: kinds that llama.cpp matches by code of its own (kimi-k2, afmoe, tiny_aya,
+/* What tokenizer.ggml.pre names: the patterns that cut text before BPE, in order, as llama.cpp's llama-vocab.cpp has
+ * them (MIT licence), so that a GGUF file gives the same tokens. A name that is not here is refused: its tokens would
+ * be silently wrong. Not taken over: kinds that llama.cpp matches by code of its own (kimi-k2, afmoe, tiny_aya,
  * cohere2moe), that look ahead into other pieces (superbpe), that do not spell bytes (gemma4, sarvam-moe, whitespace,
  * granite-embed-multi-311m), or that add separators (jina-v1-en, jina-v2-code, roberta-bpe). */
 #include "text/tokenizer_internal.h"
@@ -37,7 +37,9 @@ static const tern__pre_kind kinds[] = {
    {
       "[\r\n]",
       "\\s?"
-      "[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
+      "[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-"
+      "Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ"
+      "-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
       "\\s?[!-/:-~！-／：-～‘-‟　-。]+",
       "\\s+$",
       "[一-龥ࠀ-一가-퟿]+",

@@ -1,5 +1,5 @@
-/* Pre-tokenizers of tokenizer.json: each cuts work->pieces finer, some rewrite the text. A new one is a function and a
- * line in the table. */
+/* Pre-tokenizers of tokenizer.json: each cuts work->pieces finer, some rewrite the text. A new one is a
+ * function and a line in the table. */
 #include "text/tokenizer_internal.h"
 
 #include <string.h>
@@ -46,7 +46,8 @@ static tern_status cut(tern__work *w, const tern__piece *piece, behavior how, bo
       if (how == ISOLATED || !m[i].hit) TERN_TRY(push_piece(w, piece, m[i].start, m[i].end));
     return TERN_OK;
   }
-  if (how == MERGED_WITH_NEXT) { /* groups form from the right; `first` is the leftmost match of the group of i */
+  if (how ==
+      MERGED_WITH_NEXT) { /* groups form from the right; `first` is the leftmost match of the group of i */
     for (size_t i = n; i-- > 0;) {
       bool after = i + 1 < n && m[i + 1].hit;
       if (m[i].hit && !after && i + 1 < n) m[i].end = m[i + 1].end, m[i + 1].end = m[i + 1].start;
@@ -100,7 +101,8 @@ static tern_status split_by_class(tern__work *w, class_fn is_match, behavior how
     tern__array_clear(w->matches);
     for (size_t at = 0, start = 0; at < p->size; start = at) {
       if (!is_match(tern__utf8_next(text, p->size, &at))) continue;
-      if (start > done) TERN_ARRAY_PUSH(w->alloc, w->matches, (tern__match){(uint32_t)done, (uint32_t)start, false});
+      if (start > done)
+        TERN_ARRAY_PUSH(w->alloc, w->matches, (tern__match){(uint32_t)done, (uint32_t)start, false});
       TERN_ARRAY_PUSH(w->alloc, w->matches, (tern__match){(uint32_t)start, (uint32_t)at, true});
       done = at;
     }
@@ -116,7 +118,8 @@ static bool is_space(int32_t cp) { return tern__unicode_flags(cp) & TERN_UNICODE
 static bool is_numeric(int32_t cp) { return tern__unicode_flags(cp) & TERN_UNICODE_NUMERIC; }
 static bool is_number_15(int32_t cp) { return tern__unicode_flags_15(cp) & TERN_UNICODE_NUMBER; }
 static bool is_punctuation(int32_t cp) {
-  if (cp < 128) return cp > ' ' && cp < 127 && !(tern__unicode_flags(cp) & (TERN_UNICODE_LETTER | TERN_UNICODE_NUMBER));
+  if (cp < 128)
+    return cp > ' ' && cp < 127 && !(tern__unicode_flags(cp) & (TERN_UNICODE_LETTER | TERN_UNICODE_NUMBER));
   return tern__unicode_flags_8(cp) & TERN_UNICODE_PUNCTUATION;
 }
 
@@ -149,7 +152,8 @@ static tern_status apply_whitespace(const tern__pre_tokenizer *self, tern__work 
     const tern__piece *p = &w->pieces[i];
     uint32_t group = 0, start = 0;
     for (size_t at = 0; at < p->size;) {
-      uint32_t here = (uint32_t)at, flags = tern__unicode_flags(tern__utf8_next(w->text + p->start, p->size, &at));
+      uint32_t here = (uint32_t)at,
+               flags = tern__unicode_flags(tern__utf8_next(w->text + p->start, p->size, &at));
       uint32_t kind = flags & TERN_UNICODE_WORD ? 2 : flags & TERN_UNICODE_SPACE ? 0 : 1;
       if (kind == group) continue;
       if (group) TERN_TRY(push_piece(w, p, start, here));
@@ -204,7 +208,8 @@ static tern_status rewrite(const tern__pre_tokenizer *self, tern__work *w, write
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
     size_t start = tern__array_count(w->spare);
     TERN_TRY(write(self, w, &w->pieces[i]));
-    if (tern__array_count(w->spare) > UINT32_MAX / 2) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "the text is too long");
+    if (tern__array_count(w->spare) > UINT32_MAX / 2)
+      TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "the text is too long");
     w->pieces[i].start = (uint32_t)start, w->pieces[i].size = (uint32_t)(tern__array_count(w->spare) - start);
   }
   char *t = w->text;
@@ -295,8 +300,8 @@ bool tern__pre_tokenizer_take_bytes(tern__pre_tokenizer *pre) {
   return pre->apply == apply_byte_level && (pre->raw_bytes = true);
 }
 
-tern_status tern__pre_tokenizer_from_patterns(tern__arena *arena, const char *const *patterns, size_t n, bool with_bytes,
-                                              tern__pre_tokenizer **out) {
+tern_status tern__pre_tokenizer_from_patterns(tern__arena *arena, const char *const *patterns, size_t n,
+                                              bool with_bytes, tern__pre_tokenizer **out) {
   tern_status status = TERN_OK;
   tern__pre_tokenizer *all = tern__arena_calloc(arena, n + 2, sizeof *all);
   tern__pre_tokenizer **children = tern__arena_calloc(arena, n + 1, sizeof *children);
@@ -306,7 +311,8 @@ tern_status tern__pre_tokenizer_from_patterns(tern__arena *arena, const char *co
     bool digits = !strcmp(patterns[i], "\\p{N}"), runs = !strcmp(patterns[i], "\\p{N}+");
     all[i + 1] = (tern__pre_tokenizer){.apply = digits || runs ? apply_numbers_15 : apply_split,
                                        .behavior = runs ? CONTIGUOUS : ISOLATED};
-    if (!digits && !runs) TERN_TRY(tern__pattern_create(arena, patterns[i], TERN_PATTERN_LLAMA_CPP, &all[i + 1].pattern));
+    if (!digits && !runs)
+      TERN_TRY(tern__pattern_create(arena, patterns[i], TERN_PATTERN_LLAMA_CPP, &all[i + 1].pattern));
   }
   if (with_bytes) children[n] = &all[n + 1], all[n + 1].apply = apply_byte_level;
   all[0] = (tern__pre_tokenizer){.apply = apply_sequence, .children = children, .n_children = n + with_bytes};
@@ -323,7 +329,8 @@ static tern_status read_nothing(const tern__spec *spec, tern__pre_tokenizer *out
 }
 
 static tern_status read_behavior(const tern__spec *spec, const char *fallback, behavior *out) {
-  static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+  static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
+                                      "Contiguous"};
   const char *name;
   tern_status status = tern__spec_string(spec, "behavior", fallback, &name);
   for (int i = 0; status == TERN_OK && i < 5; i++)
@@ -343,7 +350,8 @@ static tern_status read_char(const tern__spec *spec, const char *key, int32_t *o
   if (status != TERN_OK) return status;
   size_t at = 0, size = strlen(text);
   *out = size && tern__utf8_valid_prefix(text, size) == size ? tern__utf8_next(text, size, &at) : 0;
-  return size && at == size ? TERN_OK : tern__spec_fail(spec, TERN_STATUS_CORRUPT, "%s is not one character", key);
+  return size && at == size ? TERN_OK
+                            : tern__spec_fail(spec, TERN_STATUS_CORRUPT, "%s is not one character", key);
 }
 
 static tern_status read_split(const tern__spec *spec, tern__pre_tokenizer *out) {
@@ -383,7 +391,9 @@ static tern_status read_metaspace(const tern__spec *spec, tern__pre_tokenizer *o
   TERN_TRY(tern__spec_string(spec, "prepend_scheme", add ? "always" : "never", &scheme));
   size_t i = 0;
   while (i < 3 && strcmp(schemes[i], scheme)) i++;
-  if (i == 3) TERN_TRY(tern__spec_fail(spec, TERN_STATUS_UNSUPPORTED, "the prepend_scheme '%s' is not supported", scheme));
+  if (i == 3)
+    TERN_TRY(
+        tern__spec_fail(spec, TERN_STATUS_UNSUPPORTED, "the prepend_scheme '%s' is not supported", scheme));
   out->prepend = (prepend)i;
 cleanup:
   return status;
@@ -394,7 +404,8 @@ static tern_status read_sequence(const tern__spec *spec, tern__pre_tokenizer *ou
   tern__spec list = tern__spec_get(spec, "pretokenizers");
   if (!tern__json_is_array(list.node)) return tern__spec_fail(&list, TERN_STATUS_CORRUPT, "is not an array");
   size_t i = 0;
-  tern__pre_tokenizer **children = tern__arena_calloc(spec->arena, tern__json_count(list.node), sizeof *children);
+  tern__pre_tokenizer **children =
+      tern__arena_calloc(spec->arena, tern__json_count(list.node), sizeof *children);
   TERN_CHECK_ALLOC(children);
   for (const tern__json *n = tern__json_first(list.node); n; n = tern__json_next(n), i++) {
     tern__spec at = tern__spec_at(&list, n, i);
@@ -406,18 +417,22 @@ cleanup:
   return status;
 }
 
-static const struct { const char *type; apply_fn apply; tern_status (*read)(const tern__spec *, tern__pre_tokenizer *); } kinds[] = {
-  {"Sequence", apply_sequence, read_sequence},
-  {"ByteLevel", apply_byte_level, read_byte_level},
-  {"BertPreTokenizer", apply_bert, read_nothing},
-  {"Whitespace", apply_whitespace, read_nothing},
-  {"WhitespaceSplit", apply_whitespace_split, read_nothing},
-  {"Punctuation", apply_punctuation, read_punctuation},
-  {"Digits", apply_digits, read_digits},
-  {"Split", apply_split, read_split},
-  {"Metaspace", apply_metaspace, read_metaspace},
-  {"CharDelimiterSplit", apply_delimiter, read_delimiter},
-  {"FixedLength", apply_fixed_length, read_fixed_length},
+static const struct {
+  const char *type;
+  apply_fn apply;
+  tern_status (*read)(const tern__spec *, tern__pre_tokenizer *);
+} kinds[] = {
+    {"Sequence", apply_sequence, read_sequence},
+    {"ByteLevel", apply_byte_level, read_byte_level},
+    {"BertPreTokenizer", apply_bert, read_nothing},
+    {"Whitespace", apply_whitespace, read_nothing},
+    {"WhitespaceSplit", apply_whitespace_split, read_nothing},
+    {"Punctuation", apply_punctuation, read_punctuation},
+    {"Digits", apply_digits, read_digits},
+    {"Split", apply_split, read_split},
+    {"Metaspace", apply_metaspace, read_metaspace},
+    {"CharDelimiterSplit", apply_delimiter, read_delimiter},
+    {"FixedLength", apply_fixed_length, read_fixed_length},
 };
 
 tern_status tern__pre_tokenizer_read(const tern__spec *spec, tern__pre_tokenizer **out) {
@@ -435,7 +450,8 @@ tern_status tern__pre_tokenizer_read(const tern__spec *spec, tern__pre_tokenizer
     *out = made;
     return TERN_OK;
   }
-  TERN_TRY(tern__spec_fail(spec, TERN_STATUS_UNSUPPORTED, "the pre-tokenizer type '%s' is not supported", type));
+  TERN_TRY(
+      tern__spec_fail(spec, TERN_STATUS_UNSUPPORTED, "the pre-tokenizer type '%s' is not supported", type));
 cleanup:
   return status;
 }

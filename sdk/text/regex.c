@@ -1,5 +1,6 @@
-/* PCRE2 behind text/regex.h. Compiled patterns live in the owner's arena (freed with it); match data comes from
- * tern__alloc and is reused by the calls of one encode. No JIT: an app's sandbox may forbid writable code. */
+/* PCRE2 behind text/regex.h. Compiled patterns live in the owner's arena (freed with it); match data comes
+ * from tern__alloc and is reused by the calls of one encode. No JIT: an app's sandbox may forbid writable
+ * code. */
 #include "text/regex.h"
 
 #include "base/array.h"
@@ -18,8 +19,8 @@ static void arena_free(void *block, void *arena) { (void)block, (void)arena; }
 static void *alloc_malloc(PCRE2_SIZE size, void *alloc) { return tern__malloc(alloc, size); }
 static void alloc_free(void *block, void *alloc) { tern__free(alloc, block); }
 
-/* ---- Oniguruma's dialect. \w holds marks there (and \b follows it), \h is a hex digit; a set inside a set and set
- * intersection would be read differently by PCRE2 without a word. */
+/* ---- Oniguruma's dialect. \w holds marks there (and \b follows it), \h is a hex digit; a set inside a set
+ * and set intersection would be read differently by PCRE2 without a word. */
 #define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}"
 static const struct { char escape; const char *outside, *inside; } escapes[] = {
   {'w', "[" WORD "]", WORD},
@@ -79,7 +80,8 @@ cleanup:
 tern_status tern__regex_compile(tern__arena *arena, const char *pattern, size_t size, tern__regex **out) {
   tern_status status = TERN_OK;
   char *translated = NULL;
-  if (size > max_pattern) TERN_FAIL(TERN_STATUS_UNSUPPORTED, "the pattern has %zu bytes, more than %d", size, max_pattern);
+  if (size > max_pattern)
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "the pattern has %zu bytes, more than %d", size, max_pattern);
   TERN_TRY(translate(arena->alloc, pattern, size, &translated));
   tern__regex *regex = tern__arena_alloc(arena, sizeof *regex);
   TERN_CHECK_ALLOC(regex);
@@ -91,12 +93,15 @@ tern_status tern__regex_compile(tern__arena *arena, const char *pattern, size_t 
   PCRE2_SIZE at = 0;
   /* Oniguruma's ^ and $ always work line by line. */
   uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-  regex->code = pcre2_compile((PCRE2_SPTR)(translated ? translated : ""), tern__array_count(translated), options, &error, &at, context);
+  regex->code = pcre2_compile((PCRE2_SPTR)(translated ? translated : ""), tern__array_count(translated),
+                              options, &error, &at, context);
   if (!regex->code) {
     char message[120];
-    if (error == PCRE2_ERROR_HEAP_FAILED) TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "out of memory compiling a pattern");
+    if (error == PCRE2_ERROR_HEAP_FAILED)
+      TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "out of memory compiling a pattern");
     pcre2_get_error_message(error, (PCRE2_UCHAR *)message, sizeof message);
-    TERN_FAIL(TERN_STATUS_CORRUPT, "the pattern '%s' is not valid at byte %zu: %s", pattern, (size_t)at, message);
+    TERN_FAIL(TERN_STATUS_CORRUPT, "the pattern '%s' is not valid at byte %zu: %s", pattern, (size_t)at,
+              message);
   }
   *out = regex;
 cleanup:
@@ -131,18 +136,21 @@ static tern__regex_state *make_state(tern__alloc *alloc) {
   return NULL;
 }
 
-tern_status tern__regex_find(const tern__regex *regex, tern__alloc *alloc, tern__regex_state **state, const char *text,
-                             size_t size, size_t from, tern__regex_match *match) {
+tern_status tern__regex_find(const tern__regex *regex, tern__alloc *alloc, tern__regex_state **state,
+                             const char *text, size_t size, size_t from, tern__regex_match *match) {
   tern_status status = TERN_OK;
   *match = (tern__regex_match){0};
   if (!*state) *state = make_state(alloc);
   TERN_CHECK_ALLOC(*state);
-  int rc = pcre2_match(regex->code, (PCRE2_SPTR)text, size, from, PCRE2_NO_UTF_CHECK, (*state)->data, (*state)->context);
+  int rc = pcre2_match(regex->code, (PCRE2_SPTR)text, size, from, PCRE2_NO_UTF_CHECK, (*state)->data,
+                       (*state)->context);
   if (rc == PCRE2_ERROR_NOMATCH) return TERN_OK;
   if (rc == PCRE2_ERROR_NOMEMORY) TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "out of memory in a pattern match");
   if (rc < 0)
-    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "the tokenizer's pattern takes too many steps on this text of %zu bytes "
-              "(PCRE2 error %d near byte %zu); split the text into shorter pieces", size, rc, from);
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT,
+              "the tokenizer's pattern takes too many steps on this text of %zu bytes "
+              "(PCRE2 error %d near byte %zu); split the text into shorter pieces",
+              size, rc, from);
   const PCRE2_SIZE *range = pcre2_get_ovector_pointer((*state)->data);
   *match = (tern__regex_match){true, range[0], range[1]};
 cleanup:

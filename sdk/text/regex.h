@@ -13,7 +13,7 @@ void tern__regex_state_free(tern__regex_state *state);
 
 typedef struct tern__regex_match { bool found; size_t start, end; } tern__regex_match;
 /* The first match at or after `from` in valid UTF-8. A text that takes too many steps is INVALID_ARGUMENT. */
-tern_status tern__regex_find(const tern__regex *regex, tern__alloc *alloc, tern__regex_state **state, const char *text,
-                             size_t size, size_t from, tern__regex_match *match);
+tern_status tern__regex_find(const tern__regex *regex, tern__alloc *alloc, tern__regex_state **state,
+                             const char *text, size_t size, size_t from, tern__regex_match *match);
 
 #endif

@@ -7,7 +7,8 @@
 #include <string.h>
 
 /* A model is a line here and a file. */
-const tern__model_def *const tern__model_defs[] = {&tern__model_bpe, &tern__model_wordpiece, &tern__model_spm};
+const tern__model_def *const tern__model_defs[] = {&tern__model_bpe, &tern__model_wordpiece,
+                                                   &tern__model_spm};
 const size_t tern__model_def_count = sizeof tern__model_defs / sizeof *tern__model_defs;
 
 enum { max_text = 1 << 30 };
@@ -68,7 +69,8 @@ static void mark_end(tern__tokenizer *t, int64_t id) {
 static void read_generation_config(tern__tokenizer *t, const tern__json *root) {
   const tern__json *eos = tern__json_get(root, "eos_token_id");
   mark_end(t, tern__json_int(eos, -1));
-  for (const tern__json *n = tern__json_is_array(eos) ? tern__json_first(eos) : NULL; n; n = tern__json_next(n))
+  for (const tern__json *n = tern__json_is_array(eos) ? tern__json_first(eos) : NULL; n;
+       n = tern__json_next(n))
     mark_end(t, tern__json_int(n, -1));
 }
 
@@ -111,8 +113,10 @@ tern_status tern__tokenizer_open(tern__alloc *alloc, const char *path, tern__tok
   const char *file = is_folder ? tern__path_join(&paths, path, "tokenizer.json") : path;
   TERN_CHECK_ALLOC(file);
   if (is_folder && !tern__path_exists(file))
-    TERN_FAIL(TERN_STATUS_NOT_FOUND, "%s is missing; a model folder for Transformers.js has one, and transformers' "
-              "AutoTokenizer.save_pretrained writes one", file);
+    TERN_FAIL(TERN_STATUS_NOT_FOUND,
+              "%s is missing; a model folder for Transformers.js has one, and transformers' "
+              "AutoTokenizer.save_pretrained writes one",
+              file);
   TERN_TRY(tern__json_open(file, &root));
   TERN_TRY(tern__tokenizer_read_json(t, file, root));
   if (is_folder) TERN_TRY(read_companions(t, &paths, path));
@@ -127,15 +131,36 @@ cleanup:
 /* Spellings that end a turn (llama.cpp keeps the same list). */
 void tern__tokenizer_mark_ends(tern__tokenizer *t) {
   static const char *const names[] = {
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
-    "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>",
-    "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>", "<｜end▁of▁sentence｜>", "[e~[",
+      "<|eot_id|>",
+      "<|im_end|>",
+      "<|end|>",
+      "<|return|>",
+      "<|call|>",
+      "<|flush|>",
+      "<|calls|>",
+      "<end_of_turn>",
+      "<|endoftext|>",
+      "</s>",
+      "<|eom_id|>",
+      "<EOT>",
+      "_<EOT>",
+      "[EOT]",
+      "[EOS]",
+      "<|end_of_text|>",
+      "<end_of_utterance>",
+      "<eos>",
+      "<turn|>",
+      "<|tool_response>",
+      "<｜end▁of▁sentence｜>",
+      "[e~[",
   };
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) mark_end(t, tern__tokenizer_token_id(t, names[i]));
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    mark_end(t, tern__tokenizer_token_id(t, names[i]));
   int32_t end = tern__tokenizer_token_id(t, "<|end|>");
   bool calls = tern__tokenizer_token_id(t, "<|call|>") >= 0 && tern__tokenizer_token_id(t, "<|return|>") >= 0;
   bool flush = tern__tokenizer_token_id(t, "<|calls|>") >= 0 && tern__tokenizer_token_id(t, "<|flush|>") >= 0;
-  if (end >= 0 && (calls || flush)) t->tokens[end].flags &= ~(uint32_t)TERN_TOKEN_END; /* ends a message, not the turn */
+  if (end >= 0 && (calls || flush))
+    t->tokens[end].flags &= ~(uint32_t)TERN_TOKEN_END; /* ends a message, not the turn */
 }
 
 /* ---- encoding */
@@ -175,7 +200,8 @@ cleanup:
   return status;
 }
 
-static tern_status on_normalized(tern__work *w, const char *text, size_t size, const tern__added_token *token) {
+static tern_status on_normalized(tern__work *w, const char *text, size_t size,
+                                 const tern__added_token *token) {
   tern_status status = TERN_OK;
   if (token) return push_token(w, token);
   tern__array_clear(w->text);
@@ -195,7 +221,8 @@ static tern_status on_raw(tern__work *w, const char *text, size_t size, const te
   TERN_ARRAY_APPEND(w->alloc, w->text, text, size);
   TERN_TRY(tern__normalize(t->normalizer, w));
   size_t n = tern__array_count(w->text);
-  if (n > max_text) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "the normalized text has %zu bytes, more than %d", n, max_text);
+  if (n > max_text)
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "the normalized text has %zu bytes, more than %d", n, max_text);
   if (!t->added.normalized.n_tokens) {
     if (n) TERN_TRY(encode_pieces(w));
     w->after_special = w->at_origin = false;
@@ -213,7 +240,8 @@ cleanup:
 static tern_status encode_text(tern__work *w, const char *text, size_t size) {
   tern_status status = TERN_OK;
   char *clean = NULL;
-  if (size > max_text) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "the text has %zu bytes, more than %d", size, max_text);
+  if (size > max_text)
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "the text has %zu bytes, more than %d", size, max_text);
   if (tern__utf8_valid_prefix(text, size) != size) {
     TERN_TRY(tern__utf8_append_lossy(w->alloc, text, size, &clean));
     text = clean, size = tern__array_count(clean);
@@ -225,7 +253,8 @@ cleanup:
   return status;
 }
 
-static tern_status append(tern__alloc *alloc, int32_t **ids, int32_t **type_ids, const int32_t *from, size_t n, int32_t type) {
+static tern_status append(tern__alloc *alloc, int32_t **ids, int32_t **type_ids, const int32_t *from,
+                          size_t n, int32_t type) {
   tern_status status = TERN_OK;
   TERN_ARRAY_APPEND(alloc, *ids, from, n);
   if (!type_ids) return TERN_OK;
@@ -237,11 +266,13 @@ cleanup:
 }
 
 /* Texts one after the other, or as the post-processor's template has them. */
-static tern_status encode_texts(const tern__tokenizer *t, tern__alloc *alloc, const char *const *texts, const size_t *sizes,
-                                size_t n_texts, uint32_t flags, int32_t **ids, int32_t **type_ids) {
+static tern_status encode_texts(const tern__tokenizer *t, tern__alloc *alloc, const char *const *texts,
+                                const size_t *sizes, size_t n_texts, uint32_t flags, int32_t **ids,
+                                int32_t **type_ids) {
   tern_status status = TERN_OK;
   tern__work w = {.alloc = alloc, .tokenizer = t, .flags = flags};
-  size_t ends[3] = {0}, before = tern__array_count(*ids), types_before = type_ids ? tern__array_count(*type_ids) : 0;
+  size_t ends[3] = {0}, before = tern__array_count(*ids),
+         types_before = type_ids ? tern__array_count(*type_ids) : 0;
   static const tern__template_item plain[] = {{0, 0, 0}, {1, 0, 1}};
   const tern__post_processor *post = t->post_processor;
   const tern__template_item *items = !post ? plain : n_texts == 1 ? post->single : post->pair;
@@ -268,13 +299,14 @@ cleanup:
   return status;
 }
 
-tern_status tern__tokenizer_encode(const tern__tokenizer *t, tern__alloc *alloc, const char *text, size_t size,
-                                   uint32_t flags, int32_t **ids) {
+tern_status tern__tokenizer_encode(const tern__tokenizer *t, tern__alloc *alloc, const char *text,
+                                   size_t size, uint32_t flags, int32_t **ids) {
   return encode_texts(t, alloc, &text, &size, 1, flags, ids, NULL);
 }
 
-tern_status tern__tokenizer_encode_pair(const tern__tokenizer *t, tern__alloc *alloc, const char *a, size_t a_size,
-                                        const char *b, size_t b_size, uint32_t flags, int32_t **ids, int32_t **type_ids) {
+tern_status tern__tokenizer_encode_pair(const tern__tokenizer *t, tern__alloc *alloc, const char *a,
+                                        size_t a_size, const char *b, size_t b_size, uint32_t flags,
+                                        int32_t **ids, int32_t **type_ids) {
   const char *texts[] = {a, b};
   size_t sizes[] = {a_size, b_size};
   return encode_texts(t, alloc, texts, sizes, 2, flags, ids, type_ids);
@@ -289,12 +321,16 @@ tern_status tern__tokenizer_decode(const tern__tokenizer *t, tern__alloc *alloc,
   for (size_t i = 0; i < n; i++) {
     if (ids[i] < 0 || (size_t)ids[i] >= tern__array_count(t->tokens)) continue;
     const tern__token *token = &t->tokens[ids[i]];
-    if (!(token->flags & TERN_TOKEN_EXISTS) || (flags & TERN_TOKENIZE_NO_SPECIAL && token->flags & TERN_TOKEN_SKIP)) continue;
+    if (!(token->flags & TERN_TOKEN_EXISTS) ||
+        (flags & TERN_TOKENIZE_NO_SPECIAL && token->flags & TERN_TOKEN_SKIP))
+      continue;
     size_t start = tern__array_count(w.text);
     if (!t->decoder && tern__array_count(w.pieces)) TERN_ARRAY_PUSH(alloc, w.text, ' ');
     TERN_ARRAY_APPEND(alloc, w.text, token->decoded, token->decoded_size);
-    TERN_ARRAY_PUSH(alloc, w.pieces, (tern__piece){(uint32_t)start, (uint32_t)(tern__array_count(w.text) - start), false});
-    if (tern__array_count(w.text) > max_text) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "the decoded text is too long");
+    TERN_ARRAY_PUSH(alloc, w.pieces,
+                    (tern__piece){(uint32_t)start, (uint32_t)(tern__array_count(w.text) - start), false});
+    if (tern__array_count(w.text) > max_text)
+      TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "the decoded text is too long");
   }
   if (t->decoder && tern__array_count(w.pieces)) TERN_TRY(tern__decode_pieces(t->decoder, &w));
   size_t size = 0;
@@ -319,7 +355,9 @@ const char *tern__tokenizer_token(const tern__tokenizer *t, int32_t id) {
 int32_t tern__tokenizer_token_id(const tern__tokenizer *t, const char *token) {
   int64_t id;
   size_t size = strlen(token);
-  return tern__map_get(&t->added_ids, token, size, &id) || tern__map_get(&t->ids, token, size, &id) ? (int32_t)id : -1;
+  return tern__map_get(&t->added_ids, token, size, &id) || tern__map_get(&t->ids, token, size, &id)
+             ? (int32_t)id
+             : -1;
 }
 
 int32_t tern__tokenizer_bos(const tern__tokenizer *t) { return t->bos_id; }

@@ -1,6 +1,6 @@
-/* Byte-pair encoding (Sennrich et al. 2016): adjacent symbols merge, lowest rank first, leftmost on a tie. Serves
- * tokenizer.json "BPE" and GGUF "gpt2". A merge is one look-up of (left id, right id); a short word is merged by
- * scanning its ranks, a long one through a heap. Both give the same result. */
+/* Byte-pair encoding (Sennrich et al. 2016): adjacent symbols merge, lowest rank first, leftmost on a tie.
+ * Serves tokenizer.json "BPE" and GGUF "gpt2". A merge is one look-up of (left id, right id); a short word is
+ * merged by scanning its ranks, a long one through a heap. Both give the same result. */
 #include "text/tokenizer_internal.h"
 
 #include <stdio.h>
@@ -23,7 +23,9 @@ typedef struct bpe {
   bool first_merge_wins; /* of merges named twice */
 } bpe;
 
-static inline size_t slot_of(const bpe *m, uint64_t pair) { return (pair * 0x9E3779B97F4A7C15u >> 20) & m->mask; }
+static inline size_t slot_of(const bpe *m, uint64_t pair) {
+  return (pair * 0x9E3779B97F4A7C15u >> 20) & m->mask;
+}
 
 static inline const merge *find_merge(const bpe *m, int32_t left, int32_t right) {
   if (!m->merges || (left | right) < 0) return NULL;
@@ -48,8 +50,8 @@ cleanup:
 }
 
 /* False = one of the three tokens is not in the vocabulary. */
-static bool add_merge(tern__tokenizer *t, bpe *m, char **key, const char *a, size_t a_size, const char *b, size_t b_size,
-                      int32_t rank, tern_status *status_out) {
+static bool add_merge(tern__tokenizer *t, bpe *m, char **key, const char *a, size_t a_size, const char *b,
+                      size_t b_size, int32_t rank, tern_status *status_out) {
   tern_status status = TERN_OK;
   size_t skip = m->prefix ? strlen(m->prefix) : 0;
   int32_t left = tern__model_token_id(t, a, a_size), right = tern__model_token_id(t, b, b_size), id = -1;
@@ -83,7 +85,8 @@ static void index_bytes(const tern__tokenizer *t, bpe *m) {
 static tern_status read_merge_list(tern__tokenizer *t, bpe *m, const tern__spec *merges) {
   tern_status status = TERN_OK;
   char *key = NULL;
-  if (!tern__json_is_array(merges->node)) TERN_TRY(tern__spec_fail(merges, TERN_STATUS_CORRUPT, "is not an array"));
+  if (!tern__json_is_array(merges->node))
+    TERN_TRY(tern__spec_fail(merges, TERN_STATUS_CORRUPT, "is not an array"));
   TERN_TRY(reserve_merges(m, &t->arena, tern__json_count(merges->node)));
   size_t index = 0;
   int32_t rank = 0;
@@ -96,13 +99,17 @@ static tern_status read_merge_list(tern__tokenizer *t, bpe *m, const tern__spec 
       const char *space = strchr(a, ' ');
       if (space && !strchr(space + 1, ' ')) a_size = (size_t)(space - a), b = space + 1;
     } else if (tern__json_is_array(n) && tern__json_count(n) == 2) {
-      a = tern__json_string(tern__json_first(n), NULL), b = tern__json_string(tern__json_next(tern__json_first(n)), NULL);
+      a = tern__json_string(tern__json_first(n), NULL),
+      b = tern__json_string(tern__json_next(tern__json_first(n)), NULL);
       if (a) a_size = strlen(a);
     }
-    if (!a || !b) TERN_TRY(tern__spec_fail(&at, TERN_STATUS_CORRUPT, "is neither \"left right\" nor [left, right]"));
+    if (!a || !b)
+      TERN_TRY(tern__spec_fail(&at, TERN_STATUS_CORRUPT, "is neither \"left right\" nor [left, right]"));
     if (!add_merge(t, m, &key, a, a_size, b, strlen(b), rank++, &status) && status == TERN_OK)
-      TERN_TRY(tern__spec_fail(&at, TERN_STATUS_CORRUPT, "merges '%.*s' and '%s', but one of them or the result is not "
-                               "in the vocabulary", (int)(a_size < 200 ? a_size : 200), a, b));
+      TERN_TRY(tern__spec_fail(&at, TERN_STATUS_CORRUPT,
+                               "merges '%.*s' and '%s', but one of them or the result is not "
+                               "in the vocabulary",
+                               (int)(a_size < 200 ? a_size : 200), a, b));
     TERN_TRY(status);
   }
 cleanup:
@@ -115,7 +122,8 @@ static tern_status read_options(tern__tokenizer *t, bpe *m, const tern__spec *sp
   const char *unk = NULL;
   tern__spec dropout = tern__spec_get(spec, "dropout");
   if (tern__json_number(dropout.node, 0) > 0)
-    TERN_TRY(tern__spec_fail(&dropout, TERN_STATUS_UNSUPPORTED, "dropout makes encoding random; set it to null"));
+    TERN_TRY(
+        tern__spec_fail(&dropout, TERN_STATUS_UNSUPPORTED, "dropout makes encoding random; set it to null"));
   TERN_TRY(tern__spec_string(spec, "continuing_subword_prefix", "", &m->prefix));
   TERN_TRY(tern__spec_string(spec, "end_of_word_suffix", "", &m->suffix));
   if (!*m->prefix) m->prefix = NULL;
@@ -143,7 +151,8 @@ static tern_status read_json(tern__tokenizer *t, const tern__spec *spec) {
   TERN_TRY(read_options(t, m, spec));
   TERN_TRY(read_merge_list(t, m, &merges));
   index_bytes(t, m);
-  if (t->pre_tokenizer && !m->prefix && !m->suffix) m->raw_bytes = tern__pre_tokenizer_take_bytes(t->pre_tokenizer);
+  if (t->pre_tokenizer && !m->prefix && !m->suffix)
+    m->raw_bytes = tern__pre_tokenizer_take_bytes(t->pre_tokenizer);
 cleanup:
   return status;
 }
@@ -156,8 +165,10 @@ static tern_status read_vocab(tern__tokenizer *t, const tern__vocab_source *sour
   const char *name = source->pre && *source->pre ? source->pre : "default";
   const tern__pre_kind *kind = tern__pre_kind_find(name);
   if (!kind)
-    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "tokenizer.ggml.pre '%s' is not known; its tokens would be silently wrong, so "
-              "use the model's tokenizer.json instead", name);
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED,
+              "tokenizer.ggml.pre '%s' is not known; its tokens would be silently wrong, so "
+              "use the model's tokenizer.json instead",
+              name);
   size_t n = 0;
   while (n < 8 && kind->patterns[n]) n++;
   TERN_TRY(tern__pre_tokenizer_from_patterns(&t->arena, kind->patterns, n, true, &t->pre_tokenizer));
@@ -177,7 +188,8 @@ static tern_status read_vocab(tern__tokenizer *t, const tern__vocab_source *sour
     bool known = space && add_merge(t, m, &key, text, left, space + 1, size - left - 1, (int32_t)i, &status);
     TERN_TRY(status);
     if (!known)
-      TERN_FAIL(TERN_STATUS_CORRUPT, "tokenizer.ggml.merges[%zu] '%.*s' does not name two tokens and their union", i,
+      TERN_FAIL(TERN_STATUS_CORRUPT,
+                "tokenizer.ggml.merges[%zu] '%.*s' does not name two tokens and their union", i,
                 (int)(size < 200 ? size : 200), text);
   }
   index_bytes(t, m);
@@ -196,9 +208,10 @@ cleanup:
   return status;
 }
 
-/* One character that may carry the prefix and suffix; unknown ones go by byte_fallback, unk (maybe pending), or drop. */
-static tern_status push_char(const tern__tokenizer *t, const bpe *m, tern__work *w, const char *c, size_t n, bool first,
-                             bool last, bool *unk_pending) {
+/* One character that may carry the prefix and suffix; unknown ones go by byte_fallback, unk (maybe pending),
+ * or drop. */
+static tern_status push_char(const tern__tokenizer *t, const bpe *m, tern__work *w, const char *c, size_t n,
+                             bool first, bool last, bool *unk_pending) {
   tern_status status = TERN_OK;
   const char *s = c;
   size_t size = n;
@@ -229,7 +242,8 @@ cleanup:
   return status;
 }
 
-static tern_status push_symbols(const tern__tokenizer *t, const bpe *m, tern__work *w, const char *text, size_t size) {
+static tern_status push_symbols(const tern__tokenizer *t, const bpe *m, tern__work *w, const char *text,
+                                size_t size) {
   tern_status status = TERN_OK;
   bool unk_pending = false;
   tern__array_clear(w->symbols);
@@ -320,7 +334,8 @@ static tern_status merge_by_heap(const bpe *m, tern__work *w, size_t *count) {
   tern_status status = TERN_OK;
   int32_t n = (int32_t)*count;
   tern__array_clear(w->heap);
-  for (int32_t i = 0; i < n; i++) w->symbols[i].prev = i - 1, w->symbols[i].next = i + 1 < n ? i + 1 : -1, w->symbols[i].size = 1;
+  for (int32_t i = 0; i < n; i++)
+    w->symbols[i].prev = i - 1, w->symbols[i].next = i + 1 < n ? i + 1 : -1, w->symbols[i].size = 1;
   for (int32_t i = 0; i + 1 < n; i++) TERN_TRY(offer(m, w, i));
   while (tern__array_count(w->heap)) {
     tern__merge_candidate c = heap_pop(w);
@@ -342,8 +357,8 @@ cleanup:
   return status;
 }
 
-static tern_status whole_token(const tern__tokenizer *t, const bpe *m, tern__work *w, const char *text, size_t size,
-                               int32_t *id) {
+static tern_status whole_token(const tern__tokenizer *t, const bpe *m, tern__work *w, const char *text,
+                               size_t size, int32_t *id) {
   tern_status status = TERN_OK;
   *id = -1;
   if (size > t->max_token_size) return TERN_OK;

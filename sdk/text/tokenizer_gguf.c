@@ -14,7 +14,8 @@ static tern_status add_tokens(tern__tokenizer *t, const tern__vocab_source *sour
   if (!tern__map_reserve(t->alloc, &t->ids, source->n_tokens)) TERN_CHECK_ALLOC(NULL);
   for (size_t i = 0; i < source->n_tokens; i++) {
     size_t size = source->token_sizes[i];
-    if (size > UINT32_MAX / 2) TERN_FAIL(TERN_STATUS_CORRUPT, "tokenizer.ggml.tokens[%zu] has %zu bytes", i, size);
+    if (size > UINT32_MAX / 2)
+      TERN_FAIL(TERN_STATUS_CORRUPT, "tokenizer.ggml.tokens[%zu] has %zu bytes", i, size);
     char *text = size ? tern__arena_strndup(&t->arena, source->tokens[i], size)
                       : tern__arena_printf(&t->arena, "[EMPTY_%zu]", i);
     TERN_CHECK_ALLOC(text);
@@ -27,14 +28,18 @@ cleanup:
   return status;
 }
 
-/* Spellings that llama.cpp takes for control tokens whatever type the file gives them: those that end a turn ... */
+/* Spellings that llama.cpp takes for control tokens whatever type the file gives them: those that end a turn
+ * ... */
 static bool is_control(const tern__tokenizer *t, const tern__vocab_source *source, size_t id) {
-  static const char *const fim[] = { /* ... and the fill-in-the-middle ones */
-    "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>", "<|prefix|>",
-    "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>", "<|suffix|>",
-    "<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>", "<|middle|>",
-    "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>",
-    "<reponame>", "<|file_sep|>",
+  static const char *const fim[] = {
+      /* ... and the fill-in-the-middle ones */
+      "<|fim_prefix|>", "<fim-prefix>",    "<fim_prefix>",    "<｜fim▁begin｜>", "<PRE>",
+      "▁<PRE>",         "<|code_prefix|>", "<|prefix|>",      "<|fim_suffix|>",  "<fim-suffix>",
+      "<fim_suffix>",   "<｜fim▁hole｜>",  "<SUF>",           "▁<SUF>",          "<|code_suffix|>",
+      "<|suffix|>",     "<|fim_middle|>",  "<fim-middle>",    "<fim_middle>",    "<｜fim▁end｜>",
+      "<MID>",          "▁<MID>",          "<|code_middle|>", "<|middle|>",      "<|fim_pad|>",
+      "<fim-pad>",      "<fim_pad>",       "<PAD>",           "[PAD]",           "<|fim_repo|>",
+      "<|repo_name|>",  "<fim-repo>",      "<REPO>",          "<reponame>",      "<|file_sep|>",
   };
   if (source->types && source->types[id] == TYPE_CONTROL) return true;
   if (t->tokens[id].flags & TERN_TOKEN_END) return true;
@@ -55,8 +60,12 @@ static tern_status add_special_tokens(tern__tokenizer *t, const tern__vocab_sour
     bool special = control || type == TYPE_UNKNOWN;
     if (special) t->tokens[i].flags |= TERN_TOKEN_SKIP;
     TERN_ARRAY_PUSH(t->alloc, t->added.tokens,
-                    (tern__added_token){.text = t->tokens[i].text, .match = t->tokens[i].text, .size = t->tokens[i].size,
-                                        .match_size = t->tokens[i].size, .id = (int32_t)i, .special = special,
+                    (tern__added_token){.text = t->tokens[i].text,
+                                        .match = t->tokens[i].text,
+                                        .size = t->tokens[i].size,
+                                        .match_size = t->tokens[i].size,
+                                        .id = (int32_t)i,
+                                        .special = special,
                                         .plain_keeps = !special});
   }
   t->added.longest_first = true;
@@ -65,10 +74,12 @@ cleanup:
   return status;
 }
 
-static tern_status checked_id(const tern__vocab_source *source, const char *key, int32_t id, int32_t fallback, int32_t *out) {
+static tern_status checked_id(const tern__vocab_source *source, const char *key, int32_t id, int32_t fallback,
+                              int32_t *out) {
   if (id < 0) id = (size_t)fallback < source->n_tokens ? fallback : -1;
   if (id >= 0 && (size_t)id >= source->n_tokens)
-    return tern__fail(TERN_STATUS_CORRUPT, "tokenizer.ggml.%s is %d of %zu tokens", key, id, source->n_tokens);
+    return tern__fail(TERN_STATUS_CORRUPT, "tokenizer.ggml.%s is %d of %zu tokens", key, id,
+                      source->n_tokens);
   *out = id;
   return TERN_OK;
 }
@@ -77,8 +88,10 @@ static tern_status checked_id(const tern__vocab_source *source, const char *key,
 static tern_status make_template(tern__tokenizer *t, bool add_bos, bool add_eos) {
   tern_status status = TERN_OK;
   if (!add_bos && !add_eos) return TERN_OK;
-  if (add_bos && t->bos_id < 0) TERN_FAIL(TERN_STATUS_CORRUPT, "tokenizer.ggml.bos_token_id is missing, but BOS is to be added");
-  if (add_eos && t->eos_id < 0) TERN_FAIL(TERN_STATUS_CORRUPT, "tokenizer.ggml.eos_token_id is missing, but EOS is to be added");
+  if (add_bos && t->bos_id < 0)
+    TERN_FAIL(TERN_STATUS_CORRUPT, "tokenizer.ggml.bos_token_id is missing, but BOS is to be added");
+  if (add_eos && t->eos_id < 0)
+    TERN_FAIL(TERN_STATUS_CORRUPT, "tokenizer.ggml.eos_token_id is missing, but EOS is to be added");
   tern__post_processor *post = tern__arena_alloc(&t->arena, sizeof *post);
   tern__template_item *items = tern__arena_calloc(&t->arena, 8, sizeof *items);
   TERN_CHECK_ALLOC(post && items ? post : NULL);
@@ -95,19 +108,23 @@ cleanup:
   return status;
 }
 
-tern_status tern__tokenizer_from_vocab(tern__alloc *alloc, const tern__vocab_source *source, tern__tokenizer **out) {
+tern_status tern__tokenizer_from_vocab(tern__alloc *alloc, const tern__vocab_source *source,
+                                       tern__tokenizer **out) {
   tern_status status = TERN_OK;
   *out = NULL;
   tern__tokenizer *t = tern__tokenizer_new(alloc);
   TERN_CHECK_ALLOC(t);
   const char *model = source->model ? source->model : "";
   for (size_t i = 0; i < tern__model_def_count && !t->def; i++)
-    if (tern__model_defs[i]->gguf_model && !strcmp(tern__model_defs[i]->gguf_model, model)) t->def = tern__model_defs[i];
+    if (tern__model_defs[i]->gguf_model && !strcmp(tern__model_defs[i]->gguf_model, model))
+      t->def = tern__model_defs[i];
   if (!t->def)
-    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "tokenizer.ggml.model '%s' is not supported; gpt2 and llama are", model);
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "tokenizer.ggml.model '%s' is not supported; gpt2 and llama are",
+              model);
   TERN_TRY(add_tokens(t, source));
   bool is_spm = t->def == &tern__model_spm;
-  const tern__pre_kind *kind = is_spm ? NULL : tern__pre_kind_find(source->pre && *source->pre ? source->pre : "default");
+  const tern__pre_kind *kind =
+      is_spm ? NULL : tern__pre_kind_find(source->pre && *source->pre ? source->pre : "default");
   TERN_TRY(checked_id(source, "bos_token_id", source->bos_id, is_spm ? 1 : -1, &t->bos_id));
   TERN_TRY(checked_id(source, "eos_token_id", source->eos_id, is_spm ? 2 : -1, &t->eos_id));
   TERN_TRY(checked_id(source, "unknown_token_id", source->unk_id, is_spm ? 0 : -1, &t->unk_id));
@@ -116,7 +133,8 @@ tern_status tern__tokenizer_from_vocab(tern__alloc *alloc, const tern__vocab_sou
   tern__tokenizer_mark_ends(t);
   if (t->eos_id >= 0) t->tokens[t->eos_id].flags |= TERN_TOKEN_END;
   TERN_TRY(add_special_tokens(t, source));
-  if (source->eot_id >= 0 && (size_t)source->eot_id < source->n_tokens) t->tokens[source->eot_id].flags |= TERN_TOKEN_END;
+  if (source->eot_id >= 0 && (size_t)source->eot_id < source->n_tokens)
+    t->tokens[source->eot_id].flags |= TERN_TOKEN_END;
   bool add_bos = source->add_bos >= 0 ? source->add_bos > 0 : is_spm || (kind && kind->add_bos);
   TERN_TRY(make_template(t, add_bos, source->add_eos > 0));
   if (source->chat_template) {

@@ -1,5 +1,6 @@
-/* The parts of a tokenizer and how they meet. text -> added tokens -> normalizer -> pre-tokenizer -> model -> ids ->
- * post-processor; ids -> decoder -> text. Every part is a table of small functions: a new kind is a function and a line. */
+/* The parts of a tokenizer and how they meet. text -> added tokens -> normalizer -> pre-tokenizer -> model ->
+ * ids -> post-processor; ids -> decoder -> text. Every part is a table of small functions: a new kind is a
+ * function and a line. */
 #ifndef TERN_TEXT_TOKENIZER_INTERNAL_H
 #define TERN_TEXT_TOKENIZER_INTERNAL_H
 
@@ -27,10 +28,12 @@ tern__spec tern__spec_get(const tern__spec *spec, const char *key);
 tern__spec tern__spec_at(const tern__spec *spec, const tern__json *node, size_t index);
 tern_status tern__spec_fail(const tern__spec *spec, tern_status code, const char *fmt, ...) TERN_PRINTF(3, 4);
 /* Strings land in the arena; an absent one is an error unless `fallback` is given. */
-tern_status tern__spec_string(const tern__spec *spec, const char *key, const char *fallback, const char **out);
-tern_status tern__spec_bool(const tern__spec *spec, const char *key, int32_t fallback, bool *out); /* fallback -1: required */
-tern_status tern__spec_int(const tern__spec *spec, const char *key, int64_t fallback, int64_t min, int64_t max,
-                           int64_t *out); /* fallback < min: required */
+tern_status tern__spec_string(const tern__spec *spec, const char *key, const char *fallback,
+                              const char **out);
+tern_status tern__spec_bool(const tern__spec *spec, const char *key, int32_t fallback,
+                            bool *out); /* fallback -1: required */
+tern_status tern__spec_int(const tern__spec *spec, const char *key, int64_t fallback, int64_t min,
+                           int64_t max, int64_t *out);                  /* fallback < min: required */
 tern_status tern__spec_type(const tern__spec *spec, const char **type); /* the object's "type" */
 tern_status tern__spec_pattern(const tern__spec *spec, const char *key, struct tern__pattern **out);
 
@@ -63,7 +66,8 @@ typedef struct tern__work {
   bool after_special;       /* ... or follows an added token */
 } tern__work;
 
-/* ---- patterns (Split, Replace): a string, a regular expression, or a scanner that stands for a known one. */
+/* ---- patterns (Split, Replace): a string, a regular expression, or a scanner that stands for a known one.
+ */
 typedef size_t (*tern__scanner)(const char *text, size_t size); /* bytes of the token at text, size > 0 */
 typedef struct tern__pattern {
   const char *literal;
@@ -76,10 +80,12 @@ typedef enum tern__pattern_kind {
   TERN_PATTERN_REGEX,    /* as Hugging Face reads it */
   TERN_PATTERN_LLAMA_CPP /* as llama.cpp does: its scanners see Unicode 15.1 */
 } tern__pattern_kind;
-tern_status tern__pattern_create(tern__arena *arena, const char *text, tern__pattern_kind kind, tern__pattern **out);
+tern_status tern__pattern_create(tern__arena *arena, const char *text, tern__pattern_kind kind,
+                                 tern__pattern **out);
 /* Fills work->matches: hits, and what is between them. */
 tern_status tern__pattern_find(const tern__pattern *pattern, tern__work *work, const char *text, size_t size);
-tern__scanner tern__scanner_for(const char *regex, tern__pattern_kind kind); /* NULL = no scanner stands for it */
+tern__scanner tern__scanner_for(const char *regex,
+                                tern__pattern_kind kind); /* NULL = no scanner stands for it */
 size_t tern__scan_gpt2(const char *text, size_t size);
 
 /* ---- normalizer: work->text in place. */
@@ -90,15 +96,21 @@ tern_status tern__normalize(const tern__normalizer *normalizer, tern__work *work
 /* ---- pre-tokenizer: work->text -> work->pieces (may rewrite the text). */
 typedef struct tern__pre_tokenizer tern__pre_tokenizer;
 tern_status tern__pre_tokenizer_read(const tern__spec *spec, tern__pre_tokenizer **out);
-/* Split by each pattern in turn, as llama.cpp does; with_bytes adds ByteLevel (use_regex false) at the end. */
-tern_status tern__pre_tokenizer_from_patterns(tern__arena *arena, const char *const *patterns, size_t n, bool with_bytes,
-                                              tern__pre_tokenizer **out);
+/* Split by each pattern in turn, as llama.cpp does; with_bytes adds ByteLevel (use_regex false) at the end.
+ */
+tern_status tern__pre_tokenizer_from_patterns(tern__arena *arena, const char *const *patterns, size_t n,
+                                              bool with_bytes, tern__pre_tokenizer **out);
 tern_status tern__pre_tokenize(const tern__pre_tokenizer *pre, tern__work *work);
-/* Leaves the last ByteLevel's spelling of bytes out: the model reads raw bytes. False = it does not end in ByteLevel. */
+/* Leaves the last ByteLevel's spelling of bytes out: the model reads raw bytes. False = it does not end in
+ * ByteLevel. */
 bool tern__pre_tokenizer_take_bytes(tern__pre_tokenizer *pre);
 
 /* ---- post-processor: where special tokens and type ids go. */
-typedef struct tern__template_item { int32_t sequence; int32_t id; int32_t type; } tern__template_item; /* sequence -1: id */
+typedef struct tern__template_item {
+  int32_t sequence;
+  int32_t id;
+  int32_t type;
+} tern__template_item; /* sequence -1: id */
 typedef struct tern__post_processor {
   const tern__template_item *single, *pair;
   size_t n_single, n_pair;
@@ -109,7 +121,8 @@ tern_status tern__post_processor_read(const tern__spec *spec, int32_t n_ids, ter
 typedef struct tern__decoder tern__decoder;
 tern_status tern__decoder_read(const tern__spec *spec, tern__decoder **out);
 tern_status tern__decoder_for_bytes(tern__arena *arena, tern__decoder **out);                  /* ByteLevel */
-tern_status tern__decoder_for_spm(tern__arena *arena, bool strip_first, tern__decoder **out);  /* Replace, ByteFallback, Fuse, Strip */
+tern_status tern__decoder_for_spm(tern__arena *arena, bool strip_first,
+                                  tern__decoder **out); /* Replace, ByteFallback, Fuse, Strip */
 tern_status tern__decode_pieces(const tern__decoder *decoder, tern__work *work);
 bool tern__decoder_has_byte_fallback(const tern__decoder *decoder);
 /* The value of a "<0xAB>" token, or -1. */
@@ -128,7 +141,11 @@ typedef struct tern__added_token {
   bool plain_keeps; /* TERN_TOKENIZE_PLAIN_SPECIAL does not switch it off */
 } tern__added_token;
 typedef struct tern__trie_node { uint32_t child, sibling; int32_t token; uint8_t byte; } tern__trie_node;
-typedef struct tern__trie { tern__trie_node *nodes; uint32_t root[256]; uint32_t n_tokens; } tern__trie; /* array */
+typedef struct tern__trie {
+  tern__trie_node *nodes;
+  uint32_t root[256];
+  uint32_t n_tokens;
+} tern__trie; /* array */
 typedef struct tern__added_tokens {
   tern__added_token *tokens; /* array */
   tern__trie raw, normalized;
@@ -137,9 +154,10 @@ typedef struct tern__added_tokens {
 tern_status tern__added_tokens_index(tern__alloc *alloc, tern__added_tokens *added);
 void tern__added_tokens_deinit(tern__alloc *alloc, tern__added_tokens *added);
 /* Calls back for each stretch in order: token -1 is text between. */
-typedef tern_status (*tern__fragment_fn)(tern__work *work, const char *text, size_t size, const tern__added_token *token);
-tern_status tern__added_tokens_split(const tern__added_tokens *added, const tern__trie *trie, tern__work *work,
-                                     const char *text, size_t size, tern__fragment_fn fn);
+typedef tern_status (*tern__fragment_fn)(tern__work *work, const char *text, size_t size,
+                                         const tern__added_token *token);
+tern_status tern__added_tokens_split(const tern__added_tokens *added, const tern__trie *trie,
+                                     tern__work *work, const char *text, size_t size, tern__fragment_fn fn);
 
 /* ---- models */
 enum {
@@ -148,7 +166,12 @@ enum {
   TERN_TOKEN_END = 4,
   TERN_TOKEN_BYTE = 8   /* "<0xAB>" */
 };
-typedef struct tern__token { const char *text; const char *decoded; uint32_t size, decoded_size; uint32_t flags; } tern__token;
+typedef struct tern__token {
+  const char *text;
+  const char *decoded;
+  uint32_t size, decoded_size;
+  uint32_t flags;
+} tern__token;
 
 typedef struct tern__model_def {
   const char *json_type;  /* tokenizer.json model.type; NULL = none */
@@ -192,8 +215,8 @@ static inline int32_t tern__model_token_id(const tern__tokenizer *t, const char 
 void tern__tokenizer_mark_ends(tern__tokenizer *tokenizer);
 tern_status tern__tokenizer_read_json(tern__tokenizer *tokenizer, const char *path, const tern__json *root);
 /* With the "model" taken from elsewhere (test vectors share one). */
-tern_status tern__tokenizer_read_json_with(tern__tokenizer *tokenizer, const char *path, const tern__json *root,
-                                           const tern__json *model);
+tern_status tern__tokenizer_read_json_with(tern__tokenizer *tokenizer, const char *path,
+                                           const tern__json *root, const tern__json *model);
 tern_status tern__tokenizer_read_config(tern__tokenizer *tokenizer, const char *path, const tern__json *root);
 extern const tern__model_def *const tern__model_defs[];
 extern const size_t tern__model_def_count;

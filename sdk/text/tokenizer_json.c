@@ -8,7 +8,8 @@ enum { spare_ids = 1 << 16, max_ids = 1 << 24 };
 
 tern_status tern__tokenizer_read_vocab_object(tern__tokenizer *t, const tern__spec *vocab) {
   tern_status status = TERN_OK;
-  if (!tern__json_is_object(vocab->node)) TERN_TRY(tern__spec_fail(vocab, TERN_STATUS_CORRUPT, "is not an object"));
+  if (!tern__json_is_object(vocab->node))
+    TERN_TRY(tern__spec_fail(vocab, TERN_STATUS_CORRUPT, "is not an object"));
   size_t count = tern__json_count(vocab->node);
   int64_t limit = count > max_ids / 4 ? max_ids : (int64_t)count * 4 + spare_ids;
   if (!tern__map_reserve(t->alloc, &t->ids, count)) TERN_CHECK_ALLOC(NULL);
@@ -16,7 +17,8 @@ tern_status tern__tokenizer_read_vocab_object(tern__tokenizer *t, const tern__sp
     const char *key = tern__json_key(n);
     int64_t id = tern__json_int(n, -1);
     tern__spec at = {vocab, key, 0, vocab->file, n, vocab->arena, vocab->depth + 1};
-    if (id < 0 || id > limit) TERN_TRY(tern__spec_fail(&at, TERN_STATUS_CORRUPT, "is not an id from 0 to %lld", (long long)limit));
+    if (id < 0 || id > limit)
+      TERN_TRY(tern__spec_fail(&at, TERN_STATUS_CORRUPT, "is not an id from 0 to %lld", (long long)limit));
     size_t size = strlen(key);
     const char *text = tern__arena_strndup(&t->arena, key, size);
     TERN_CHECK_ALLOC(text);
@@ -50,7 +52,8 @@ static tern_status read_added_token(tern__tokenizer *t, const tern__spec *spec) 
   tern_status status = TERN_OK;
   tern__added_token token = {0};
   int64_t id, known;
-  if (!tern__json_is_object(spec->node)) TERN_TRY(tern__spec_fail(spec, TERN_STATUS_CORRUPT, "is not an object"));
+  if (!tern__json_is_object(spec->node))
+    TERN_TRY(tern__spec_fail(spec, TERN_STATUS_CORRUPT, "is not an object"));
   TERN_TRY(tern__spec_string(spec, "content", NULL, &token.text));
   int64_t limit = (int64_t)tern__array_count(t->tokens) + spare_ids;
   TERN_TRY(tern__spec_int(spec, "id", -1, 0, limit < max_ids ? limit : max_ids, &id));
@@ -62,14 +65,16 @@ static tern_status read_added_token(tern__tokenizer *t, const tern__spec *spec) 
   token.size = token.match_size = strlen(token.text);
   token.id = (int32_t)id, token.match = token.text, token.plain_keeps = !token.special;
   if (!token.size) return TERN_OK;
-  if ((tern__map_get(&t->ids, token.text, token.size, &known) || tern__map_get(&t->added_ids, token.text, token.size, &known)) &&
+  if ((tern__map_get(&t->ids, token.text, token.size, &known) ||
+       tern__map_get(&t->added_ids, token.text, token.size, &known)) &&
       known != id)
     TERN_TRY(tern__spec_fail(spec, TERN_STATUS_CORRUPT, "'%s' has id %lld here and %lld before", token.text,
                              (long long)id, (long long)known));
   while ((int64_t)tern__array_count(t->tokens) <= id) TERN_ARRAY_PUSH(t->alloc, t->tokens, (tern__token){0});
   tern__token *entry = &t->tokens[id];
   if (entry->flags & TERN_TOKEN_EXISTS && strcmp(entry->text, token.text))
-    TERN_TRY(tern__spec_fail(spec, TERN_STATUS_CORRUPT, "id %lld is already '%s'", (long long)id, entry->text));
+    TERN_TRY(
+        tern__spec_fail(spec, TERN_STATUS_CORRUPT, "id %lld is already '%s'", (long long)id, entry->text));
   if (token.normalized && t->normalizer) TERN_TRY(normalize_token(t, &token));
   if (!tern__map_put(t->alloc, &t->added_ids, token.text, token.size, id)) TERN_CHECK_ALLOC(NULL);
   entry->text = token.text, entry->size = (uint32_t)token.size;
@@ -95,7 +100,8 @@ static void mark_special(tern__tokenizer *t) {
 static tern_status read_added_tokens(tern__tokenizer *t, const tern__spec *root) {
   tern_status status = TERN_OK;
   tern__spec list = tern__spec_get(root, "added_tokens");
-  if (list.node && !tern__json_is_array(list.node)) TERN_TRY(tern__spec_fail(&list, TERN_STATUS_CORRUPT, "is not an array"));
+  if (list.node && !tern__json_is_array(list.node))
+    TERN_TRY(tern__spec_fail(&list, TERN_STATUS_CORRUPT, "is not an array"));
   size_t i = 0;
   for (const tern__json *n = tern__json_first(list.node); n; n = tern__json_next(n), i++) {
     tern__spec at = tern__spec_at(&list, n, i);
@@ -121,7 +127,8 @@ tern_status tern__tokenizer_read_json_with(tern__tokenizer *t, const char *path,
                                            const tern__json *model_node) {
   tern_status status = TERN_OK;
   tern__spec root = {.file = path, .node = node, .arena = &t->arena};
-  if (!tern__json_is_object(node)) TERN_TRY(tern__spec_fail(&root, TERN_STATUS_CORRUPT, "is not a JSON object"));
+  if (!tern__json_is_object(node))
+    TERN_TRY(tern__spec_fail(&root, TERN_STATUS_CORRUPT, "is not a JSON object"));
   tern__spec normalizer = tern__spec_get(&root, "normalizer"), pre = tern__spec_get(&root, "pre_tokenizer");
   tern__spec model = tern__spec_get(&root, "model"), post = tern__spec_get(&root, "post_processor");
   tern__spec decoder = tern__spec_get(&root, "decoder"), truncation = tern__spec_get(&root, "truncation");
@@ -129,11 +136,13 @@ tern_status tern__tokenizer_read_json_with(tern__tokenizer *t, const char *path,
   TERN_TRY(tern__normalizer_read(&normalizer, &t->normalizer));
   TERN_TRY(tern__pre_tokenizer_read(&pre, &t->pre_tokenizer));
   TERN_TRY(tern__decoder_read(&decoder, &t->decoder));
-  if (!tern__json_is_object(model.node)) TERN_TRY(tern__spec_fail(&model, TERN_STATUS_CORRUPT, "is not an object"));
+  if (!tern__json_is_object(model.node))
+    TERN_TRY(tern__spec_fail(&model, TERN_STATUS_CORRUPT, "is not an object"));
   const char *type = tern__json_string(tern__json_get(model.node, "type"), NULL);
   if (!type) type = guess_model(model.node);
   for (size_t i = 0; i < tern__model_def_count && !t->def; i++)
-    if (tern__model_defs[i]->json_type && !strcmp(tern__model_defs[i]->json_type, type)) t->def = tern__model_defs[i];
+    if (tern__model_defs[i]->json_type && !strcmp(tern__model_defs[i]->json_type, type))
+      t->def = tern__model_defs[i];
   if (!t->def)
     TERN_TRY(tern__spec_fail(&model, TERN_STATUS_UNSUPPORTED, "the model type '%s' is not supported", type));
   TERN_TRY(t->def->read_json(t, &model));
@@ -147,7 +156,8 @@ cleanup:
 }
 
 /* "eos_token": "</s>" or {"content": "</s>"} */
-static int32_t config_token(const tern__tokenizer *t, const tern__json *root, const char *key, int32_t fallback) {
+static int32_t config_token(const tern__tokenizer *t, const tern__json *root, const char *key,
+                            int32_t fallback) {
   const tern__json *n = tern__json_get(root, key);
   const char *text = tern__json_string(n, tern__json_string(tern__json_get(n, "content"), NULL));
   int32_t id = text ? tern__tokenizer_token_id(t, text) : -1;

@@ -6,7 +6,8 @@
 #include <string.h>
 
 tern__spec tern__spec_get(const tern__spec *spec, const char *key) {
-  return (tern__spec){spec, key, 0, spec->file, tern__json_get(spec->node, key), spec->arena, spec->depth + 1};
+  return (tern__spec){spec,           key, 0, spec->file, tern__json_get(spec->node, key), spec->arena,
+                      spec->depth + 1};
 }
 tern__spec tern__spec_at(const tern__spec *spec, const tern__json *node, size_t index) {
   if (tern__json_is_null(node)) node = NULL;
@@ -32,7 +33,8 @@ tern_status tern__spec_fail(const tern__spec *spec, tern_status code, const char
   return tern__fail(code, "%s: %s%s%s", spec->file, path, *path ? ": " : "", message);
 }
 
-tern_status tern__spec_string(const tern__spec *spec, const char *key, const char *fallback, const char **out) {
+tern_status tern__spec_string(const tern__spec *spec, const char *key, const char *fallback,
+                              const char **out) {
   tern__spec at = tern__spec_get(spec, key);
   const char *text = at.node ? tern__json_string(at.node, NULL) : fallback;
   if (!text) return tern__spec_fail(&at, TERN_STATUS_CORRUPT, at.node ? "is not a string" : "is missing");
@@ -48,20 +50,23 @@ tern_status tern__spec_bool(const tern__spec *spec, const char *key, int32_t fal
   return TERN_OK;
 }
 
-tern_status tern__spec_int(const tern__spec *spec, const char *key, int64_t fallback, int64_t min, int64_t max,
-                           int64_t *out) {
+tern_status tern__spec_int(const tern__spec *spec, const char *key, int64_t fallback, int64_t min,
+                           int64_t max, int64_t *out) {
   tern__spec at = tern__spec_get(spec, key);
   int64_t value = at.node ? tern__json_int(at.node, INT64_MIN) : fallback;
   if (value < min || value > max)
-    return tern__spec_fail(&at, TERN_STATUS_CORRUPT, at.node ? "is not a whole number in range" : "is missing");
+    return tern__spec_fail(&at, TERN_STATUS_CORRUPT,
+                           at.node ? "is not a whole number in range" : "is missing");
   *out = value;
   return TERN_OK;
 }
 
 tern_status tern__spec_type(const tern__spec *spec, const char **type) {
   *type = NULL;
-  if (spec->depth > TERN_SPEC_MAX_DEPTH) return tern__spec_fail(spec, TERN_STATUS_CORRUPT, "is nested too deeply");
-  if (!tern__json_is_object(spec->node)) return tern__spec_fail(spec, TERN_STATUS_CORRUPT, "is not an object");
+  if (spec->depth > TERN_SPEC_MAX_DEPTH)
+    return tern__spec_fail(spec, TERN_STATUS_CORRUPT, "is nested too deeply");
+  if (!tern__json_is_object(spec->node))
+    return tern__spec_fail(spec, TERN_STATUS_CORRUPT, "is not an object");
   return tern__spec_string(spec, "type", NULL, type);
 }
 

@@ -1,6 +1,7 @@
-/* SentencePiece BPE as GGUF's "llama" vocabularies hold it (Kudo & Richardson 2018; llama.cpp's llm_tokenizer_spm):
- * the adjacent pair whose union is the token of the highest score merges first, leftmost on a tie; what stays
- * outside the vocabulary goes byte by byte. There is no pre-tokenizer: a fragment is one piece. */
+/* SentencePiece BPE as GGUF's "llama" vocabularies hold it (Kudo & Richardson 2018; llama.cpp's
+ * llm_tokenizer_spm): the adjacent pair whose union is the token of the highest score merges first, leftmost
+ * on a tie; what stays outside the vocabulary goes byte by byte. There is no pre-tokenizer: a fragment is one
+ * piece. */
 #include "text/tokenizer_internal.h"
 
 #include <math.h>
@@ -99,7 +100,8 @@ static tern_status split_characters(tern__work *w) {
     size_t n = tern__utf8_size((unsigned char)w->key[at]);
     if (n > size - at) n = size - at;
     int32_t index = (int32_t)tern__array_count(w->symbols);
-    TERN_ARRAY_PUT(w->symbols, (tern__symbol){0, index - 1, at + n == size ? -1 : index + 1, (uint32_t)at, (uint32_t)n});
+    TERN_ARRAY_PUT(w->symbols,
+                   (tern__symbol){0, index - 1, at + n == size ? -1 : index + 1, (uint32_t)at, (uint32_t)n});
     at += n;
   }
 cleanup:

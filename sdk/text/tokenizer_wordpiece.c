@@ -1,5 +1,5 @@
-/* WordPiece (Wu et al. 2016) as BERT reads it: the longest piece of the vocabulary from the left, again and again; a
- * word that cannot be covered, or is too long, is one unknown token. */
+/* WordPiece (Wu et al. 2016) as BERT reads it: the longest piece of the vocabulary from the left, again and
+ * again; a word that cannot be covered, or is too long, is one unknown token. */
 #include "text/tokenizer_internal.h"
 
 #include <string.h>

@@ -16,10 +16,11 @@ static uint32_t ascii_flags(int32_t c) {
              ? 0 : TERN_UNICODE_PUNCTUATION;
 }
 
-/* Alphabetic characters that are neither L, M nor Nl: the circled and squared letters (PropList, Other_Alphabetic). */
+/* Alphabetic characters that are neither L, M nor Nl: the circled and squared letters (PropList,
+ * Other_Alphabetic). */
 static bool is_circled_letter(int32_t cp) {
-  return (cp >= 0x24B6 && cp <= 0x24E9) || (cp >= 0x1F130 && cp <= 0x1F149) || (cp >= 0x1F150 && cp <= 0x1F169) ||
-         (cp >= 0x1F170 && cp <= 0x1F189);
+  return (cp >= 0x24B6 && cp <= 0x24E9) || (cp >= 0x1F130 && cp <= 0x1F149) ||
+         (cp >= 0x1F150 && cp <= 0x1F169) || (cp >= 0x1F170 && cp <= 0x1F189);
 }
 
 static const tern__unicode_range *find_range(const tern__unicode_range *ranges, size_t n, int32_t cp) {
@@ -36,16 +37,27 @@ static const tern__unicode_range *find_range(const tern__unicode_range *ranges, 
 uint32_t tern__unicode_flags_15(int32_t cp) {
   if (cp < 128) return ascii_flags(cp);
   switch (utf8proc_category(cp)) {
-    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_LO: return TERN_UNICODE_LETTER | TERN_UNICODE_WORD;
-    case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: return TERN_UNICODE_NUMBER | TERN_UNICODE_NUMERIC | TERN_UNICODE_WORD;
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+      return TERN_UNICODE_NUMBER | TERN_UNICODE_NUMERIC | TERN_UNICODE_WORD;
     case UTF8PROC_CATEGORY_NO: return TERN_UNICODE_NUMBER | TERN_UNICODE_NUMERIC;
     case UTF8PROC_CATEGORY_MN: return TERN_UNICODE_MARK | TERN_UNICODE_NONSPACING | TERN_UNICODE_WORD;
     case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME: return TERN_UNICODE_MARK | TERN_UNICODE_WORD;
     case UTF8PROC_CATEGORY_PC: return TERN_UNICODE_PUNCTUATION | TERN_UNICODE_WORD;
-    case UTF8PROC_CATEGORY_PD: case UTF8PROC_CATEGORY_PS: case UTF8PROC_CATEGORY_PE: case UTF8PROC_CATEGORY_PI:
+    case UTF8PROC_CATEGORY_PD:
+    case UTF8PROC_CATEGORY_PS:
+    case UTF8PROC_CATEGORY_PE:
+    case UTF8PROC_CATEGORY_PI:
     case UTF8PROC_CATEGORY_PF: case UTF8PROC_CATEGORY_PO: return TERN_UNICODE_PUNCTUATION;
-    case UTF8PROC_CATEGORY_ZS: case UTF8PROC_CATEGORY_ZL: case UTF8PROC_CATEGORY_ZP: return TERN_UNICODE_SPACE;
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+      return TERN_UNICODE_SPACE;
     case UTF8PROC_CATEGORY_CC: return TERN_UNICODE_OTHER | (cp == 0x85 ? TERN_UNICODE_SPACE : 0);
     case UTF8PROC_CATEGORY_CF:
       return TERN_UNICODE_OTHER | (cp == 0x200C || cp == 0x200D ? TERN_UNICODE_WORD : 0);
@@ -64,7 +76,10 @@ uint32_t tern__unicode_flags(int32_t cp) {
 }
 
 uint32_t tern__unicode_flags_8(int32_t cp) {
-  enum { covered = TERN_UNICODE_MARK | TERN_UNICODE_NONSPACING | TERN_UNICODE_PUNCTUATION | TERN_UNICODE_OTHER | TERN_UNICODE_SPACE };
+  enum {
+    covered = TERN_UNICODE_MARK | TERN_UNICODE_NONSPACING | TERN_UNICODE_PUNCTUATION | TERN_UNICODE_OTHER |
+              TERN_UNICODE_SPACE
+  };
   uint32_t flags = tern__unicode_flags_15(cp) & covered;
   const tern__unicode_range *r =
       cp < 128 ? NULL : find_range(tern__unicode_older, tern__unicode_older_count, cp);
@@ -117,7 +132,8 @@ cleanup:
 
 size_t tern__unicode_lower(int32_t cp, int32_t out[2]) {
   if (cp < 128) return out[0] = cp >= 'A' && cp <= 'Z' ? cp + 32 : cp, 1;
-  if (cp == 0x130) return out[0] = 'i', out[1] = 0x307, 2; /* the only lower case of two (SpecialCasing.txt) */
+  if (cp == 0x130)
+    return out[0] = 'i', out[1] = 0x307, 2; /* the only lower case of two (SpecialCasing.txt) */
   const tern__unicode_range *r = find_range(tern__unicode_lower_newer, tern__unicode_lower_newer_count, cp);
   return out[0] = r ? (int32_t)(r->flags + ((uint32_t)cp - r->first)) : utf8proc_tolower(cp), 1;
 }
@@ -139,8 +155,8 @@ static tern_status normalize_part(tern__alloc *alloc, tern__unicode_form form, c
   tern__array_clear(*points);
   for (;;) { /* one more round only for text that decomposes to more characters than it has bytes */
     TERN_ARRAY_RESERVE(alloc, *points, room);
-    n = utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, *points, (utf8proc_ssize_t)room,
-                           options[form]);
+    n = utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, *points,
+                           (utf8proc_ssize_t)room, options[form]);
     if (n < 0) TERN_FAIL(TERN_STATUS_INTERNAL, "Unicode normalization failed: %s", utf8proc_errmsg(n));
     if ((size_t)n <= room) break;
     room = (size_t)n + 1;
@@ -157,8 +173,8 @@ cleanup:
   return status;
 }
 
-tern_status tern__unicode_normalize(tern__alloc *alloc, tern__unicode_form form, const char *text, size_t size,
-                                    int32_t **points, char **out) {
+tern_status tern__unicode_normalize(tern__alloc *alloc, tern__unicode_form form, const char *text,
+                                    size_t size, int32_t **points, char **out) {
   tern_status status = TERN_OK;
   size_t done = 0;
   tern__array_clear(*out);

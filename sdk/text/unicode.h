@@ -17,8 +17,9 @@ enum {
   TERN_UNICODE_NUMERIC = 256     /* N* of a newer Unicode still: Rust's char::is_numeric */
 };
 /* Tokenizers see a character with the Unicode version that their first implementation was built with:
- * Hugging Face's regular expressions and Rust's char (16 and later), llama.cpp (15.1), and the tables behind its Bert
- * parts and StripAccents (about 8). Where the versions differ, generated tables say so (unicode_tables.c). */
+ * Hugging Face's regular expressions and Rust's char (16 and later), llama.cpp (15.1), and the tables behind
+ * its Bert parts and StripAccents (about 8). Where the versions differ, generated tables say so
+ * (unicode_tables.c). */
 uint32_t tern__unicode_flags(int32_t cp);
 uint32_t tern__unicode_flags_15(int32_t cp);
 uint32_t tern__unicode_flags_8(int32_t cp); /* MARK, NONSPACING, PUNCTUATION, OTHER and SPACE only */
@@ -41,14 +42,17 @@ static inline size_t tern__utf8_before(const char *text, size_t pos) {
 }
 
 /* Bytes of the character that starts with `lead` in valid UTF-8. */
-static inline size_t tern__utf8_size(unsigned char lead) { return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4; }
+static inline size_t tern__utf8_size(unsigned char lead) {
+  return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+}
 
 /* Writes 1 to 4 bytes. */
 static inline size_t tern__utf8_put(char *out, int32_t cp) {
   if (cp < 0x80) return out[0] = (char)cp, 1;
   if (cp < 0x800) return out[0] = (char)(0xC0 | cp >> 6), out[1] = (char)(0x80 | (cp & 0x3F)), 2;
   if (cp < 0x10000) {
-    out[0] = (char)(0xE0 | cp >> 12), out[1] = (char)(0x80 | (cp >> 6 & 0x3F)), out[2] = (char)(0x80 | (cp & 0x3F));
+    out[0] = (char)(0xE0 | cp >> 12), out[1] = (char)(0x80 | (cp >> 6 & 0x3F)),
+    out[2] = (char)(0x80 | (cp & 0x3F));
     return 3;
   }
   out[0] = (char)(0xF0 | cp >> 18), out[1] = (char)(0x80 | (cp >> 12 & 0x3F));
@@ -58,23 +62,30 @@ static inline size_t tern__utf8_put(char *out, int32_t cp) {
 
 /* Bytes of the valid UTF-8 at the start of text; equal to size when all of it is valid. */
 size_t tern__utf8_valid_prefix(const char *text, size_t size);
-/* Appends text to *out with U+FFFD for each maximal subpart of an ill-formed sequence (Unicode 3.9, table 3-8), as
- * Python's errors="replace" and Rust's from_utf8_lossy do. */
+/* Appends text to *out with U+FFFD for each maximal subpart of an ill-formed sequence (Unicode 3.9, table
+ * 3-8), as Python's errors="replace" and Rust's from_utf8_lossy do. */
 tern_status tern__utf8_append_lossy(tern__alloc *alloc, const char *text, size_t size, char **out);
 
 /* Full lower case of one character, without context: 1 or 2 code points. */
 size_t tern__unicode_lower(int32_t cp, int32_t out[2]);
 int32_t tern__unicode_upper(int32_t cp); /* simple upper case */
 
-typedef enum tern__unicode_form { TERN_UNICODE_NFC, TERN_UNICODE_NFD, TERN_UNICODE_NFKC, TERN_UNICODE_NFKD } tern__unicode_form;
-/* Replaces *out by the normalized text. Characters that got a decomposition or a combining class after Hugging Face's
- * tables (about Unicode 9) stay and part the text, as they do there. *points is working space, a base/array.h array. */
-tern_status tern__unicode_normalize(tern__alloc *alloc, tern__unicode_form form, const char *text, size_t size,
-                                    int32_t **points, char **out);
+typedef enum tern__unicode_form {
+  TERN_UNICODE_NFC,
+  TERN_UNICODE_NFD,
+  TERN_UNICODE_NFKC,
+  TERN_UNICODE_NFKD
+} tern__unicode_form;
+/* Replaces *out by the normalized text. Characters that got a decomposition or a combining class after
+ * Hugging Face's tables (about Unicode 9) stay and part the text, as they do there. *points is working space,
+ * a base/array.h array. */
+tern_status tern__unicode_normalize(tern__alloc *alloc, tern__unicode_form form, const char *text,
+                                    size_t size, int32_t **points, char **out);
 
 /* unicode_tables.c, generated */
 typedef struct tern__unicode_range { uint32_t first, last, flags; } tern__unicode_range;
-extern const tern__unicode_range tern__unicode_newer[], tern__unicode_older[], tern__unicode_undecomposed[], tern__unicode_lower_newer[];
+extern const tern__unicode_range tern__unicode_newer[], tern__unicode_older[], tern__unicode_undecomposed[],
+    tern__unicode_lower_newer[];
 extern const size_t tern__unicode_newer_count, tern__unicode_older_count, tern__unicode_undecomposed_count,
                     tern__unicode_lower_newer_count;
 

@@ -1,5 +1,5 @@
-/* Replays tests/conformance/tokenizer/vectors.json: small tokenizer.json files and what Hugging Face `tokenizers` makes
- * of some texts (make_vectors.py). Every decode is also checked as a stream. */
+/* Replays tests/conformance/tokenizer/vectors.json: small tokenizer.json files and what Hugging Face
+ * `tokenizers` makes of some texts (make_vectors.py). Every decode is also checked as a stream. */
 #include "text/tokenizer_internal.h"
 
 #include <criterion/criterion.h>
@@ -25,12 +25,15 @@ static void check_ids(const char *name, const char *what, const char *text, tern
                       const tern__json *want) {
   char detail[2000];
   int n = snprintf(detail, sizeof detail, "'%s' -> %d:", text, (int)status);
-  for (size_t i = 0; i < tern__array_count(ids) && n < 1900; i++) n += snprintf(detail + n, sizeof detail - (size_t)n, " %d", (int)ids[i]);
+  for (size_t i = 0; i < tern__array_count(ids) && n < 1900; i++)
+    n += snprintf(detail + n, sizeof detail - (size_t)n, " %d", (int)ids[i]);
   rows++;
-  if (status != TERN_OK || !equal_ids(ids, want)) fail(name, what, status == TERN_OK ? detail : tern_last_error());
+  if (status != TERN_OK || !equal_ids(ids, want))
+    fail(name, what, status == TERN_OK ? detail : tern_last_error());
 }
 
-static void check_encode(const char *name, const tern__tokenizer *t, const tern__json *row, const char *key, uint32_t flags) {
+static void check_encode(const char *name, const tern__tokenizer *t, const tern__json *row, const char *key,
+                         uint32_t flags) {
   const tern__json *want = tern__json_get(row, key);
   const char *text = tern__json_string(tern__json_get(row, "text"), NULL);
   if (!want) return;
@@ -41,7 +44,8 @@ static void check_encode(const char *name, const tern__tokenizer *t, const tern_
 }
 
 static void check_pair(const char *name, const tern__tokenizer *t, const tern__json *row) {
-  const char *a = tern__json_string(tern__json_get(row, "a"), ""), *b = tern__json_string(tern__json_get(row, "b"), "");
+  const char *a = tern__json_string(tern__json_get(row, "a"), ""),
+             *b = tern__json_string(tern__json_get(row, "b"), "");
   uint32_t flags = tern__json_bool(tern__json_get(row, "special"), true) ? 0 : TERN_TOKENIZE_NO_SPECIAL;
   int32_t *ids = NULL, *types = NULL;
   tern_status status = tern__tokenizer_encode_pair(t, &heap, a, strlen(a), b, strlen(b), flags, &ids, &types);
@@ -51,7 +55,8 @@ static void check_pair(const char *name, const tern__tokenizer *t, const tern__j
   TERN_ARRAY_FREE(&heap, types);
 }
 
-static void check_decode(const char *name, const tern__tokenizer *t, const tern__json *row, const char *key, uint32_t flags) {
+static void check_decode(const char *name, const tern__tokenizer *t, const tern__json *row, const char *key,
+                         uint32_t flags) {
   int32_t *ids = NULL;
   char *text = NULL, *streamed = NULL, detail[1000];
   tern__text_stream stream;
@@ -67,16 +72,19 @@ static void check_decode(const char *name, const tern__tokenizer *t, const tern_
     size_t before = tern__array_count(streamed);
     room &= tern__text_stream_push(&stream, id, &streamed) == TERN_OK;
     size_t added = tern__array_count(streamed) - before;
-    if (added && tern__utf8_valid_prefix(streamed + before, added) != added) fail(name, key, "a piece splits a character");
+    if (added && tern__utf8_valid_prefix(streamed + before, added) != added)
+      fail(name, key, "a piece splits a character");
   }
   cr_assert(room);
   tern_status status = tern__tokenizer_decode(t, &heap, ids, tern__array_count(ids), flags, &text);
   size_t size = strlen(want);
   rows++;
   snprintf(detail, sizeof detail, "'%.*s', not '%s'", (int)tern__array_count(text), text ? text : "", want);
-  if (status != TERN_OK || tern__array_count(text) != size || (size && memcmp(text, want, size))) fail(name, key, detail);
+  if (status != TERN_OK || tern__array_count(text) != size || (size && memcmp(text, want, size)))
+    fail(name, key, detail);
   cr_assert_eq(tern__text_stream_flush(&stream, &streamed), TERN_OK);
-  snprintf(detail, sizeof detail, "streamed '%.*s', not '%s'", (int)tern__array_count(streamed), streamed ? streamed : "", want);
+  snprintf(detail, sizeof detail, "streamed '%.*s', not '%s'", (int)tern__array_count(streamed),
+           streamed ? streamed : "", want);
   if (tern__array_count(streamed) != size || (size && memcmp(streamed, want, size))) fail(name, key, detail);
   tern__text_stream_deinit(&stream);
   TERN_ARRAY_FREE(&heap, ids);
@@ -97,7 +105,8 @@ static void check_case(const tern__json *c, const tern__json *spell) {
       check_encode(name, t, r, "bare", TERN_TOKENIZE_NO_SPECIAL);
       check_encode(name, t, r, "plain", TERN_TOKENIZE_PLAIN_SPECIAL);
     }
-    for (const tern__json *r = tern__json_first(tern__json_get(c, "pairs")); r; r = tern__json_next(r)) check_pair(name, t, r);
+    for (const tern__json *r = tern__json_first(tern__json_get(c, "pairs")); r; r = tern__json_next(r))
+      check_pair(name, t, r);
     for (const tern__json *r = tern__json_first(tern__json_get(c, "decode")); r; r = tern__json_next(r)) {
       check_decode(name, t, r, "text", 0);
       check_decode(name, t, r, "bare", TERN_TOKENIZE_NO_SPECIAL);
@@ -109,9 +118,11 @@ static void check_case(const tern__json *c, const tern__json *spell) {
 Test(tokenizer_vectors, as_hugging_face) {
   tern__json *root;
   tern__alloc_init(&heap, NULL, 0);
-  cr_assert_eq(tern__json_open(TERN_SOURCE_DIR "/tests/conformance/tokenizer/vectors.json", &root), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__json_open(TERN_SOURCE_DIR "/tests/conformance/tokenizer/vectors.json", &root), TERN_OK,
+               "%s", tern_last_error());
   int cases = 0;
-  for (const tern__json *c = tern__json_first(tern__json_get(root, "cases")); c; c = tern__json_next(c), cases++)
+  for (const tern__json *c = tern__json_first(tern__json_get(root, "cases")); c;
+       c = tern__json_next(c), cases++)
     check_case(c, tern__json_get(root, "spell"));
   tern__json_close(root);
   cr_assert_eq(failures, 0, "%d of %d rows differ", failures, rows);

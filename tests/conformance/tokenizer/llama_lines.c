@@ -1,17 +1,21 @@
 /* The oracle's side of compare_tokenizers.py: llama.cpp's own tokens, vocabulary only.
  *   llama_lines MODEL.gguf [--special] [--parse] [--decode]     records and lines of ids as of tokenize_lines
- * Build: cc llama_lines.c -I LLAMA/include -I LLAMA/ggml/include -L LLAMA/build/bin -lllama -Wl,-rpath,LLAMA/build/bin */
+ * Build: cc llama_lines.c -I LLAMA/include -I LLAMA/ggml/include -L LLAMA/build/bin -lllama
+ * -Wl,-rpath,LLAMA/build/bin */
 #include <llama.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void quiet(enum ggml_log_level level, const char *text, void *user) { (void)level, (void)text, (void)user; }
+static void quiet(enum ggml_log_level level, const char *text, void *user) {
+  (void)level, (void)text, (void)user;
+}
 
 static void decode(const struct llama_vocab *vocab, const char *record, uint32_t size) {
   size_t room = size * 32u + 64; /* no token of the models compared here is longer than 128 bytes */
   char *text = malloc(room);
-  int n = llama_detokenize(vocab, (const llama_token *)(const void *)record, (int)(size / 4), text, (int)room, false, true);
+  int n = llama_detokenize(vocab, (const llama_token *)(const void *)record, (int)(size / 4), text, (int)room,
+                           false, true);
   uint32_t out = n < 0 ? 0 : (uint32_t)n;
   fwrite(&out, 4, 1, stdout);
   fwrite(text, 1, out, stdout);

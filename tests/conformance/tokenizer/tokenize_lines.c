@@ -1,9 +1,9 @@
 /* Drives tern's tokenizers for the comparison scripts:
  *   tokenize_lines (--json PATH | --vocab DUMP) [--no-special] [--plain] [--decode] [--stream]
  * stdin: records of a little-endian u32 size and as many bytes: a text, or with --decode i32 ids.
- * stdout: encode: a line of ids for each record; --decode: records again; with --stream the text comes out of a
- * tern__text_stream (checked to come in whole characters).
- * DUMP is what dump_vocab.py writes: a GGUF file's tokenizer.ggml.* metadata. */
+ * stdout: encode: a line of ids for each record; --decode: records again; with --stream the text comes out of
+ * a tern__text_stream (checked to come in whole characters). DUMP is what dump_vocab.py writes: a GGUF file's
+ * tokenizer.ggml.* metadata. */
 #include "base/array.h"
 #include "base/file_map.h"
 #include "text/tokenizer.h"
@@ -52,16 +52,17 @@ static tern_status open_dump(tern__alloc *alloc, const char *path, tern__tokeniz
   int32_t *types = n ? malloc(n * 4) : NULL;
   if (n) memcpy(types, at, n * 4), at += n * 4;
   s.scores = scores, s.types = types;
-  int32_t *fields[] = {&s.bos_id, &s.eos_id, &s.eot_id, &s.unk_id, &s.pad_id, &s.add_bos, &s.add_eos, &s.add_space_prefix,
-                       &s.remove_extra_whitespaces};
+  int32_t *fields[] = {&s.bos_id,  &s.eos_id,           &s.eot_id,
+                       &s.unk_id,  &s.pad_id,           &s.add_bos,
+                       &s.add_eos, &s.add_space_prefix, &s.remove_extra_whitespaces};
   for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) *fields[i] = (int32_t)u32();
   status = tern__tokenizer_from_vocab(alloc, &s, out);
   tern__file_map_close(&map);
   return status;
 }
 
-static void decode(const tern__tokenizer *t, tern__alloc *alloc, const int32_t *ids, size_t n, uint32_t flags, bool stream,
-                   char **out) {
+static void decode(const tern__tokenizer *t, tern__alloc *alloc, const int32_t *ids, size_t n, uint32_t flags,
+                   bool stream, char **out) {
   if (!stream) {
     if (tern__tokenizer_decode(t, alloc, ids, n, flags, out) != TERN_OK) die("decode");
     return;
@@ -94,7 +95,8 @@ int main(int argc, char **argv) {
   tern__alloc alloc;
   tern__alloc_init(&alloc, NULL, 0);
   tern__tokenizer *t = NULL;
-  if ((json ? tern__tokenizer_open(&alloc, json, &t) : open_dump(&alloc, vocab ? vocab : "", &t)) != TERN_OK) die("open");
+  if ((json ? tern__tokenizer_open(&alloc, json, &t) : open_dump(&alloc, vocab ? vocab : "", &t)) != TERN_OK)
+    die("open");
   char *buffer = NULL, *out = NULL;
   int32_t *ids = NULL;
   while (fread(&size, 4, 1, stdin) == 1) {
@@ -117,6 +119,7 @@ int main(int argc, char **argv) {
   TERN_ARRAY_FREE(&alloc, ids);
   TERN_ARRAY_FREE(&alloc, out);
   tern__tokenizer_close(t);
-  if (alloc.live_bytes) return fprintf(stderr, "tokenize_lines: %llu bytes leaked\n", (unsigned long long)alloc.live_bytes), 1;
+  if (alloc.live_bytes)
+    return fprintf(stderr, "tokenize_lines: %llu bytes leaked\n", (unsigned long long)alloc.live_bytes), 1;
   return 0;
 }

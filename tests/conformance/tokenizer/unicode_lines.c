@@ -1,5 +1,5 @@
-/* Prints, for each code point, what sdk/text/unicode.h says: the flags of Unicode 15.1, newer and older, lower case, NFC
- * NFD NFKC NFKD (hexadecimal UTF-8), and utf8proc's combining class. */
+/* Prints, for each code point, what sdk/text/unicode.h says: the flags of Unicode 15.1, newer and older,
+ * lower case, NFC NFD NFKC NFKD (hexadecimal UTF-8), and utf8proc's combining class. */
 #include "text/unicode.h"
 
 #include <stdio.h>
@@ -21,11 +21,12 @@ int main(void) {
     int32_t low[2];
     size_t size = tern__utf8_put(text, cp), n = tern__unicode_lower(cp, low), lower_size = 0;
     for (size_t i = 0; i < n; i++) lower_size += tern__utf8_put(lower + lower_size, low[i]);
-    printf("%x %x %x %x", (unsigned)cp, (unsigned)tern__unicode_flags_15(cp), (unsigned)tern__unicode_flags(cp),
-           (unsigned)tern__unicode_flags_8(cp));
+    printf("%x %x %x %x", (unsigned)cp, (unsigned)tern__unicode_flags_15(cp),
+           (unsigned)tern__unicode_flags(cp), (unsigned)tern__unicode_flags_8(cp));
     hex(lower, lower_size);
     for (int form = 0; form < 4; form++) {
-      if (tern__unicode_normalize(&alloc, (tern__unicode_form)form, text, size, &points, &out) != TERN_OK) return 1;
+      if (tern__unicode_normalize(&alloc, (tern__unicode_form)form, text, size, &points, &out) != TERN_OK)
+        return 1;
       hex(out, tern__array_count(out));
     }
     printf(" %d\n", (int)utf8proc_get_property(cp)->combining_class);
