@@ -74,7 +74,7 @@ static void cpu_destroy_program(tern__program *program) {
 static bool all_outputs_empty(const tern__program *program, const tern__node *node) {
   for (int32_t i = 0; i < node->n_outputs; i++) {
     const tern__view *out = tern__cpu_out(program, node, i);
-    if (out && tern__cpu_count(out) > 0) return false;
+    if (out && tern__cpu_elements(out) > 0) return false;
   }
   return true;
 }

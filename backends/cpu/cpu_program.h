@@ -86,7 +86,7 @@ static inline const tern__view *tern__cpu_out(const tern__program *program, cons
   return i < node->n_outputs && node->outputs[i] >= 0 ? &program->plan->views[node->outputs[i]] : NULL;
 }
 /* Elements of a view whose shape is known (all are when a program is compiled). */
-static inline size_t tern__cpu_count(const tern__view *view) {
+static inline size_t tern__cpu_elements(const tern__view *view) {
   size_t n = 1;
   for (int32_t i = 0; i < view->shape.rank; i++) n *= (size_t)view->shape.dims[i];
   return n;

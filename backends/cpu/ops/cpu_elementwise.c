@@ -22,7 +22,7 @@ static tern_status add_unary(tern__program *program, const tern__node *node, ter
   if (x->dtype != TERN_DTYPE_F32 || tern__cpu_out(program, node, 0)->dtype != TERN_DTYPE_F32) return TERN_OK;
   unary_params *p = tern__cpu_params(program, sizeof *p);
   TERN_CHECK_ALLOC(p);
-  *p = (unary_params){tern__cpu_count(x), op};
+  *p = (unary_params){tern__cpu_elements(x), op};
   TERN_TRY(tern__cpu_add_step(program, node, run_unary, tern__cpu_divide_up(p->n, CHUNK_ELEMENTS), p));
   *taken = true;
 cleanup:
@@ -114,7 +114,7 @@ static tern_status add_binary(tern__program *program, const tern__node *node, te
     p->rank--;
     p->n = p->dims[p->rank], p->a_step = p->a_steps[p->rank], p->b_step = p->b_steps[p->rank];
   }
-  p->rows = tern__cpu_count(y) / p->n;
+  p->rows = tern__cpu_elements(y) / p->n;
   p->piece = p->n < CHUNK_ELEMENTS ? p->n : CHUNK_ELEMENTS;
   p->pieces = tern__cpu_divide_up(p->n, p->piece);
   p->rows_per_chunk = CHUNK_ELEMENTS / p->piece;

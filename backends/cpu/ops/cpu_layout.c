@@ -67,7 +67,7 @@ tern_status tern__cpu_compile_transpose(tern__program *program, const tern__node
     if (from < 0 || from >= rank) return TERN_OK;
     p->dims[i] = (size_t)y->shape.dims[i], p->steps[i] = strides[from];
   }
-  p->n = p->dims[rank - 1], p->step = p->steps[rank - 1], p->rows = tern__cpu_count(y) / p->n;
+  p->n = p->dims[rank - 1], p->step = p->steps[rank - 1], p->rows = tern__cpu_elements(y) / p->n;
   p->rows_per_chunk = CHUNK_ELEMENTS / p->n > 0 ? CHUNK_ELEMENTS / p->n : 1;
   TERN_TRY(tern__cpu_add_step(program, node, run_transpose, tern__cpu_divide_up(p->rows, p->rows_per_chunk), p));
   *taken = true;
@@ -78,7 +78,7 @@ cleanup:
 /* ---- Cast ---- */
 
 static tern_status run_cast(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
-  size_t from = (size_t)chunk * CHUNK_ELEMENTS, n = tern__cpu_count(step->out[0]) - from;
+  size_t from = (size_t)chunk * CHUNK_ELEMENTS, n = tern__cpu_elements(step->out[0]) - from;
   const void *x = step->in[0]->data;
   void *y = step->out[0]->data;
   if (n > CHUNK_ELEMENTS) n = CHUNK_ELEMENTS;
@@ -97,7 +97,7 @@ tern_status tern__cpu_compile_cast(tern__program *program, const tern__node *nod
   bool widen = (x->dtype == TERN_DTYPE_F16 || x->dtype == TERN_DTYPE_I32) && y->dtype == TERN_DTYPE_F32;
   if (!widen && !(x->dtype == TERN_DTYPE_F32 && y->dtype == TERN_DTYPE_F16)) return TERN_OK;
   if ((uintptr_t)x->data & 3) return TERN_OK;
-  TERN_TRY(tern__cpu_add_step(program, node, run_cast, tern__cpu_divide_up(tern__cpu_count(y), CHUNK_ELEMENTS), NULL));
+  TERN_TRY(tern__cpu_add_step(program, node, run_cast, tern__cpu_divide_up(tern__cpu_elements(y), CHUNK_ELEMENTS), NULL));
   *taken = true;
 cleanup:
   return status;

@@ -100,7 +100,7 @@ cleanup:
 static size_t rows_of(const tern__view *x) { return tern__cpu_product(&x->shape, 0, x->shape.rank - 1); }
 
 static bool is_bias(const tern__view *bias, size_t n) {
-  return bias && bias->dtype == TERN_DTYPE_F32 && tern__cpu_count(bias) == n &&
+  return bias && bias->dtype == TERN_DTYPE_F32 && tern__cpu_elements(bias) == n &&
          (bias->shape.rank == 0 || (size_t)bias->shape.dims[bias->shape.rank - 1] == n);
 }
 
@@ -160,8 +160,8 @@ tern_status tern__cpu_compile_matmul_nbits(tern__program *program, const tern__n
   if (source.block_size < 16 || (source.bits != 4 && source.bits != 8)) return TERN_OK;
   size_t blocks = tern__cpu_divide_up(source.k, (size_t)source.block_size);
   size_t zero_count = source.float_zeros ? source.n * blocks : source.n * ((blocks * (size_t)source.bits + 7) / 8);
-  if (tern__cpu_count(w) != source.n * blocks * (size_t)(source.block_size * source.bits / 8) ||
-      tern__cpu_count(scales) != source.n * blocks || (zeros && tern__cpu_count(zeros) != zero_count) ||
+  if (tern__cpu_elements(w) != source.n * blocks * (size_t)(source.block_size * source.bits / 8) ||
+      tern__cpu_elements(scales) != source.n * blocks || (zeros && tern__cpu_elements(zeros) != zero_count) ||
       (size_t)x->shape.dims[x->shape.rank - 1] != source.k || (bias && !is_bias(bias, source.n)))
     return TERN_OK; /* the reference says what is wrong */
   return add_linear(program, node, &source, rows_of(x), bias ? 5 : -1, taken);

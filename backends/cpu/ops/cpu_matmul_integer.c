@@ -70,7 +70,7 @@ static tern_status run_products(const tern__cpu_step *step, const tern__cpu_cont
       .scratch = context->scratch};
   context->kernels->linear_i32(&call);
   const int32_t *sums = (const int32_t *)(void *)(context->shared + p->sums) + row;
-  bool many = zeros && tern__cpu_count(zeros) > 1;
+  bool many = zeros && tern__cpu_elements(zeros) > 1;
   for (size_t r = 0; r < m; r++)
     for (size_t i = 0; i < n; i++) {
       uint32_t zero = (uint32_t)(zero_at(zeros, many ? first + i : 0) - p->shift);
@@ -79,7 +79,7 @@ static tern_status run_products(const tern__cpu_step *step, const tern__cpu_cont
   return TERN_OK;
 }
 
-static bool zero_fits(const tern__view *zero, size_t n) { return !zero || tern__cpu_count(zero) == 1 || tern__cpu_count(zero) == n; }
+static bool zero_fits(const tern__view *zero, size_t n) { return !zero || tern__cpu_elements(zero) == 1 || tern__cpu_elements(zero) == n; }
 
 tern_status tern__cpu_compile_matmul_integer(tern__program *program, const tern__node *node, bool *taken) {
   tern_status status = TERN_OK;
@@ -118,7 +118,7 @@ cleanup:
 enum { RANGE_ELEMENTS = 16 * 1024 };
 
 static tern_status run_ranges(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
-  size_t from = (size_t)chunk * RANGE_ELEMENTS, n = tern__cpu_count(step->in[0]) - from;
+  size_t from = (size_t)chunk * RANGE_ELEMENTS, n = tern__cpu_elements(step->in[0]) - from;
   float *range = (float *)(void *)context->shared + 2 * (size_t)chunk;
   context->kernels->range((const float *)step->in[0]->data + from, n < RANGE_ELEMENTS ? n : RANGE_ELEMENTS, &range[0], &range[1]);
   return TERN_OK;
@@ -128,7 +128,7 @@ static tern_status run_ranges(const tern__cpu_step *step, const tern__cpu_contex
 static float round_even(float x) { return (x + 12582912.0f) - 12582912.0f; }
 
 static tern_status run_dynamic(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
-  size_t from = (size_t)chunk * RANGE_ELEMENTS, all = tern__cpu_count(step->in[0]), n = all - from;
+  size_t from = (size_t)chunk * RANGE_ELEMENTS, all = tern__cpu_elements(step->in[0]), n = all - from;
   const float *x = (const float *)step->in[0]->data + from, *ranges = (const float *)(void *)context->shared;
   uint8_t *y = (uint8_t *)step->out[0]->data + from;
   float low = 0, high = 0;
@@ -155,7 +155,7 @@ tern_status tern__cpu_compile_dynamic_quantize(tern__program *program, const ter
   for (int32_t i = 0; i < 3; i++)
     if (!tern__cpu_out(program, node, i)) return TERN_OK;
   if (x->dtype != TERN_DTYPE_F32 || tern__cpu_out(program, node, 0)->dtype != TERN_DTYPE_U8) return TERN_OK;
-  size_t chunks = tern__cpu_divide_up(tern__cpu_count(x), RANGE_ELEMENTS);
+  size_t chunks = tern__cpu_divide_up(tern__cpu_elements(x), RANGE_ELEMENTS);
   tern__cpu_need_scratch(program, 0, chunks * 2 * sizeof(float));
   TERN_TRY(tern__cpu_add_step(program, node, run_ranges, chunks, NULL));
   TERN_TRY(tern__cpu_add_step(program, node, run_dynamic, chunks, NULL));

@@ -56,14 +56,14 @@ static tern_status add_norm(tern__program *program, const tern__node *node, cons
   const int32_t vectors[] = {p->weight, p->bias, p->skip_bias};
   for (int i = 0; i < 3; i++) {
     const tern__view *v = vectors[i] >= 0 ? tern__cpu_in(program, node, vectors[i]) : NULL;
-    if (v && (v->dtype != TERN_DTYPE_F32 || tern__cpu_count(v) != p->n)) return TERN_OK;
+    if (v && (v->dtype != TERN_DTYPE_F32 || tern__cpu_elements(v) != p->n)) return TERN_OK;
   }
   for (int32_t i = 0; i < node->n_outputs; i++) {
     const tern__view *out = tern__cpu_out(program, node, i);
     if (out && out->dtype != TERN_DTYPE_F32) return TERN_OK;
   }
   if (p->skip >= 0) {
-    size_t count = tern__cpu_count(tern__cpu_in(program, node, p->skip));
+    size_t count = tern__cpu_elements(tern__cpu_in(program, node, p->skip));
     if (count % p->n || !count) return TERN_OK;
     p->skip_rows = count / p->n;
     tern__cpu_need_scratch(program, p->n * sizeof(float), 0);
