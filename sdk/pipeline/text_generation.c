@@ -425,6 +425,20 @@ static tern_status write_json(tern_result *result) {
   return w.failed ? tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory for the result") : TERN_OK;
 }
 
+static tern_status check_sampling(const tern_run_desc *d) {
+  tern_status status = TERN_OK;
+  const struct { const char *name; float value, most; } rules[] = {
+      {"temperature", d->temperature, 1e6f}, {"top_p", d->top_p, 1.0f}, {"min_p", d->min_p, 1.0f},
+      {"repetition_penalty", d->repetition_penalty, 1e6f}};
+  for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+    if (!(rules[i].value >= 0.0f && rules[i].value <= rules[i].most)) /* also NaN */
+      TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "%s is %g; give 0 (off) to %g", rules[i].name, (double)rules[i].value,
+                (double)rules[i].most);
+  if (d->top_k < 0) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "top_k is %d; give 0 (off) or more", d->top_k);
+cleanup:
+  return status;
+}
+
 static tern_status text_generation_run(tern_pipeline *p, const tern_run_desc *d, tern_result *result) {
   tern_status status = TERN_OK;
   state *s = p->state;
@@ -439,6 +453,7 @@ static tern_status text_generation_run(tern_pipeline *p, const tern_run_desc *d,
     TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "context_policy %d is neither ERROR nor SHIFT", d->context_policy);
   if (d->context_policy == TERN_CONTEXT_SHIFT && batch > 1)
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "context_policy SHIFT works for one prompt at a time");
+  TERN_TRY(check_sampling(d));
   seqs = tern__calloc(alloc, (size_t)batch, sizeof *seqs);
   TERN_CHECK_ALLOC(seqs);
   uint64_t begin = tern__now_ns();

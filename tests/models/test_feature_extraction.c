@@ -71,8 +71,9 @@ Test(feature_extraction, pooling_modes_are_what_they_say) {
 
 Test(feature_extraction, every_dtype_of_the_folder_opens_and_agrees) {
   static const struct { const char *dtype; float least; } dtypes[] = {
-      /* Least cosine to fp32 on these sentences; q8, q4, bnb4: what their quantization costs in ONNX Runtime, too. */
-      {"fp16", 0.9999f}, {"q8", 0.98f}, {"int8", 0.96f}, {"uint8", 0.96f}, {"q4", 0.93f}, {"q4f16", 0.93f}, {"bnb4", 0.93f}};
+      /* Least cosine to fp32. ONNX Runtime's own least over these sentences and files is 1.0000, 0.9985, 0.9124, 0.9597,
+         0.9516, 0.9477, 0.9427: what the quantization of each file costs. Sentence by sentence: test_parity.py. */
+      {"fp16", 0.9999f}, {"q8", 0.998f}, {"int8", 0.90f}, {"uint8", 0.95f}, {"q4", 0.94f}, {"q4f16", 0.94f}, {"bnb4", 0.94f}};
   tern_runtime *runtime = new_runtime(0);
   tern_pipeline *p = open_task(runtime, "feature-extraction", MINILM_FOLDER, "fp32", 0);
   tern_result *exact = embed(p, sentences, 5, TERN_POOLING_DEFAULT, 0);
