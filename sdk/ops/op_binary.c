@@ -27,7 +27,7 @@ typedef row_fn row_table[TERN_DTYPE_BOOL + 1];
   ROW(mul_##S, T, T, a * b)                               \
   ROW(div_##S, T, T, a / b)                               \
   ROW(fmod_##S, T, T, fmod((double)a, (double)b))         \
-  ROW(mod_##S, T, T, fmod((double)a, (double)b))          \
+  ROW(mod_##S, T, T, python_mod((double)a, (double)b))    \
   ROW(prelu_##S, T, T, a < 0 ? a * b : a)
 #define INT_ARITHMETIC(S, T)                                                                                     \
   ROW(add_##S, T, T, U(a) + U(b))                                                                                \
@@ -40,6 +40,13 @@ typedef row_fn row_table[TERN_DTYPE_BOOL + 1];
   ROW(bit_and_##S, T, T, a & b)                                                                                  \
   ROW(bit_or_##S, T, T, a | b)                                                                                   \
   ROW(bit_xor_##S, T, T, a ^ b)
+/* The remainder with the divisor's sign. */
+static double python_mod(double a, double b) {
+  double r = fmod(a, b);
+  if (r == 0) return copysign(0, b);
+  return (r < 0) != (b < 0) ? r + b : r;
+}
+
 #define COMPARISON(S, T)                        \
   ROW(equal_##S, T, uint8_t, a == b)            \
   ROW(greater_##S, T, uint8_t, a > b)           \
@@ -58,10 +65,11 @@ ROW(and_BOOL, uint8_t, uint8_t, a && b)
 ROW(or_BOOL, uint8_t, uint8_t, a || b)
 ROW(xor_BOOL, uint8_t, uint8_t, !a != !b)
 ROW(equal_BOOL, uint8_t, uint8_t, !a == !b)
+/* Signed values shift right arithmetically; a shift by the width or more leaves the sign. */
 #define SHIFTS(S, T)                                                            \
   ROW(shift_left_##S, T, T, U(b) >= sizeof(T) * 8 ? 0 : U(a) << b)              \
-  ROW(shift_right_##S, T, T, U(b) >= sizeof(T) * 8 ? 0 : U(a) >> b)
-SHIFTS(U8, uint8_t) SHIFTS(U16, uint16_t) SHIFTS(U32, uint32_t) SHIFTS(U64, uint64_t)
+  ROW(shift_right_##S, T, T, U(b) >= sizeof(T) * 8 ? (a < 0 ? (T)-1 : 0) : a >> b)
+TERN__INT_TYPES(SHIFTS)
 
 #define ENTRY(S, name) [TERN_DTYPE_##S] = name##_##S,
 #define INT_ENTRIES(name) \
@@ -134,13 +142,9 @@ BINARY(bitwise_and, "BitwiseAnd", 18, false, INT_ENTRIES(bit_and))
 BINARY(bitwise_or, "BitwiseOr", 18, false, INT_ENTRIES(bit_or))
 BINARY(bitwise_xor, "BitwiseXor", 18, false, INT_ENTRIES(bit_xor))
 
-/* Mod: attribute fmod = 1 takes the sign of the dividend (C), 0 that of the divisor (Python, integers only). */
+/* Mod: attribute fmod = 1 takes the sign of the dividend (C), 0 that of the divisor (Python). */
 static const row_table mod_rows = {ENTRIES(mod)}, fmod_rows = {ENTRIES(fmod)};
-static tern_status mod_infer(tern__op_call *call) {
-  if (tern__dtype_is_float(call->inputs[0].dtype) && !tern__node_int(call->node, "fmod", 0))
-    return tern__op_fail(call, TERN_STATUS_CORRUPT, "floating point needs fmod = 1");
-  return infer_binary(call, mod_rows, false);
-}
+static tern_status mod_infer(tern__op_call *call) { return infer_binary(call, mod_rows, false); }
 static tern_status mod_compute(tern__op_call *call) {
   return tern__node_int(call->node, "fmod", 0) ? run_binary(call, fmod_rows) : run_binary(call, mod_rows);
 }
@@ -150,9 +154,8 @@ const tern__op_def tern__op_mod = {.name = "Mod", .domain = "", .since = 10, .mi
                                    .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .attrs = mod_attrs,
                                    .infer = mod_infer, .reference = mod_reference};
 
-/* BitShift: attribute direction = LEFT or RIGHT, unsigned types. */
-#define SHIFT_ENTRIES(name) ENTRY(U8, name) ENTRY(U16, name) ENTRY(U32, name) ENTRY(U64, name)
-static const row_table left_rows = {SHIFT_ENTRIES(shift_left)}, right_rows = {SHIFT_ENTRIES(shift_right)};
+/* BitShift: attribute direction = LEFT or RIGHT. */
+static const row_table left_rows = {INT_ENTRIES(shift_left)}, right_rows = {INT_ENTRIES(shift_right)};
 static tern_status shift_infer(tern__op_call *call) {
   const char *direction = tern__node_string(call->node, "direction", "");
   if (strcmp(direction, "LEFT") != 0 && strcmp(direction, "RIGHT") != 0)

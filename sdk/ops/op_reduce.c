@@ -78,7 +78,8 @@ static void finish(kind what, bool is_real, const tern__view *y, size_t i, gathe
   if (!g->count) { /* nothing to reduce */
     if (what == PRODUCT) g->real = 1, g->whole = 1;
     if (what == MAXIMUM || what == MINIMUM) {
-      tern__view_set_real(y, i, what == MAXIMUM ? -INFINITY : INFINITY);
+      if (y->dtype == TERN_DTYPE_BOOL) tern__view_set_int(y, i, what == MINIMUM);
+      else tern__view_set_real(y, i, what == MAXIMUM ? -INFINITY : INFINITY);
       return;
     }
     g->top = -INFINITY;
