@@ -54,21 +54,24 @@ static int parse_spec(const char *spec, tern_io_info *info) {
   return cli_usage("--input %s=%s: unknown type '%s'; use float32, int64, ...", info->name, spec, colon + 1);
 }
 
-/* Open dimensions of the usual token inputs: one sequence of n_tokens. */
-static int choose_shape(tern_io_info *info, int64_t n_tokens) {
-  static const char *const token_inputs[] = {"input_ids", "attention_mask", "token_type_ids", "position_ids"};
+static bool is_token_input(const char *name) {
+  static const char *const names[] = {"input_ids", "attention_mask", "token_type_ids", "position_ids"};
+  for (int i = 0; i < 4; ++i)
+    if (!strcmp(name, names[i])) return true;
+  return false;
+}
+
+/* Open dimensions of the usual token inputs: those of a token input that was given, else one sequence. */
+static int choose_shape(tern_io_info *info, const tern_io_info *tokens) {
   bool open = info->rank < 0;
   for (int i = 0; i < info->rank; ++i) open |= info->dims[i] < 0;
   if (!open) return CLI_OK;
-  for (int i = 0; i < 4; ++i) {
-    if (strcmp(info->name, token_inputs[i])) continue;
-    info->rank = 2;
-    info->dims[0] = 1;
-    info->dims[1] = n_tokens;
-    return CLI_OK;
-  }
-  return cli_usage("the shape of input '%s' is open: say it, as in --input %s=1x3x224x224:%s", info->name,
-                   info->name, tern_dtype_name(info->dtype));
+  if (!is_token_input(info->name))
+    return cli_usage("the shape of input '%s' is open: say it, as in --input %s=1x3x224x224:%s", info->name,
+                     info->name, tern_dtype_name(info->dtype));
+  info->rank = tokens->rank;
+  memcpy(info->dims, tokens->dims, sizeof info->dims);
+  return CLI_OK;
 }
 
 static int64_t integer_value(const char *name, int64_t position, int64_t i) {
@@ -127,26 +130,34 @@ static int add_input(tern_runtime *runtime, const tern_io_info *info, cli_inputs
   return CLI_OK;
 }
 
+/* What --input says of input `index`; NULL if nothing. */
+static const char *find_spec(const tern_model *model, const cli_list *specs, int32_t index) {
+  const char *spec, *found = NULL;
+  int at;
+  for (int i = 0; i < specs->count; ++i)
+    if (cli_split_input(model, "--input", specs->items[i], &at, &spec) == CLI_OK && at == index) found = spec;
+  return found;
+}
+
 int cli_inputs_make(tern_runtime *runtime, const tern_model *model, const cli_list *specs, int64_t n_tokens,
                     bool kv_cache, cli_inputs *out) {
   int32_t n = tern_model_input_count(model);
   int rc = CLI_OK, index;
   const char *spec;
-  *out =
-      (cli_inputs){calloc((size_t)n + 1, sizeof *out->names), calloc((size_t)n + 1, sizeof *out->tensors), 0};
+  tern_io_info info = {.struct_size = sizeof info}, tokens = {.rank = 2, .dims = {1, n_tokens}};
+  *out = (cli_inputs){calloc((size_t)n + 1, sizeof *out->names), calloc((size_t)n + 1, sizeof *out->tensors), 0};
   if (!out->names || !out->tensors) rc = cli_error("out of memory");
-  for (int i = 0; rc == CLI_OK && i < specs->count; ++i)
+  for (int i = 0; rc == CLI_OK && i < specs->count; ++i) {
     rc = cli_split_input(model, "--input", specs->items[i], &index, &spec);
+    if (rc == CLI_OK && tern_model_input(model, index, &info) == TERN_OK) rc = parse_spec(spec, &info);
+    if (rc == CLI_OK && is_token_input(info.name)) tokens = info;
+  }
   for (int32_t i = 0; rc == CLI_OK && i < n; ++i) {
-    tern_io_info info = {.struct_size = sizeof info};
-    const char *given = NULL;
+    const char *given = find_spec(model, specs, i);
     tern_status status = tern_model_input(model, i, &info);
     if (status != TERN_OK) rc = cli_fail(status);
-    for (int j = 0; rc == CLI_OK && j < specs->count; ++j)
-      if (cli_split_input(model, "--input", specs->items[j], &index, &spec) == CLI_OK && index == i)
-        given = spec;
     if (rc == CLI_OK && kv_cache && !given && !strncmp(info.name, "past_key_values", 15)) continue;
-    if (rc == CLI_OK) rc = given ? parse_spec(given, &info) : choose_shape(&info, n_tokens);
+    if (rc == CLI_OK) rc = given ? parse_spec(given, &info) : choose_shape(&info, &tokens);
     if (rc == CLI_OK) rc = add_input(runtime, &info, out);
   }
   if (rc) cli_inputs_free(out);

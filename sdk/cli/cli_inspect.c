@@ -66,8 +66,21 @@ static void print_value(const cJSON *value) {
   }
 }
 
+/* past_key_values.7.key repeats past_key_values.0.key: only the first of a series is shown. */
+static bool repeats(const cJSON *item) {
+  const cJSON *name = cJSON_GetObjectItemCaseSensitive(item, "name");
+  const char *number = cJSON_IsString(name) ? strpbrk(name->valuestring, "0123456789") : NULL;
+  bool cache = number && (!strncmp(name->valuestring, "past_", 5) || !strncmp(name->valuestring, "present", 7));
+  return cache && *number != '0';
+}
+
 static void print_list(const cJSON *list) {
+  int n_repeats = 0;
   for (const cJSON *item = list->child; item; item = item->next) {
+    if (repeats(item)) {
+      ++n_repeats;
+      continue;
+    }
     fputs(" ", stdout);
     for (const cJSON *field = cJSON_IsObject(item) ? item->child : NULL; field; field = field->next) {
       if (cJSON_IsArray(field) && !field->child && strcmp(field->string, "shape")) continue;
@@ -80,6 +93,7 @@ static void print_list(const cJSON *list) {
     if (!cJSON_IsObject(item)) putchar(' '), print_value(item);
     putchar('\n');
   }
+  if (n_repeats) printf("  and %d like these of other layers\n", n_repeats);
 }
 
 static bool is_table(const cJSON *value) { return cJSON_IsArray(value) && cJSON_IsObject(value->child); }
@@ -155,9 +169,9 @@ cleanup:
 }
 
 static const char about[] =
-    "Shows a model's format, weights by type, operators (and the devices without a kernel of their own for\n"
-    "them), inputs, outputs, and the memory that a run takes. In a shape, '?' is known only at run time;\n"
-    "the plan takes [1, --prompt-tokens] for input_ids and its like, and --input for others.";
+    "Shows a model's format, weights by type, operators (and the devices that run them by plain\n"
+    "reference code), inputs, outputs, and the memory that a run takes. In a shape, '?' is known only at run\n"
+    "time; the plan takes [1, --prompt-tokens] for input_ids and its like, and --input for others.";
 static const char examples[] = "  tern inspect SmolLM2.gguf\n"
                                "  tern inspect all-MiniLM-L6-v2/ --dtype q8 --json\n"
                                "  tern inspect detector.onnx --input image=1x3x640x640:float32";

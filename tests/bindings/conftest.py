@@ -1,11 +1,11 @@
-"""Where the library and the models are. Tests that need a model which is missing are skipped and say so."""
+"""Where the library, the command and the models are. Tests that need a model which is missing are skipped and say so."""
 import os
 import pathlib
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = pathlib.Path(os.environ.get("TERN_MODEL_CACHE") or pathlib.Path.home() / ".cache/tern")
 GGUF = CACHE / "SmolLM2-135M-Instruct-Q4_1.gguf"
 MINILM = CACHE / "all-MiniLM-L6-v2"
@@ -39,3 +39,13 @@ def chat(gguf):
   import tern
   with tern.pipeline("text-generation", gguf, context_length=512) as pipe:
     yield pipe
+
+
+@pytest.fixture(scope="session")
+def command():
+  """Path of the tern command."""
+  named = os.environ.get("TERN_COMMAND")
+  found = [pathlib.Path(named)] if named else sorted(ROOT.glob("build*/**/bin/tern"), key=lambda p: p.stat().st_mtime)
+  if not found or not found[-1].exists():
+    pytest.skip("the tern command is not built; set TERN_COMMAND")
+  return str(found[-1])
