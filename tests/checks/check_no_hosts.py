@@ -8,7 +8,7 @@ import sys
 ROOT = pathlib.Path(sys.argv[1]).resolve()
 # Written in pieces, so that this file does not name them either.
 HOSTS = ["pypi" + ".org", "python" + "hosted.org", "npmjs" + ".org", "npmjs" + ".com", "yarn" + "pkg.com", "crates" + ".io",
-         "rubygems" + ".org", "nuget" + ".org", "maven" + ".org", "proxy.golang" + ".org", 
+         "rubygems" + ".org", "nuget" + ".org", "maven" + ".org", "proxy.golang" + ".org",
          "ana" + "conda.org", "deb" + ".debian.org", "archive" + ".ubuntu.com", "download.pytorch" + ".org", "jsr" + ".io"]
 PATTERN = re.compile("|".join(re.escape(h) for h in HOSTS) + r"|(?:index-url|registry)\s*[=:]?\s*https?://", re.I)
 # cargo writes the name of its default index into every lock file.
