@@ -6,7 +6,7 @@
 
 static void one_row(const tern__attention *a, int64_t b, int64_t h, int64_t s, float *scores) {
   int64_t kv = h / (a->heads / a->kv_heads), past = a->past ? a->past[b] : 0, first = 0, last = a->length ? a->length[b] : a->keys;
-  if (a->causal && last > past + s + 1) last = past + s + 1;
+  if (a->causal && last > past + s + 1 + a->ahead) last = past + s + 1 + a->ahead;
   if (a->window > 0 && past + s + 1 > a->window) first = past + s + 1 - a->window;
   const float *q = tern__head_row(&a->q, b, h, s);
   float *y = tern__head_row(&a->y, b, h, s), top = -INFINITY, sum = 0;

@@ -14,8 +14,9 @@ typedef struct tern__attention {
   const float *bias;         /* added; NULL = none. Steps over batch, head, row, key */
   int64_t bias_step[4];
   const float *key_bias;     /* [batch][keys], added; NULL = none */
-  bool causal;               /* row s sees keys up to past[b] + s */
-  int64_t window;            /* > 0: and only the last `window` of them */
+  bool causal;               /* row s sees keys up to past[b] + s + ahead */
+  int64_t ahead;
+  int64_t window;            /* > 0: and only those from past[b] + s - window + 1 on */
   const int64_t *past;       /* [batch]; NULL = 0 */
   const int64_t *length;     /* [batch]: keys in use; NULL = all */
   float *scores_out;         /* [batch][heads][rows][keys] as `scores_mode` says; NULL = none */
