@@ -1,9 +1,11 @@
 /* What the files of the Jinja interpreter share (chat_template.c, jinja_*.c). Nobody else includes this.
  *
  * Failure is sticky: the first fail() fills `status`, every later call returns quickly with an undefined
- * value, and loops look at `status`. Values, nodes and scopes live in one arena until the render ends. *
+ * value, and loops look at `status`. Values, nodes and scopes live in one arena until the render ends.
+ *
  * Known differences from jinja2: whole numbers have 64 bits (beyond: UNSUPPORTED); range(), keys(), values() and
- * items() are lists; `safe` is the identity (jinja2's Markup escapes HTML when `+` meets it); generators run at once. */
+ * items() are lists; `safe` is the identity (jinja2's Markup escapes HTML when `+` meets it); generators run
+ * at once. */
 #ifndef TERN_TEXT_JINJA_INTERNAL_H
 #define TERN_TEXT_JINJA_INTERNAL_H
 
