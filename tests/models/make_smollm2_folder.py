@@ -211,8 +211,8 @@ class GenaiWriter(LlamaWriter):
 class PlainWriter(LlamaWriter):
   """What PyTorch's exporter makes of the Transformers model: standard ops only, as older folders hold."""
 
-  def __init__(self, weights):
-    super().__init__(weights, np.float32, 14, "pytorch", False)
+  def __init__(self, weights, tied=True):
+    super().__init__(weights, np.float32, 14, "pytorch", False, tied=tied)
 
   def dim(self, x, axis, scope, keep=True):
     g = self.g
@@ -322,13 +322,13 @@ class PlainWriter(LlamaWriter):
     return g
 
 
-def quantize_dynamically(weights, target):
-  """q8 as published: untied, so that the head is quantized too. Unsigned weights, because ONNX Runtime's
-  signed kernel saturates on x86 processors without VNNI and would be no oracle there."""
+def quantize_dynamically(writer, target):
+  """q8 as published, of an untied graph, so that the head is quantized too. Unsigned weights, because ONNX
+  Runtime's signed kernel saturates on x86 processors without VNNI and would be no oracle there."""
   from onnxruntime.quantization import QuantType, quantize_dynamic
   with tempfile.TemporaryDirectory(dir=os.path.dirname(target)) as temp:
     source, part = os.path.join(temp, "source.onnx"), os.path.join(temp, "part.onnx")
-    GenaiWriter(weights, np.float32, tied=False).write(TensorProto.FLOAT).save(source)
+    writer.write(TensorProto.FLOAT).save(source)
     # the default type: the quantizer's shape inference stops at contrib ops
     quantize_dynamic(source, part, weight_type=QuantType.QUInt8,
                      extra_options={"DefaultTensorType": TensorProto.FLOAT})
@@ -432,7 +432,7 @@ def build(w, paths):
   GenaiWriter(w, np.float16, rotary_nodes=True).write(f16).save(paths["_fp16"])
   GenaiWriter(w, np.float32, "zero points", packed_qkv=True).write(f32).save(paths["_q4"])
   GenaiWriter(w, np.float16, "symmetric", packed_qkv=True).write(f32).save(paths["_q4f16"])
-  quantize_dynamically(w, paths["_quantized"])
+  quantize_dynamically(GenaiWriter(w, np.float32, tied=False), paths["_quantized"])
 
 
 if __name__ == "__main__":
