@@ -1,21 +1,31 @@
 #!/usr/bin/env python3
 """dump_vocab.py FILE.gguf OUT: a GGUF file's tokenizer metadata in the plain form that tokenize_lines reads."""
+import functools
 import struct
 import sys
 
 import gguf
 
 
-def dump(path, out):
-  fields = gguf.GGUFReader(path).fields
+@functools.lru_cache
+def read(path):
+  """key -> (value, GGUF type) of the tokenizer's metadata; strings in arrays as their bytes."""
+  fields = {}
+  for key, field in gguf.GGUFReader(path).fields.items():
+    if key.startswith("tokenizer."):
+      raw = len(field.types) > 1 and field.types[-1] == gguf.GGUFValueType.STRING
+      fields[key] = ([bytes(field.parts[i]) for i in field.data] if raw else field.contents(), field.types[0])
+  return fields
+
+
+def dump(path, out, changes=None):
+  fields = {**read(path), **{k: (v, None) for k, v in (changes or {}).items()}}
 
   def value(key, default=None):
-    field = fields.get("tokenizer." + key)
-    return default if field is None else field.contents()
+    return fields.get("tokenizer." + key, (default,))[0]
 
   def raw_strings(key):
-    field = fields.get("tokenizer." + key)
-    return [] if field is None else [bytes(field.parts[i]) for i in field.data]
+    return value(key, [])
 
   def text(value):
     if value is None:
