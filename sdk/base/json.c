@@ -16,6 +16,13 @@ tern_status tern__json_parse(const char *text, size_t size, const char *what, te
     size_t at = end && end >= text ? (size_t)(end - text) : 0;
     return tern__fail(TERN_STATUS_CORRUPT, "%s: not valid JSON near byte %zu (or out of memory)", what, at);
   }
+  while (end < text + size && (*end == ' ' || *end == '\t' || *end == '\n' || *end == '\r')) end++;
+  if (end < text + size) {
+    cJSON_Delete(*out);
+    *out = NULL;
+    return tern__fail(TERN_STATUS_CORRUPT, "%s: more text after the JSON document, at byte %zu", what,
+                      (size_t)(end - text));
+  }
   return TERN_OK;
 }
 
