@@ -1,11 +1,17 @@
-# Cross build for 64-bit ARM on Debian: gcc-aarch64-linux-gnu and the arm64 packages of the dependencies
-# (dpkg --add-architecture arm64). Tests run under qemu; set TERN_QEMU_CPU to choose the model.
+# Cross build for 64-bit ARM: gcc-aarch64-linux-gnu, qemu-user, and a folder that tests/arm_sysroot.sh has filled, named by
+# the environment's TERN_ARM_SYSROOT (CMake reads this file again for its probes, without the cache's variables).
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
-set(CMAKE_FIND_ROOT_PATH /usr/aarch64-linux-gnu)
+if(DEFINED ENV{TERN_ARM_SYSROOT})
+  set(TERN_ARM_SYSROOT "$ENV{TERN_ARM_SYSROOT}" CACHE PATH "Unpacked arm64 packages of the dependencies")
+else()
+  set(TERN_ARM_SYSROOT "${CMAKE_BINARY_DIR}/../aarch64-sysroot" CACHE PATH "Unpacked arm64 packages of the dependencies")
+endif()
+set(CMAKE_FIND_ROOT_PATH ${TERN_ARM_SYSROOT} /usr/aarch64-linux-gnu)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE BOTH)
-set(ENV{PKG_CONFIG_LIBDIR} /usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig)
-set(TERN_QEMU_CPU max CACHE STRING "CPU model for qemu-aarch64")
-set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -cpu ${TERN_QEMU_CPU} -L /)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(ENV{PKG_CONFIG_LIBDIR} ${TERN_ARM_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgconfig)
+set(ENV{PKG_CONFIG_SYSROOT_DIR} ${TERN_ARM_SYSROOT})
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L /usr/aarch64-linux-gnu)

@@ -3,7 +3,6 @@
 #include "text/tokenizer_internal.h"
 
 #include <criterion/criterion.h>
-#include <criterion/parameterized.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
