@@ -21,8 +21,11 @@ static void alloc_free(void *block, void *alloc) { tern__free(alloc, block); }
 
 /* ---- Oniguruma's dialect. \w holds marks there (and \b follows it), \h is a hex digit; a set inside a set
  * and set intersection would be read differently by PCRE2 without a word. */
+#define SPACE "\\t-\\r\\x{85}\\p{Z}" /* White_Space; PCRE2's \s has U+180E too */
 #define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}"
 static const struct { char escape; const char *outside, *inside; } escapes[] = {
+  {'s', "[" SPACE "]", SPACE},
+  {'S', "[^" SPACE "]", "\\S"},
   {'w', "[" WORD "]", WORD},
   {'W', "[^" WORD "]", NULL},
   {'b', "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))", "\\b"},

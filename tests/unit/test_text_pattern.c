@@ -47,7 +47,7 @@ static const char *const alphabet[] = {
     "\x1c",
     "\xC2\x85",
     "\xC2\xA0",
-    "\xE2\x80\xA8",
+    "\xE2\x80\xA8", "\xE1\xA0\x8E",
     "\xE3\x80\x80",
     "0",
     "1",

@@ -121,7 +121,7 @@ def write_variant(path, out, changes):
 
 # Kinds whose patterns llama.cpp's engine reads as the tokenizer.json of those models does. It folds case classes (tekken,
 # gpt-4o, youtu) and non-ASCII white space (deepseek-*) together before it matches; tern keeps to the pattern there.
-PRE_KINDS = ["default", "gpt-2", "llama-bpe", "qwen2", "smollm", "starcoder", "falcon", "command-r", "refact", "stablelm2", "seed-coder",
+PRE_KINDS = ["default", "gpt-2", "llama-bpe", "qwen2", "smollm", "starcoder", "falcon", "command-r", "refact", "stablelm2", "seed-coder", "deepseek-v3",
              "bailingmoe", "minicpm5", "glm4", "qwen35"]
 
 

@@ -16,7 +16,7 @@ SPELL = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_
 
 TEXTS = ["", " ", "a", "Hello, World!  It's 2024.", "  lead and trail \t\n", "ÀÉÎõü Ünïcödé İIıi ΑΣΟΣ ΟΔΥΣΣΕΥΣ ẞß Å Å",
          "e\u0301 o\u0308\u0323 a\u0323\u0308 ﬁ½²㎏ Ⅷ ｶﾞ ｱ", "日本語 한국어 각 中文，。", "नमस्ते ১২৩ ٤٥٦ ⅕ ①", "👋🏽👨‍👩‍👧 🏳️‍🌈 1️⃣",
-         "\u0001\u0007\u001f\u007f\u0085\u009f\u00ad\u200b\u200d\u2028\ufeff\ufffdx", "a\u00a0b\u3000c\u1680d\u2003e",
+         "\u0001\u0007\u001f\u007f\u0085\u009f\u00ad\u200b\u200d\u2028\ufeff\ufffdx", "a\u00a0b\u3000c\u1680d\u2003e \u180e \u180ef",
          "snake_case--dash…(x)[y]{z} $5+6=11 ~`^|<>", "▁already▁marked ▁ x", "tab\tnew\nline\r\n\r\n  end", "'S 't 'RE we'll I'M",
          "\u0378\U0001e95e\u2e5d\u1df6\U00011f5a a\u0345\u0334b", "aaaa ab abab bbb", "12 345 6789 1000000", "don't. I do not , he 's"]
 
