@@ -40,7 +40,7 @@ typedef struct tern__cpu_weight_format {
 typedef struct tern__cpu_rows {
   int16_t *q;     /* [rows][K padded to 32] */
   float *scales;  /* [rows][K / 32] */
-  int32_t *sums;  /* [rows][K / 16]: sums of q */
+  float *sums;    /* [rows][K / 16]: scale times the sum of q */
 } tern__cpu_rows;
 
 typedef struct tern__cpu_linear_call {
@@ -60,7 +60,7 @@ typedef struct tern__cpu_linear_call {
 
 static inline size_t tern__cpu_padded(size_t k) { return (k + TERN__CPU_BLOCK - 1) / TERN__CPU_BLOCK * TERN__CPU_BLOCK; }
 
-enum { TERN__CPU_LINEAR_SCRATCH = 16 * 1024 + TERN__CPU_ROW_BLOCK * TERN__CPU_PANEL * 4 };
+enum { TERN__CPU_LINEAR_SCRATCH = 20 * 1024 + TERN__CPU_ROW_BLOCK * TERN__CPU_PANEL * 4 };
 
 /* Integer products: y = sum over k of q_x * q_w, wrapping, for Q8 panels without scales (block_bytes 512). */
 typedef struct tern__cpu_linear_i32_call {
@@ -114,7 +114,7 @@ typedef enum tern__cpu_binary {
 typedef struct tern__cpu_kernels {
   const char *name;
   /* K values -> padded_k quantized ones with scales and sums. */
-  void (*quantize_row)(const float *x, size_t k, size_t padded_k, int16_t *q, float *scales, int32_t *sums);
+  void (*quantize_row)(const float *x, size_t k, size_t padded_k, int16_t *q, float *scales, float *sums);
   void (*arrange)(int16_t *q, size_t padded_k); /* into the order that `linear` wants */
   void (*linear)(const tern__cpu_linear_call *call);
   void (*linear_i32)(const tern__cpu_linear_i32_call *call);

@@ -29,6 +29,14 @@ INLINE void tile_f32(int n_rows, const float *w, const float *x, size_t ldx, siz
     UNROLL for (int v = 0; v < PV; v++) vf_store(tile + t * TERN__CPU_PANEL + v * VF, acc[t][v]);
 }
 
+/* Keeps one pointer per row: gcc would otherwise keep one address per load, in memory. */
+#define ROW_POINTERS(T, rows, n_rows, x, ldx)                                  \
+  const T *rows[TILE_INT];                                                     \
+  UNROLL for (int t = 0; t < n_rows; t++) {                                    \
+    rows[t] = (const T *)((x) + (size_t)t * (ldx));                            \
+    __asm__("" : "+r"(rows[t]));                                               \
+  }
+
 /* All m rows over one expanded piece. */
 static void rows_f32(const float *w, const float *x, size_t ldx, size_t m, size_t k, float *tile, bool first) {
   size_t t = 0;
@@ -171,10 +179,11 @@ enum { EXPANDED_BLOCK = 8 * LINE };
 /* acc += the dot products of lines [from, to) (bytes) with n_rows rows of x. */
 INLINE void dot_lines(int n_rows, const uint8_t *w, int from, int to, const int16_t *x, size_t ldx, vi (*acc)[PV]) {
   vi high[TILE_INT][PV], low[TILE_INT][PV];
+  ROW_POINTERS(int8_t, rows, n_rows, x, ldx)
   UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) high[t][v] = low[t][v] = vi_set1(0);
   UNROLL for (int l = from; l < to; l++) {
     UNROLL for (int t = 0; t < n_rows; t++) {
-      const int8_t *bytes = (const int8_t *)(x + (size_t)t * ldx) + l / 2 * 16 + l % 2 * 4;
+      const int8_t *bytes = rows[t] + l / 2 * 16 + l % 2 * 4;
       vi h = vi_broadcast(bytes), o = vi_broadcast(bytes + 8);
       UNROLL for (int v = 0; v < PV; v++) {
         vi weight = vi_load(w + l * LINE + v * VF * 4);
@@ -217,11 +226,12 @@ INLINE void expand_pair(bool q4, const uint8_t *block, int pair, vi out[PV]) {
 }
 
 INLINE void dot_lines(int n_rows, const uint8_t *w, int from, int to, const int16_t *x, size_t ldx, vi (*acc)[PV]) {
+  ROW_POINTERS(int16_t, rows, n_rows, x, ldx)
   UNROLL for (int pair = 2 * from; pair < 2 * to; pair++) {
     vi weight[PV];
     UNROLL for (int v = 0; v < PV; v++) weight[v] = vi_load(w + pair * LINE + v * VF * 4);
     UNROLL for (int t = 0; t < n_rows; t++) {
-      vi value = vi_broadcast(x + (size_t)t * ldx + 2 * pair);
+      vi value = vi_broadcast(rows[t] + 2 * pair);
       UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vi_madd(acc[t][v], weight[v], value);
     }
   }
@@ -264,46 +274,64 @@ INLINE void dot_packed(bool q4, const uint8_t *block, int from, int to, const in
 #endif
 }
 
-/* sum += scale * x_scale * acc + min * x_scale * x_sum, for part `part` of a block (a half, if scales are per 16 k). */
-INLINE void add_scaled(const tern__cpu_weight_format *f, const uint8_t *block, int part, const vi acc[PV], float x_scale,
-                       int32_t x_sum, vf sum[PV]) {
+/* Scales and mins of a block in f32: d[2][16], m[2][16]; scales per 32 k fill only the second part. The offset of Q4_0
+ * becomes a min: d (q - 8) = d q - 8 d. */
+enum { SCALES = 2 * TERN__CPU_PANEL, SCALE_FLOATS = 2 * SCALES, CHUNK_BLOCK = EXPANDED_BLOCK + SCALE_FLOATS * 4 };
+
+static bool uses_mins(const tern__cpu_weight_format *f) { return f->has_min || f->offset; }
+
+INLINE void load_scales(const tern__cpu_weight_format *f, const uint8_t *block, int part, int v, vf *d, vf *m) {
   const uint8_t *scales = block + (f->kind == TERN__CPU_WEIGHT_Q4 ? 4 : 8) * LINE;
-  const uint8_t *mins = scales + TERN__CPU_BLOCK / f->scale_block * TERN__CPU_PANEL * (f->f32_scales ? 4 : 2);
-  vf xs = vf_set1(x_scale), xm = vf_set1(x_scale * (float)x_sum);
-  vi zero = vi_set1(f->offset * x_sum);
+  size_t n_scales = TERN__CPU_BLOCK / f->scale_block, at = (size_t)(part * TERN__CPU_PANEL + v * VF);
+  *d = load_scale(f->f32_scales, scales, at);
+  *m = f->has_min ? load_scale(f->f32_scales, scales + n_scales * TERN__CPU_PANEL * (f->f32_scales ? 4 : 2), at)
+                  : *d * (float)-f->offset;
+}
+
+static void expand_scales(const tern__cpu_weight_format *f, const uint8_t *block, float *out) {
+  bool halves = f->scale_block == 16;
+  for (int part = !halves; part < 2; part++)
+    for (int v = 0; v < PV; v++) {
+      vf d, m;
+      load_scales(f, block, halves ? part : 0, v, &d, &m);
+      vf_store(out + part * TERN__CPU_PANEL + v * VF, d);
+      vf_store(out + SCALES + part * TERN__CPU_PANEL + v * VF, m);
+    }
+}
+
+/* sum += d x_scale acc + m x_sum */
+INLINE vf add_scaled(bool mins, vf sum, vi acc, vf d, vf m, vf x_scale, vf x_sum) {
+  sum = vf_fma(vi_to_vf(acc), d * x_scale, sum);
+  return mins ? vf_fma(m, x_sum, sum) : sum;
+}
+
+INLINE void tile_scaled(int n_rows, bool mins, const float *scales, const float *x_scales, const float *x_sums, size_t k,
+                        bool both, vi (*acc)[PV], float *tile) {
   UNROLL for (int v = 0; v < PV; v++) {
-    size_t at = (size_t)(part * TERN__CPU_PANEL + v * VF);
-    sum[v] = vf_fma(vi_to_vf(acc[v] - zero), load_scale(f->f32_scales, scales, at) * xs, sum[v]);
-    if (f->has_min) sum[v] = vf_fma(load_scale(f->f32_scales, mins, at), xm, sum[v]);
+    vf d = vf_load(scales + v * VF), m = vf_load(scales + SCALES + v * VF);
+    UNROLL for (int t = 0; t < n_rows; t++) {
+      const float *sums = x_sums + (size_t)t * (k / 16);
+      float *at = tile + t * TERN__CPU_PANEL + v * VF;
+      vf x_scale = vf_set1(x_scales[(size_t)t * (k / TERN__CPU_BLOCK)]);
+      vf_store(at, add_scaled(mins, vf_load(at), acc[t][v], d, m, x_scale, vf_set1(both ? sums[0] + sums[1] : sums[0])));
+      acc[t][v] = vi_set1(0);
+    }
   }
 }
 
-/* n_rows rows over n_blocks expanded blocks; `block` points to the packed ones, for their scales. */
-INLINE void tile_quantized(int n_rows, const tern__cpu_weight_format *f, const uint8_t *w, const uint8_t *block,
-                           size_t n_blocks, const tern__cpu_rows *rows, size_t k, float *tile, bool first) {
-  vf sum[TILE_INT][PV];
-  bool halves = f->scale_block == 16;
-  UNROLL for (int t = 0; t < n_rows; t++)
-    UNROLL for (int v = 0; v < PV; v++) sum[t][v] = first ? vf_set1(0) : vf_load(tile + t * TERN__CPU_PANEL + v * VF);
-  for (size_t b = 0; b < n_blocks; b++, w += EXPANDED_BLOCK, block += f->block_bytes) {
+/* n_rows rows over n_blocks expanded blocks. The sums stay in memory (the L1 cache): registers hold the integers. */
+INLINE void tile_quantized(int n_rows, bool halves, bool mins, const uint8_t *w, size_t n_blocks, const tern__cpu_rows *rows,
+                           size_t k, float *tile) {
+  for (size_t b = 0; b < n_blocks; b++, w += CHUNK_BLOCK) {
     const int16_t *q = rows->q + b * TERN__CPU_BLOCK;
-    const int32_t *sums = rows->sums + 2 * b;
-    const float *scales = rows->scales + b;
+    const float *scales = (const float *)(const void *)(w + EXPANDED_BLOCK), *x_sums = rows->sums + 2 * b;
     vi acc[TILE_INT][PV];
     UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vi_set1(0);
     dot_lines(n_rows, w, 0, 4, q, k, acc);
-    if (halves) UNROLL for (int t = 0; t < n_rows; t++) {
-      add_scaled(f, block, 0, acc[t], scales[(size_t)t * (k / TERN__CPU_BLOCK)], sums[(size_t)t * (k / 16)], sum[t]);
-      UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vi_set1(0);
-    }
+    if (halves) tile_scaled(n_rows, mins, scales, rows->scales + b, x_sums, k, false, acc, tile);
     dot_lines(n_rows, w, 4, 8, q, k, acc);
-    UNROLL for (int t = 0; t < n_rows; t++) {
-      const int32_t *s = sums + (size_t)t * (k / 16);
-      add_scaled(f, block, halves, acc[t], scales[(size_t)t * (k / TERN__CPU_BLOCK)], halves ? s[1] : s[0] + s[1], sum[t]);
-    }
+    tile_scaled(n_rows, mins, scales + TERN__CPU_PANEL, rows->scales + b, x_sums + halves, k, !halves, acc, tile);
   }
-  UNROLL for (int t = 0; t < n_rows; t++)
-    UNROLL for (int v = 0; v < PV; v++) vf_store(tile + t * TERN__CPU_PANEL + v * VF, sum[t][v]);
 }
 
 static tern__cpu_rows rows_from(const tern__cpu_rows *rows, size_t row, size_t block, size_t k) {
@@ -311,65 +339,97 @@ static tern__cpu_rows rows_from(const tern__cpu_rows *rows, size_t row, size_t b
                           rows->sums + row * (k / 16) + 2 * block};
 }
 
+INLINE void rows_quantized(bool halves, bool mins, const uint8_t *w, size_t b0, size_t n, const tern__cpu_linear_call *c,
+                           size_t k, float *tile) {
+  size_t t = 0;
+  for (; t + TILE_INT <= c->m; t += TILE_INT) {
+    tern__cpu_rows rows = rows_from(&c->rows, t, b0, k);
+    tile_quantized(TILE_INT, halves, mins, w, n, &rows, k, tile + t * TERN__CPU_PANEL);
+  }
+  for (; t < c->m; t++) {
+    tern__cpu_rows rows = rows_from(&c->rows, t, b0, k);
+    tile_quantized(1, halves, mins, w, n, &rows, k, tile + t * TERN__CPU_PANEL);
+  }
+}
+
+#define ROWS(name, halves, mins)                                                                                    \
+  static void rows_##name(const uint8_t *w, size_t b0, size_t n, const tern__cpu_linear_call *c, size_t k,          \
+                          float *tile) {                                                                            \
+    rows_quantized(halves, mins, w, b0, n, c, k, tile);                                                             \
+  }
+ROWS(32, false, false)
+ROWS(32_min, false, true)
+ROWS(16, true, false)
+ROWS(16_min, true, true)
+#undef ROWS
+
 static void linear_many(const tern__cpu_linear_call *c) {
+  static void (*const bodies[2][2])(const uint8_t *, size_t, size_t, const tern__cpu_linear_call *, size_t, float *) = {
+      {rows_32, rows_32_min}, {rows_16, rows_16_min}};
   const tern__cpu_weight_format *f = &c->format;
   uint8_t *expanded = c->scratch;
-  float *tile = (float *)(void *)(expanded + INT_CHUNK_BLOCKS * EXPANDED_BLOCK);
+  float *tile = (float *)(void *)(expanded + INT_CHUNK_BLOCKS * CHUNK_BLOCK);
   size_t all = tern__cpu_padded(c->k) / TERN__CPU_BLOCK, k = all * TERN__CPU_BLOCK;
+  size_t n_chunks = (all + INT_CHUNK_BLOCKS - 1) / INT_CHUNK_BLOCKS, chunk = (all + n_chunks - 1) / n_chunks;
   for (size_t p = 0; p < c->n_panels; p++) {
-    for (size_t b0 = 0; b0 < all; b0 += INT_CHUNK_BLOCKS) {
-      size_t n = all - b0 < INT_CHUNK_BLOCKS ? all - b0 : INT_CHUNK_BLOCKS, t = 0;
+    memset(tile, 0, c->m * TERN__CPU_PANEL * sizeof *tile);
+    for (size_t b0 = 0; b0 < all; b0 += chunk) {
+      size_t n = all - b0 < chunk ? all - b0 : chunk;
       const uint8_t *block = c->panels + p * c->panel_bytes + b0 * f->block_bytes;
-      for (size_t b = 0; b < n; b++) expand_block(f->kind, block + b * f->block_bytes, expanded + b * EXPANDED_BLOCK);
-      for (; t + TILE_INT <= c->m; t += TILE_INT) {
-        tern__cpu_rows rows = rows_from(&c->rows, t, b0, k);
-        tile_quantized(TILE_INT, f, expanded, block, n, &rows, k, tile + t * TERN__CPU_PANEL, b0 == 0);
+      for (size_t b = 0; b < n; b++, block += f->block_bytes) {
+        expand_block(f->kind, block, expanded + b * CHUNK_BLOCK);
+        expand_scales(f, block, (float *)(void *)(expanded + b * CHUNK_BLOCK + EXPANDED_BLOCK));
       }
-      for (; t < c->m; t++) {
-        tern__cpu_rows rows = rows_from(&c->rows, t, b0, k);
-        tile_quantized(1, f, expanded, block, n, &rows, k, tile + t * TERN__CPU_PANEL, b0 == 0);
-      }
+      bodies[f->scale_block == 16][uses_mins(f)](expanded, b0, n, c, k, tile);
     }
     store_tile(tile, c->y + p * TERN__CPU_PANEL, c->ldy, c->m, columns_of(c->n, p), bias_of(c, p));
   }
 }
 
-INLINE void linear_one(bool q4, const tern__cpu_linear_call *c) {
+INLINE void linear_one(bool q4, bool mins, const tern__cpu_linear_call *c) {
   const tern__cpu_weight_format f = c->format;
   size_t n_blocks = tern__cpu_padded(c->k) / TERN__CPU_BLOCK;
   bool halves = f.scale_block == 16;
   for (size_t p = 0; p < c->n_panels; p++) {
     const uint8_t *block = c->panels + p * c->panel_bytes;
     float tile[TERN__CPU_PANEL];
-    vf sum[PV];
+    vf sum[PV], d, m;
     UNROLL for (int v = 0; v < PV; v++) sum[v] = vf_set1(0);
     for (size_t b = 0; b < n_blocks; b++, block += f.block_bytes) {
       const int16_t *q = c->rows.q + b * TERN__CPU_BLOCK;
-      const int32_t *sums = c->rows.sums + 2 * b;
+      const float *x_sums = c->rows.sums + 2 * b;
+      vf x_scale = vf_set1(c->rows.scales[b]);
       vi acc[PV];
       UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
       dot_packed(q4, block, 0, 4, q, acc);
-      if (halves) {
-        add_scaled(&f, block, 0, acc, c->rows.scales[b], sums[0], sum);
-        UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
+      if (halves) UNROLL for (int v = 0; v < PV; v++) {
+        load_scales(&f, block, 0, v, &d, &m);
+        sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, vf_set1(x_sums[0]));
+        acc[v] = vi_set1(0);
       }
       dot_packed(q4, block, 4, 8, q, acc);
-      add_scaled(&f, block, halves, acc, c->rows.scales[b], halves ? sums[1] : sums[0] + sums[1], sum);
+      vf x_sum = vf_set1(halves ? x_sums[1] : x_sums[0] + x_sums[1]);
+      UNROLL for (int v = 0; v < PV; v++) {
+        load_scales(&f, block, halves, v, &d, &m);
+        sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, x_sum);
+      }
     }
     UNROLL for (int v = 0; v < PV; v++) vf_store(tile + v * VF, sum[v]);
     store_tile(tile, c->y + p * TERN__CPU_PANEL, c->ldy, 1, columns_of(c->n, p), bias_of(c, p));
   }
 }
 
-static void linear_one_q4(const tern__cpu_linear_call *c) { linear_one(true, c); }
-static void linear_one_q8(const tern__cpu_linear_call *c) { linear_one(false, c); }
+static void linear_one_q4(const tern__cpu_linear_call *c) { linear_one(true, true, c); }
+static void linear_one_q8(const tern__cpu_linear_call *c) { linear_one(false, false, c); }
+static void linear_one_q8_min(const tern__cpu_linear_call *c) { linear_one(false, true, c); }
 
 static void linear(const tern__cpu_linear_call *c) {
   uint8_t kind = c->format.kind;
   if (kind < TERN__CPU_WEIGHT_Q4 && c->m == 1) linear_one_dense_row(c);
   else if (c->x) linear_f32(c);
   else if (c->m > 1) linear_many(c);
-  else (kind == TERN__CPU_WEIGHT_Q4 ? linear_one_q4 : linear_one_q8)(c);
+  else if (kind == TERN__CPU_WEIGHT_Q4) linear_one_q4(c);
+  else (uses_mins(&c->format) ? linear_one_q8_min : linear_one_q8)(c);
 }
 
 /* ---- plain integers ---- */
@@ -385,7 +445,7 @@ INLINE void tile_i32(int n_rows, const uint8_t *w, size_t n_blocks, const int16_
 
 static void linear_i32(const tern__cpu_linear_i32_call *c) {
   uint8_t *expanded = c->scratch;
-  int32_t *tile = (int32_t *)(void *)(expanded + INT_CHUNK_BLOCKS * EXPANDED_BLOCK);
+  int32_t *tile = (int32_t *)(void *)(expanded + INT_CHUNK_BLOCKS * CHUNK_BLOCK);
   for (size_t p = 0; p < c->n_panels; p++) {
     size_t all = c->k / TERN__CPU_BLOCK, columns = columns_of(c->n, p);
     for (size_t b0 = 0; b0 < all; b0 += INT_CHUNK_BLOCKS) {

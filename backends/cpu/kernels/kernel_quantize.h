@@ -19,7 +19,7 @@ static void arrange(int16_t *q, size_t padded_k) {
 #endif
 }
 
-static void quantize_row(const float *x, size_t k, size_t padded_k, int16_t *q, float *scales, int32_t *sums) {
+static void quantize_row(const float *x, size_t k, size_t padded_k, int16_t *q, float *scales, float *sums) {
   for (size_t b = 0; b < padded_k; b += TERN__CPU_BLOCK) {
     float part[TERN__CPU_BLOCK];
     int32_t integers[TERN__CPU_BLOCK];
@@ -34,12 +34,13 @@ static void quantize_row(const float *x, size_t k, size_t padded_k, int16_t *q, 
     float m = vf_largest(largest), inverse = m > 0 ? TERN__CPU_X_MAX / m : 0;
     if (!(inverse <= 3e38f)) inverse = 0; /* values too small to divide by, and NaN */
     for (int i = 0; i < TERN__CPU_BLOCK; i += VF) vi_store(integers + i, vf_round(vf_load(from + i) * inverse));
+    float scale = m * (1.0f / TERN__CPU_X_MAX);
     for (int h = 0; h < 2; h++) {
       int32_t sum = 0;
       for (int i = 16 * h; i < 16 * h + 16; i++) q[b + (size_t)i] = (int16_t)integers[i], sum += integers[i];
-      sums[b / 16 + (size_t)h] = sum;
+      sums[b / 16 + (size_t)h] = scale * (float)sum;
     }
-    scales[b / TERN__CPU_BLOCK] = m * (1.0f / TERN__CPU_X_MAX);
+    scales[b / TERN__CPU_BLOCK] = scale;
   }
   arrange(q, padded_k);
 }

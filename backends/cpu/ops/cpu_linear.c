@@ -19,7 +19,7 @@ static tern__cpu_rows rows_in(const linear_params *p, const tern__cpu_context *c
   return (tern__cpu_rows){
       (int16_t *)(void *)context->shared + row * p->padded_k,
       (float *)(void *)(context->shared + p->rows_scales) + row * (p->padded_k / TERN__CPU_BLOCK),
-      (int32_t *)(void *)(context->shared + p->rows_sums) + row * (p->padded_k / 16)};
+      (float *)(void *)(context->shared + p->rows_sums) + row * (p->padded_k / 16)};
 }
 
 static tern_status run_quantize(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
@@ -86,7 +86,7 @@ static tern_status add_linear(tern__program *program, const tern__node *node, co
     p->rows_sums = p->rows_scales + align64(m * (p->padded_k / TERN__CPU_BLOCK) * sizeof(float));
     const tern__view *x = tern__cpu_in(program, node, 0);
     bool again = program->shared_holds == x; /* Q, K and V projections of one input */
-    tern__cpu_need_scratch(program, 0, p->rows_sums + align64(m * (p->padded_k / 16) * sizeof(int32_t)));
+    tern__cpu_need_scratch(program, 0, p->rows_sums + align64(m * (p->padded_k / 16) * sizeof(float)));
     if (!again) TERN_TRY(tern__cpu_add_step(program, node, run_quantize, tern__cpu_divide_up(m, QUANTIZE_ROWS), p));
     program->shared_holds = x;
   }

@@ -7,6 +7,11 @@
 #define TILE_INT 12
 #define PANELS_F32 8
 
+INLINE vf vf_set1(float a) { return _mm512_set1_ps(a); }
+INLINE vi vi_set1(int32_t a) { return (vi)_mm512_set1_epi32(a); }
+typedef float float_any __attribute__((aligned(1), may_alias));
+/* The 32 bits at p in every lane: as a float, or gcc takes the way through a general register. */
+INLINE vi vi_broadcast(const void *p) { return (vi)_mm512_set1_ps(*(const float_any *)p); }
 INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }

@@ -8,6 +8,14 @@
 #define TILE_INT 4
 #define PANELS_F32 2
 
+INLINE vf vf_set1(float a) { return (vf)vdupq_n_f32(a); }
+INLINE vi vi_set1(int32_t a) { return (vi)vdupq_n_s32(a); }
+/* The 32 bits at p in every lane. */
+INLINE vi vi_broadcast(const void *p) {
+  int32_t a;
+  memcpy(&a, p, 4);
+  return vi_set1(a);
+}
 INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
 INLINE vf vf_max(vf a, vf b) { return (vf)vmaxq_f32((float32x4_t)a, (float32x4_t)b); }
 INLINE vf vf_min(vf a, vf b) { return (vf)vminq_f32((float32x4_t)a, (float32x4_t)b); }
@@ -17,7 +25,9 @@ INLINE void vf_store_f16(void *p, vf a) { vst1_u8(p, vreinterpret_u8_f16(vcvt_f1
 INLINE vf vf_load_bf16(const void *p) { return (vf)vshll_n_s16(vreinterpret_s16_u8(vld1_u8(p)), 16); }
 INLINE vi vi_madd(vi acc, vi w, vi x) {
   int16x8_t a = (int16x8_t)w, b = (int16x8_t)x;
-  return acc + (vi)vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b));
+  acc += (vi)vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b));
+  __asm__("" : "+w"(acc)); /* gcc would gather the additions at the end and spill every product */
+  return acc;
 }
 INLINE float vf_sum(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 INLINE float vf_largest(vf a) { return vmaxvq_f32((float32x4_t)a); }

@@ -7,6 +7,14 @@
 #define TILE_INT 4
 #define PANELS_F32 2 /* panels that a single row reads at once */
 
+INLINE vf vf_set1(float a) { return (vf){a, a, a, a}; }
+INLINE vi vi_set1(int32_t a) { return (vi){a, a, a, a}; }
+/* The 32 bits at p in every lane. */
+INLINE vi vi_broadcast(const void *p) {
+  int32_t a;
+  memcpy(&a, p, 4);
+  return vi_set1(a);
+}
 INLINE vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
 INLINE vf vf_max(vf a, vf b) { return vf_select(a > b, a, b); }
 INLINE vf vf_min(vf a, vf b) { return vf_select(a < b, a, b); }

@@ -23,14 +23,6 @@ INLINE vf vf_load(const void *p) { return *(const vf_any *)p; }
 INLINE void vf_store(void *p, vf a) { *(vf_any *)p = a; }
 INLINE vi vi_load(const void *p) { return *(const vi_any *)p; }
 INLINE void vi_store(void *p, vi a) { *(vi_any *)p = a; }
-INLINE vf vf_set1(float a) { return (vf){0} + a; }
-INLINE vi vi_set1(int32_t a) { return (vi){0} + a; }
 INLINE vf vi_to_vf(vi a) { return __builtin_convertvector(a, vf); }
-/* The 32 bits at p in every lane. */
-INLINE vi vi_broadcast(const void *p) {
-  int32_t a;
-  memcpy(&a, p, 4);
-  return vi_set1(a);
-}
 INLINE vf vf_select(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
 INLINE vf vf_abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
