@@ -17,4 +17,8 @@ double harness_at(const tern__view *view, size_t i);
 /* The bytes of a file, malloc'ed; NULL if it cannot be read. */
 uint8_t *harness_read_file(const char *path, size_t *size);
 
+/* Runs a case in the ONNX backend test layout: FOLDER/model.onnx, FOLDER/test_data_set_N/{input,output}_I.pb, tolerances in
+ * FOLDER/tolerance.txt ("rtol atol"). OK and an empty `why` is a pass; any status but OK is the library's refusal. */
+tern_status harness_run_case(const char *folder, char *why, size_t why_size);
+
 #endif
