@@ -19,6 +19,11 @@ DTYPES: dict[int, np.dtype] = {
   _abi.TERN_DTYPE_U32: np.dtype(np.uint32), _abi.TERN_DTYPE_I64: np.dtype(np.int64),
   _abi.TERN_DTYPE_U64: np.dtype(np.uint64), _abi.TERN_DTYPE_BOOL: np.dtype(np.bool_),
 }
+try:  # numpy has no bfloat16 of its own; without ml_dtypes, such outputs are widened to float32
+  import ml_dtypes
+  DTYPES[_abi.TERN_DTYPE_BF16] = np.dtype(ml_dtypes.bfloat16)
+except ImportError:
+  pass
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 _NUMERICS = {"fast": _abi.TERN_NUMERICS_FAST, "consistent": _abi.TERN_NUMERICS_CONSISTENT}
 
@@ -52,13 +57,14 @@ class _TensorMemory:
     self._tensor, self._owner = tensor, owner
     rank, dims = lib.tern_tensor_rank(tensor), lib.tern_tensor_dims(tensor)
     code = lib.tern_tensor_dtype(tensor)
-    self.bfloat16 = code == _abi.TERN_DTYPE_BF16
-    dtype = np.dtype(np.uint16) if self.bfloat16 else DTYPES.get(code)
-    if dtype is None:
+    dtype = DTYPES.get(code)
+    if dtype is None and code != _abi.TERN_DTYPE_BF16:
       raise TernError("UNSUPPORTED", f"numpy has no dtype for {lib.tern_dtype_name(code).decode()}")
     self.shape = tuple(dims[i] for i in range(rank))
     self.dtype = dtype
-    self.__array_interface__ = {"shape": self.shape, "typestr": dtype.str, "version": 3,
+    # The interface knows numpy's own types alone: bfloat16 passes as the 16 bits that it is.
+    stored = np.dtype(np.uint16) if code == _abi.TERN_DTYPE_BF16 else dtype
+    self.__array_interface__ = {"shape": self.shape, "typestr": stored.str, "version": 3,
                                 "data": (lib.tern_tensor_data(tensor) or 0, False)}
 
   def __del__(self) -> None:
@@ -67,12 +73,14 @@ class _TensorMemory:
 
 
 def to_numpy(tensor: int, owner: Any = None) -> np.ndarray:
-  """A view of the tensor's memory (no copy). bfloat16, which numpy lacks, is widened to float32."""
+  """A view of the tensor's memory (no copy)."""
   memory = _TensorMemory(tensor, owner)
   if 0 in memory.shape:
-    return np.empty(memory.shape, np.float32 if memory.bfloat16 else memory.dtype)
+    return np.empty(memory.shape, memory.dtype or np.float32)
   array = np.asarray(memory)
-  return (array.astype(np.uint32) << 16).view(np.float32) if memory.bfloat16 else array
+  if memory.dtype is None:
+    return (array.astype(np.uint32) << 16).view(np.float32)
+  return array if array.dtype == memory.dtype else array.view(memory.dtype)
 
 
 class _Inputs:

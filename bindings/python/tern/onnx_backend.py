@@ -26,8 +26,12 @@ class TernBackendRep(BackendRep):
       if len(values) > len(self._input_names):
         raise ValueError(f"{len(values)} inputs for a model that has {len(self._input_names)}")
       inputs = dict(zip(self._input_names, values))
-    outputs = self.session.run(inputs)
+    outputs = self.session.run({name: _to_array(value) for name, value in inputs.items()})
     return namedtupledict("Outputs", self._output_names)(*(outputs[name] for name in self._output_names))
+
+
+def _to_array(value: Any) -> Any:
+  return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 
 
 class TernBackend(Backend):
