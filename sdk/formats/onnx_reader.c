@@ -1,5 +1,6 @@
-/* ModelProto -> tern__graph. A graph's message is walked several times: constants and inputs first, then declared types,
- * then what nodes write, then the nodes, so that any order in the file is fine. Field numbers: onnx.proto. */
+/* ModelProto -> tern__graph. A graph's message is walked several times: constants and inputs first, then
+ * declared types, then what nodes write, then the nodes, so that any order in the file is fine. Field
+ * numbers: onnx.proto. */
 #include "formats/onnx_reader.h"
 
 #include <stdio.h>
@@ -14,10 +15,10 @@ enum { MAX_DEPTH = 16 };
 typedef struct reader {
   tern__onnx_source source;
   tern__onnx_info *info;
-  char missing[480];       /* the operators that tern lacks, as text */
+  char missing[480]; /* the operators that tern lacks, as text */
   size_t missing_size;
   int32_t n_missing;
-  tern__map missing_seen;  /* "domain:op" */
+  tern__map missing_seen; /* "domain:op" */
 } reader;
 
 /* A graph being read, with the one around it. */
@@ -25,7 +26,10 @@ typedef struct scope {
   tern__graph *graph;
   struct scope *outer;
   tern__map declared; /* value name -> index into types */
-  struct declared_type { tern_dtype dtype; tern__shape shape; } *types; /* base/array.h array */
+  struct declared_type {
+    tern_dtype dtype;
+    tern__shape shape;
+  } * types; /* base/array.h array */
   int32_t depth;
 } scope;
 
@@ -41,7 +45,8 @@ static tern_status read_text(reader *r, const tern__pb *pb, const tern__pb_field
   return *out ? TERN_OK : tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory for a name");
 }
 
-/* ------------------------------------------------------------------------------------------------ value types */
+/* ------------------------------------------------------------------------------------------------ value
+ * types */
 
 static tern_status read_dim(tern__pb dim, int64_t *out) {
   tern_status status = TERN_OK;
@@ -94,7 +99,8 @@ cleanup:
   return status;
 }
 
-/* ValueInfoProto: name 1, type 2 (whose field 1 is the tensor type; sequences, maps and optionals stay undeclared). */
+/* ValueInfoProto: name 1, type 2 (whose field 1 is the tensor type; sequences, maps and optionals stay
+ * undeclared). */
 static tern_status read_value_info(reader *r, tern__pb pb, const char **name, struct declared_type *type) {
   tern_status status = TERN_OK;
   tern__pb_field f, t;
@@ -118,14 +124,16 @@ cleanup:
   return status;
 }
 
-/* ------------------------------------------------------------------------------------------------ attributes */
+/* ------------------------------------------------------------------------------------------------ attributes
+ */
 
 typedef struct raw_attr {
   const char *name, *text;
   size_t text_size;
   int64_t type, i;
   float f;
-  bool has_i, has_f, has_s, foreign; /* foreign: lists of tensors or graphs, sparse tensors, types, references */
+  bool has_i, has_f, has_s, foreign; /* foreign: lists of tensors or graphs, sparse tensors, types, references
+                                      */
   tern__pb message, tensor, graph;
   bool has_tensor, has_graph;
   size_t n_floats, n_ints, n_strings;
@@ -153,30 +161,62 @@ static tern_status scan_attr(reader *r, tern__pb pb, raw_attr *a) {
     if (!more) break;
     switch (f.number) {
       case 1: TERN_TRY(read_text(r, &pb, &f, &a->name)); break;
-      case 2: a->has_f = f.wire == TERN__PB_FIXED32; memcpy(&a->f, &(uint32_t){(uint32_t)f.value}, 4); break;
+      case 2:
+        a->has_f = f.wire == TERN__PB_FIXED32;
+        memcpy(&a->f, &(uint32_t){(uint32_t)f.value}, 4);
+        break;
       case 3: a->i = (int64_t)f.value, a->has_i = true; break;
-      case 4: TERN_TRY(read_text(r, &pb, &f, &a->text)); a->text_size = f.size, a->has_s = true; break;
-      case 5: TERN_TRY(tern__pb_open(&pb, &f, &a->tensor)); a->has_tensor = true; break;
-      case 6: TERN_TRY(tern__pb_open(&pb, &f, &a->graph)); a->has_graph = true; break;
+      case 4:
+        TERN_TRY(read_text(r, &pb, &f, &a->text));
+        a->text_size = f.size, a->has_s = true;
+        break;
+      case 5:
+        TERN_TRY(tern__pb_open(&pb, &f, &a->tensor));
+        a->has_tensor = true;
+        break;
+      case 6:
+        TERN_TRY(tern__pb_open(&pb, &f, &a->graph));
+        a->has_graph = true;
+        break;
       case 7: TERN_TRY(count_values(&pb, &f, TERN__PB_FIXED32, &a->n_floats)); break;
       case 8: TERN_TRY(count_values(&pb, &f, TERN__PB_VARINT, &a->n_ints)); break;
       case 9: a->n_strings++; break;
-      case 10: case 11: case 14: case 15: case 21: case 22: case 23: a->foreign = true; break;
+      case 10:
+      case 11:
+      case 14:
+      case 15:
+      case 21:
+      case 22:
+      case 23: a->foreign = true; break;
       case 20: a->type = (int64_t)f.value; break;
       default: break;
     }
   }
   if (!a->type) /* files from before the field existed */
-    a->type = a->has_f ? 1 : a->has_i ? 2 : a->has_s ? 3 : a->has_tensor ? 4 : a->has_graph ? 5 : a->n_floats ? 6 : a->n_ints ? 7
-              : a->n_strings ? 8 : 0;
+    a->type = a->has_f        ? 1
+              : a->has_i      ? 2
+              : a->has_s      ? 3
+              : a->has_tensor ? 4
+              : a->has_graph  ? 5
+              : a->n_floats   ? 6
+              : a->n_ints     ? 7
+              : a->n_strings  ? 8
+                              : 0;
 cleanup:
   return status;
 }
 
 /* AttributeProto.AttributeType -> tern__attr_kind; 0 = none of tern's. */
 static int32_t attr_kind(const raw_attr *a) {
-  static const int8_t kinds[] = {0, TERN__ATTR_FLOAT, TERN__ATTR_INT, TERN__ATTR_STRING, TERN__ATTR_TENSOR, TERN__ATTR_GRAPH,
-                                 TERN__ATTR_FLOATS, TERN__ATTR_INTS, TERN__ATTR_STRINGS};
+  static const int8_t kinds[] = {0,
+                                 TERN__ATTR_FLOAT,
+                                 TERN__ATTR_INT,
+                                 TERN__ATTR_STRING,
+                                 TERN__ATTR_TENSOR,
+                                 TERN__ATTR_GRAPH,
+                                 TERN__ATTR_FLOATS,
+                                 TERN__ATTR_INTS,
+                                 TERN__ATTR_STRINGS};
   return a->foreign || a->type < 0 || a->type >= (int64_t)sizeof kinds ? 0 : kinds[a->type];
 }
 
@@ -190,7 +230,8 @@ static tern_status read_lists(reader *r, const raw_attr *a, tern__attr *out) {
   out->count = is_float ? a->n_floats : is_int ? a->n_ints : a->n_strings;
   float *floats = is_float ? tern__arena_calloc(arena, out->count + 1, sizeof *floats) : NULL;
   int64_t *ints = is_int ? tern__arena_calloc(arena, out->count + 1, sizeof *ints) : NULL;
-  const char **strings = !is_float && !is_int ? tern__arena_calloc(arena, out->count + 1, sizeof *strings) : NULL;
+  const char **strings =
+      !is_float && !is_int ? tern__arena_calloc(arena, out->count + 1, sizeof *strings) : NULL;
   if (!floats && !ints && !strings) TERN_CHECK_ALLOC(NULL);
   for (bool more = true;;) {
     TERN_TRY(tern__pb_next(&pb, &f, &more));
@@ -221,7 +262,8 @@ static tern_status read_subgraph(reader *r, scope *outer, tern__pb pb, tern__gra
   tern_status status = TERN_OK;
   scope s = {.outer = outer, .depth = outer->depth + 1};
   *out = NULL;
-  if (s.depth > MAX_DEPTH) TERN_FAIL(TERN_STATUS_UNSUPPORTED, "graphs are nested more than %d deep", MAX_DEPTH);
+  if (s.depth > MAX_DEPTH)
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "graphs are nested more than %d deep", MAX_DEPTH);
   TERN_TRY(tern__graph_create(r->source.alloc, r->source.arena, &s.graph));
   s.graph->parent = outer->graph;
   TERN_TRY(read_graph(r, &s, pb));
@@ -235,10 +277,17 @@ cleanup:
 static tern_status make_attr(reader *r, scope *s, const raw_attr *a, tern__attr *out) {
   tern_status status = TERN_OK;
   tern__onnx_tensor t;
-  *out = (tern__attr){.name = a->name, .kind = attr_kind(a), .i = a->i, .f = a->f, .s = a->text, .s_size = a->text_size, .tensor = -1};
+  *out = (tern__attr){.name = a->name,
+                      .kind = attr_kind(a),
+                      .i = a->i,
+                      .f = a->f,
+                      .s = a->text,
+                      .s_size = a->text_size,
+                      .tensor = -1};
   if (out->kind == TERN__ATTR_TENSOR) {
     TERN_TRY(tern__onnx_tensor_parse(&r->source, a->tensor, &t));
-    TERN_TRY(tern__graph_add_constant(s->graph, "", t.dtype, t.shape.rank, t.shape.dims, t.data, t.size_bytes, &out->tensor));
+    TERN_TRY(tern__graph_add_constant(s->graph, "", t.dtype, t.shape.rank, t.shape.dims, t.data, t.size_bytes,
+                                      &out->tensor));
   } else if (out->kind == TERN__ATTR_GRAPH) TERN_TRY(read_subgraph(r, s, a->graph, &out->graph));
   else if (out->kind >= TERN__ATTR_INTS && out->kind <= TERN__ATTR_STRINGS) TERN_TRY(read_lists(r, a, out));
 cleanup:
@@ -295,7 +344,8 @@ cleanup:
 static tern_status add_written(scope *s, const char *name, tern__value_id *out) {
   static const struct declared_type none = {.shape = {.rank = -1}};
   int64_t index;
-  const struct declared_type *type = tern__map_get(&s->declared, name, strlen(name), &index) ? &s->types[index] : &none;
+  const struct declared_type *type =
+      tern__map_get(&s->declared, name, strlen(name), &index) ? &s->types[index] : &none;
   return tern__graph_add_value(s->graph, name, type->dtype, type->shape.rank, type->shape.dims, out);
 }
 
@@ -320,19 +370,25 @@ static tern_status read_constant_node(reader *r, scope *s, const raw_node *n, co
   int32_t kind = attr_kind(&a);
   if (strcmp(a.name, "value") == 0 && kind == TERN__ATTR_TENSOR) {
     TERN_TRY(tern__onnx_tensor_parse(&r->source, a.tensor, &t));
-    TERN_TRY(tern__graph_add_constant(s->graph, output, t.dtype, t.shape.rank, t.shape.dims, t.data, t.size_bytes, &id));
+    TERN_TRY(tern__graph_add_constant(s->graph, output, t.dtype, t.shape.rank, t.shape.dims, t.data,
+                                      t.size_bytes, &id));
     goto cleanup;
   }
-  if (strncmp(a.name, "value_", 6) != 0 || kind < TERN__ATTR_INT || kind > TERN__ATTR_FLOATS || kind == TERN__ATTR_STRING)
+  if (strncmp(a.name, "value_", 6) != 0 || kind < TERN__ATTR_INT || kind > TERN__ATTR_FLOATS ||
+      kind == TERN__ATTR_STRING)
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "a Constant in the form '%s'", a.name);
   TERN_TRY(make_attr(r, s, &a, &attr));
   bool floats = kind == TERN__ATTR_FLOAT || kind == TERN__ATTR_FLOATS, list = kind >= TERN__ATTR_INTS;
   size_t count = list ? attr.count : 1, size = count * (floats ? 4 : 8);
   void *data = tern__arena_alloc(r->source.arena, size + 1);
   TERN_CHECK_ALLOC(data);
-  memcpy(data, list ? (floats ? (const void *)attr.floats : attr.ints) : floats ? (const void *)&attr.f : &attr.i, size);
-  TERN_TRY(tern__graph_add_constant(s->graph, output, floats ? TERN_DTYPE_F32 : TERN_DTYPE_I64, list, &(int64_t){(int64_t)count},
-                                    data, size, &id));
+  memcpy(data,
+         list     ? (floats ? (const void *)attr.floats : attr.ints)
+         : floats ? (const void *)&attr.f
+                  : &attr.i,
+         size);
+  TERN_TRY(tern__graph_add_constant(s->graph, output, floats ? TERN_DTYPE_F32 : TERN_DTYPE_I64, list,
+                                    &(int64_t){(int64_t)count}, data, size, &id));
 cleanup:
   return status;
 }
@@ -371,8 +427,9 @@ static tern_status note_missing(reader *r, const raw_node *n, int32_t opset) {
     return tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory for a name");
   r->n_missing++;
   size_t room = sizeof r->missing - r->missing_size;
-  int size = snprintf(r->missing + r->missing_size, room, "%s%s (domain '%s', opset %d, node '%s')", r->n_missing > 1 ? ", " : "",
-                      n->op, *n->domain ? n->domain : "ai.onnx", opset, n->name);
+  int size =
+      snprintf(r->missing + r->missing_size, room, "%s%s (domain '%s', opset %d, node '%s')",
+               r->n_missing > 1 ? ", " : "", n->op, *n->domain ? n->domain : "ai.onnx", opset, n->name);
   if (size > 0 && (size_t)size < room) r->missing_size += (size_t)size;
   else {
     snprintf(r->missing + r->missing_size, room, "%.*s", (int)(room - 1), " ...");
@@ -385,9 +442,11 @@ static tern_status check_attr(const raw_node *n, const tern__op_def *op, const r
   const tern__attr_def *def = op->attrs;
   while (def && def->name && strcmp(def->name, a->name) != 0) def++;
   if (!def || !def->name)
-    return tern__fail(TERN_STATUS_UNSUPPORTED, "node '%s' (%s): attribute '%s' is not supported", n->name, n->op, a->name);
+    return tern__fail(TERN_STATUS_UNSUPPORTED, "node '%s' (%s): attribute '%s' is not supported", n->name,
+                      n->op, a->name);
   if ((int32_t)def->kind != attr_kind(a))
-    return tern__fail(TERN_STATUS_CORRUPT, "node '%s' (%s): attribute '%s' has ONNX type %lld, which the operator does not take",
+    return tern__fail(TERN_STATUS_CORRUPT,
+                      "node '%s' (%s): attribute '%s' has ONNX type %lld, which the operator does not take",
                       n->name, n->op, a->name, (long long)a->type);
   return TERN_OK;
 }
@@ -406,10 +465,11 @@ static tern_status add_attrs(reader *r, scope *s, const raw_node *n, int32_t nod
     TERN_TRY(scan_attr(r, inner, &a));
     if (op) {
       TERN_TRY(check_attr(n, op, &a));
-      if (tern__node_attr(&s->graph->nodes[node], a.name)) TERN_FAIL(TERN_STATUS_CORRUPT, "attribute '%s' is given twice", a.name);
+      if (tern__node_attr(&s->graph->nodes[node], a.name))
+        TERN_FAIL(TERN_STATUS_CORRUPT, "attribute '%s' is given twice", a.name);
       TERN_TRY(make_attr(r, s, &a, &attr));
       TERN_TRY(tern__node_add_attr(s->graph, node, &attr));
-      attr.graph = NULL; /* the node's now */
+      attr.graph = NULL;                            /* the node's now */
     } else if (attr_kind(&a) == TERN__ATTR_GRAPH) { /* read for the operators in it that are missing, too */
       TERN_TRY(read_subgraph(r, s, a.graph, &attr.graph));
       tern__graph_destroy(attr.graph);
@@ -421,7 +481,8 @@ cleanup:
   return status;
 }
 
-static tern_status read_operands(reader *r, scope *s, const raw_node *n, tern__value_id *inputs, tern__value_id *outputs) {
+static tern_status read_operands(reader *r, scope *s, const raw_node *n, tern__value_id *inputs,
+                                 tern__value_id *outputs) {
   tern_status status = TERN_OK;
   tern__pb pb = n->message;
   tern__pb_field f;
@@ -450,7 +511,9 @@ static tern_status read_node(reader *r, scope *s, const raw_node *n) {
   tern__value_id *ids = NULL;
   int32_t opset = opset_of(r, n->domain), index = -1, n_inputs = n->n_inputs;
   if (is_constant(n)) goto cleanup;
-  if (opset < 1) TERN_FAIL(TERN_STATUS_CORRUPT, "the model does not say which version of its operators it uses (opset_import)");
+  if (opset < 1)
+    TERN_FAIL(TERN_STATUS_CORRUPT,
+              "the model does not say which version of its operators it uses (opset_import)");
   const tern__op_def *op = tern__op_find(n->op, n->domain, opset);
   if (!op) {
     TERN_TRY(note_missing(r, n, opset));
@@ -461,7 +524,8 @@ static tern_status read_node(reader *r, scope *s, const raw_node *n) {
   TERN_CHECK_ALLOC(ids);
   TERN_TRY(read_operands(r, s, n, ids, ids + n->n_inputs));
   while (n_inputs > op->min_inputs && ids[n_inputs - 1] < 0) n_inputs--; /* trailing "" */
-  TERN_TRY(tern__graph_add_node(s->graph, op, n->name, opset, ids, n_inputs, ids + n->n_inputs, n->n_outputs, &index));
+  TERN_TRY(tern__graph_add_node(s->graph, op, n->name, opset, ids, n_inputs, ids + n->n_inputs, n->n_outputs,
+                                &index));
   TERN_TRY(add_attrs(r, s, n, index, op));
 cleanup:
   tern__free(r->source.alloc, ids);
@@ -479,7 +543,8 @@ static tern_status read_initializer(reader *r, scope *s, tern__pb pb) {
   size_t offset = tern__pb_offset(&pb);
   TERN_TRY(tern__onnx_tensor_parse(&r->source, pb, &t));
   if (!*t.name) TERN_FAIL(TERN_STATUS_CORRUPT, "the initializer at byte %zu has no name", offset);
-  TERN_TRY(tern__graph_add_constant(s->graph, t.name, t.dtype, t.shape.rank, t.shape.dims, t.data, t.size_bytes, &id));
+  TERN_TRY(tern__graph_add_constant(s->graph, t.name, t.dtype, t.shape.rank, t.shape.dims, t.data,
+                                    t.size_bytes, &id));
 cleanup:
   return status;
 }
@@ -493,7 +558,8 @@ static tern_status read_input(reader *r, scope *s, tern__pb pb) {
   TERN_TRY(read_value_info(r, pb, &name, &type));
   if (!*name) TERN_FAIL(TERN_STATUS_CORRUPT, "the graph input at byte %zu has no name", offset);
   id = tern__graph_find(s->graph, name);
-  if (id >= 0 && s->graph->values[id].data) goto cleanup; /* an initializer listed among the inputs, as before IR 4 */
+  if (id >= 0 && s->graph->values[id].data)
+    goto cleanup; /* an initializer listed among the inputs, as before IR 4 */
   TERN_TRY(tern__graph_add_value(s->graph, name, type.dtype, type.shape.rank, type.shape.dims, &id));
   TERN_TRY(tern__graph_add_input(s->graph, id));
 cleanup:
@@ -535,14 +601,19 @@ static tern_status walk_graph(reader *r, scope *s, tern__pb pb, walk what) {
   for (bool more = true;;) {
     TERN_TRY(tern__pb_next(&pb, &f, &more));
     if (!more) break;
-    bool wanted = what == CONSTANTS ? f.number == 5 || f.number == 15 || f.number == 2 : what == INPUTS ? f.number == 11
-                  : what == DECLARATIONS ? f.number == 12 || f.number == 13 : what == OUTPUTS ? f.number == 12 : f.number == 1;
+    bool wanted = what == CONSTANTS      ? f.number == 5 || f.number == 15 || f.number == 2
+                  : what == INPUTS       ? f.number == 11
+                  : what == DECLARATIONS ? f.number == 12 || f.number == 13
+                  : what == OUTPUTS      ? f.number == 12
+                                         : f.number == 1;
     if (!wanted) continue;
     TERN_TRY(tern__pb_open(&pb, &f, &inner));
     if (what == CONSTANTS) {
       if (f.number == 2) TERN_TRY(read_text(r, &pb, &f, &s->graph->name));
       else if (f.number == 5) TERN_TRY(read_initializer(r, s, inner));
-      else TERN_FAIL(TERN_STATUS_UNSUPPORTED, "sparse initializers (byte %zu) are not supported", tern__pb_offset(&inner));
+      else
+        TERN_FAIL(TERN_STATUS_UNSUPPORTED, "sparse initializers (byte %zu) are not supported",
+                  tern__pb_offset(&inner));
     } else if (what == INPUTS) TERN_TRY(read_input(r, s, inner));
     else if (what == DECLARATIONS) TERN_TRY(read_declaration(r, s, inner));
     else if (what == OUTPUTS) TERN_TRY(read_output(r, s, inner));
@@ -622,7 +693,9 @@ static tern_status read_header(reader *r, tern__pb pb, tern__pb *graph) {
       case 7: *graph = inner; break;
       case 8: TERN_TRY(read_opset(r, inner)); break;
       case 14: TERN_TRY(read_metadata(r, inner)); break;
-      default: break; /* training_info is not for inference; unused functions do no harm, used ones are missing operators */
+      default:
+        break; /* training_info is not for inference; unused functions do no harm, used ones are missing
+                  operators */
     }
   }
   if (!graph->at) TERN_FAIL(TERN_STATUS_CORRUPT, "the file has no graph: is it an ONNX model?");
@@ -630,8 +703,8 @@ cleanup:
   return status;
 }
 
-tern_status tern__onnx_read(tern__alloc *alloc, tern__arena *arena, const uint8_t *data, size_t size, const char *path,
-                            tern__graph **out, tern__onnx_files *files) {
+tern_status tern__onnx_read(tern__alloc *alloc, tern__arena *arena, const uint8_t *data, size_t size,
+                            const char *path, tern__graph **out, tern__onnx_files *files) {
   tern_status status = TERN_OK;
   reader r = {.source = {alloc, arena, path, files}, .info = &files->info};
   scope s = {.graph = NULL};
@@ -641,7 +714,8 @@ tern_status tern__onnx_read(tern__alloc *alloc, tern__arena *arena, const uint8_
   TERN_TRY(tern__graph_create(alloc, arena, &s.graph));
   TERN_TRY(read_graph(&r, &s, graph));
   if (r.n_missing)
-    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "%d operator%s not supported: %s", r.n_missing, r.n_missing > 1 ? "s are" : " is", r.missing);
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "%d operator%s not supported: %s", r.n_missing,
+              r.n_missing > 1 ? "s are" : " is", r.missing);
   *out = s.graph, s.graph = NULL;
 cleanup:
   tern__graph_destroy(s.graph);

@@ -5,18 +5,32 @@
 
 #include "base/half.h"
 
-enum { DIMS = 1, DATA_TYPE = 2, SEGMENT = 3, FLOAT_DATA = 4, INT32_DATA = 5, STRING_DATA = 6, INT64_DATA = 7, NAME = 8,
-       RAW_DATA = 9, DOUBLE_DATA = 10, UINT64_DATA = 11, EXTERNAL_DATA = 13, DATA_LOCATION = 14 };
+enum {
+  DIMS = 1,
+  DATA_TYPE = 2,
+  SEGMENT = 3,
+  FLOAT_DATA = 4,
+  INT32_DATA = 5,
+  STRING_DATA = 6,
+  INT64_DATA = 7,
+  NAME = 8,
+  RAW_DATA = 9,
+  DOUBLE_DATA = 10,
+  UINT64_DATA = 11,
+  EXTERNAL_DATA = 13,
+  DATA_LOCATION = 14
+};
 
-/* Misaligned weights above this stay views; smaller ones are copied so that every op may read them directly. */
+/* Misaligned weights above this stay views; smaller ones are copied so that every op may read them directly.
+ */
 enum { COPY_LIMIT = 1 << 20 };
 
 tern_dtype tern__onnx_dtype(int64_t onnx_type) {
   static const uint8_t table[] = {
-      [1] = TERN_DTYPE_F32,  [2] = TERN_DTYPE_U8,   [3] = TERN_DTYPE_I8,   [4] = TERN_DTYPE_U16, [5] = TERN_DTYPE_I16,
-      [6] = TERN_DTYPE_I32,  [7] = TERN_DTYPE_I64,  [8] = TERN_DTYPE_STRING, [9] = TERN_DTYPE_BOOL, [10] = TERN_DTYPE_F16,
-      [11] = TERN_DTYPE_F64, [12] = TERN_DTYPE_U32, [13] = TERN_DTYPE_U64, [16] = TERN_DTYPE_BF16, [21] = TERN_DTYPE_U4,
-      [22] = TERN_DTYPE_I4};
+      [1] = TERN_DTYPE_F32,  [2] = TERN_DTYPE_U8,    [3] = TERN_DTYPE_I8,   [4] = TERN_DTYPE_U16,
+      [5] = TERN_DTYPE_I16,  [6] = TERN_DTYPE_I32,   [7] = TERN_DTYPE_I64,  [8] = TERN_DTYPE_STRING,
+      [9] = TERN_DTYPE_BOOL, [10] = TERN_DTYPE_F16,  [11] = TERN_DTYPE_F64, [12] = TERN_DTYPE_U32,
+      [13] = TERN_DTYPE_U64, [16] = TERN_DTYPE_BF16, [21] = TERN_DTYPE_U4,  [22] = TERN_DTYPE_I4};
   return onnx_type > 0 && onnx_type < (int64_t)sizeof table ? (tern_dtype)table[onnx_type] : TERN_DTYPE_NONE;
 }
 
@@ -24,7 +38,7 @@ typedef struct parts {
   int64_t onnx_type;
   tern__pb raw;
   bool has_raw, external, has_strings, segmented;
-  uint32_t typed;          /* number of the typed data field that is there */
+  uint32_t typed; /* number of the typed data field that is there */
   size_t typed_count;
   const char *location;
   uint64_t offset, length; /* length UINT64_MAX: to the end of the file */
@@ -38,7 +52,9 @@ static tern_status parse_number(const char *text, uint64_t *out) {
   uint64_t value = 0;
   const char *c = text;
   for (; *c >= '0' && *c <= '9'; c++)
-    if (__builtin_mul_overflow(value, (uint64_t)10, &value) || __builtin_add_overflow(value, (uint64_t)(*c - '0'), &value)) break;
+    if (__builtin_mul_overflow(value, (uint64_t)10, &value) ||
+        __builtin_add_overflow(value, (uint64_t)(*c - '0'), &value))
+      break;
   if (c == text || *c) return tern__fail(TERN_STATUS_CORRUPT, "external data: '%s' is no byte count", text);
   *out = value;
   return TERN_OK;
@@ -72,9 +88,11 @@ static tern_status parse_dims(const tern__pb *pb, const tern__pb_field *f, tern_
     uint64_t dim;
     TERN_TRY(tern__pb_value(&values, TERN__PB_VARINT, &dim));
     if (shape->rank == TERN_MAX_RANK)
-      TERN_FAIL(TERN_STATUS_UNSUPPORTED, "a tensor before byte %zu has more than %d dimensions", tern__pb_offset(pb), TERN_MAX_RANK);
+      TERN_FAIL(TERN_STATUS_UNSUPPORTED, "a tensor before byte %zu has more than %d dimensions",
+                tern__pb_offset(pb), TERN_MAX_RANK);
     if (dim > INT64_MAX)
-      TERN_FAIL(TERN_STATUS_CORRUPT, "a tensor before byte %zu has a negative dimension", tern__pb_offset(pb));
+      TERN_FAIL(TERN_STATUS_CORRUPT, "a tensor before byte %zu has a negative dimension",
+                tern__pb_offset(pb));
     shape->dims[shape->rank++] = (int64_t)dim;
   }
 cleanup:
@@ -91,7 +109,8 @@ static tern_status count_typed(const tern__pb *pb, const tern__pb_field *f, part
   TERN_TRY(tern__pb_first(pb, f, wire, &values));
   size_t bytes = (size_t)(values.end - values.at), width = wire == TERN__PB_FIXED32 ? 4 : 8;
   if (wire != TERN__PB_VARINT) {
-    if (bytes % width) TERN_FAIL(TERN_STATUS_CORRUPT, "packed numbers before byte %zu are cut off", tern__pb_offset(pb));
+    if (bytes % width)
+      TERN_FAIL(TERN_STATUS_CORRUPT, "packed numbers before byte %zu are cut off", tern__pb_offset(pb));
     p->typed_count += bytes / width;
   } else
     for (const uint8_t *at = values.at; at < values.end; at++) p->typed_count += !(*at & 0x80);
@@ -110,9 +129,11 @@ static tern_status scan(const tern__onnx_source *source, tern__pb pb, tern__onnx
       case DIMS: TERN_TRY(parse_dims(&pb, &f, &out->shape)); break;
       case DATA_TYPE: p->onnx_type = (int64_t)f.value; break;
       case SEGMENT: p->segmented = true; break;
-      case FLOAT_DATA: case INT32_DATA: case INT64_DATA: case DOUBLE_DATA: case UINT64_DATA:
-        TERN_TRY(count_typed(&pb, &f, p));
-        break;
+      case FLOAT_DATA:
+      case INT32_DATA:
+      case INT64_DATA:
+      case DOUBLE_DATA:
+      case UINT64_DATA: TERN_TRY(count_typed(&pb, &f, p)); break;
       case STRING_DATA: p->has_strings = true; break;
       case NAME:
         TERN_TRY(tern__pb_open(&pb, &f, &inner));
@@ -142,19 +163,21 @@ static void store(tern_dtype dtype, uint8_t *at, uint64_t bits) {
 }
 
 /* Typed fields hold one element a number; which field holds which type: the comments in onnx.proto. */
-static tern_status decode_typed(const tern__onnx_source *source, tern__pb pb, const parts *p, tern__onnx_tensor *out) {
+static tern_status decode_typed(const tern__onnx_source *source, tern__pb pb, const parts *p,
+                                tern__onnx_tensor *out) {
   tern_status status = TERN_OK;
   tern__pb_field f;
   static const uint8_t field_of[] = {
-      [TERN_DTYPE_F32] = FLOAT_DATA, [TERN_DTYPE_F16] = INT32_DATA, [TERN_DTYPE_BF16] = INT32_DATA, [TERN_DTYPE_F64] = DOUBLE_DATA,
-      [TERN_DTYPE_I8] = INT32_DATA,  [TERN_DTYPE_U8] = INT32_DATA,  [TERN_DTYPE_I16] = INT32_DATA,  [TERN_DTYPE_U16] = INT32_DATA,
-      [TERN_DTYPE_I32] = INT32_DATA, [TERN_DTYPE_U32] = UINT64_DATA, [TERN_DTYPE_I64] = INT64_DATA, [TERN_DTYPE_U64] = UINT64_DATA,
-      [TERN_DTYPE_BOOL] = INT32_DATA, [TERN_DTYPE_I4] = INT32_DATA, [TERN_DTYPE_U4] = INT32_DATA};
+      [TERN_DTYPE_F32] = FLOAT_DATA,  [TERN_DTYPE_F16] = INT32_DATA, [TERN_DTYPE_BF16] = INT32_DATA,
+      [TERN_DTYPE_F64] = DOUBLE_DATA, [TERN_DTYPE_I8] = INT32_DATA,  [TERN_DTYPE_U8] = INT32_DATA,
+      [TERN_DTYPE_I16] = INT32_DATA,  [TERN_DTYPE_U16] = INT32_DATA, [TERN_DTYPE_I32] = INT32_DATA,
+      [TERN_DTYPE_U32] = UINT64_DATA, [TERN_DTYPE_I64] = INT64_DATA, [TERN_DTYPE_U64] = UINT64_DATA,
+      [TERN_DTYPE_BOOL] = INT32_DATA, [TERN_DTYPE_I4] = INT32_DATA,  [TERN_DTYPE_U4] = INT32_DATA};
   size_t width = tern__dtype_info_of(out->dtype)->block_bytes;
   uint8_t *at;
   if (p->typed != field_of[out->dtype] || p->typed_count != out->size_bytes / width)
-    TERN_FAIL(TERN_STATUS_CORRUPT, "tensor '%s' needs %zu numbers of type %s; the file gives %zu in field %u", out->name,
-              out->size_bytes / width, tern_dtype_name(out->dtype), p->typed_count, p->typed);
+    TERN_FAIL(TERN_STATUS_CORRUPT, "tensor '%s' needs %zu numbers of type %s; the file gives %zu in field %u",
+              out->name, out->size_bytes / width, tern_dtype_name(out->dtype), p->typed_count, p->typed);
   out->data = at = tern__arena_alloc(source->arena, out->size_bytes + 1);
   TERN_CHECK_ALLOC(at);
   uint32_t wire = wire_of(p->typed);
@@ -188,7 +211,8 @@ static tern_status map_external(const tern__onnx_source *source, const char *loc
   tern_status status = TERN_OK;
   tern__onnx_file file = {location, {NULL, 0}};
   if (!source->path || !source->files)
-    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "the model keeps weights in '%s': open it by its path, not from memory", location);
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED,
+              "the model keeps weights in '%s': open it by its path, not from memory", location);
   if (!location_is_safe(location))
     TERN_FAIL(TERN_STATUS_CORRUPT, "external data may only lie beside the model, not at '%s'", location);
   for (size_t i = 0; i < tern__array_count(source->files->files); i++)
@@ -197,7 +221,8 @@ static tern_status map_external(const tern__onnx_source *source, const char *loc
       goto cleanup;
     }
   const char *slash = strrchr(source->path, '/');
-  char *folder = tern__arena_strndup(source->arena, slash ? source->path : ".", slash ? (size_t)(slash - source->path) + 1 : 1);
+  char *folder = tern__arena_strndup(source->arena, slash ? source->path : ".",
+                                     slash ? (size_t)(slash - source->path) + 1 : 1);
   TERN_CHECK_ALLOC(folder);
   const char *full = tern__path_join(source->arena, folder, location);
   TERN_CHECK_ALLOC(full);
@@ -211,16 +236,18 @@ cleanup:
 
 static tern_status take_external(const tern__onnx_source *source, const parts *p, tern__onnx_tensor *out) {
   tern_status status = TERN_OK;
-  tern__file_map map;
-  if (!p->location) TERN_FAIL(TERN_STATUS_CORRUPT, "tensor '%s' has external data without a location", out->name);
+  tern__file_map map = {NULL, 0};
+  if (!p->location)
+    TERN_FAIL(TERN_STATUS_CORRUPT, "tensor '%s' has external data without a location", out->name);
   TERN_TRY(map_external(source, p->location, &map));
   uint64_t length = p->length != UINT64_MAX ? p->length : p->offset <= map.size ? map.size - p->offset : 0;
   if (p->offset > map.size || length > map.size - p->offset)
-    TERN_FAIL(TERN_STATUS_CORRUPT, "tensor '%s' lies at bytes %llu + %llu of '%s', which has %zu: the file is cut off", out->name,
+    TERN_FAIL(TERN_STATUS_CORRUPT,
+              "tensor '%s' lies at bytes %llu + %llu of '%s', which has %zu: the file is cut off", out->name,
               (unsigned long long)p->offset, (unsigned long long)length, p->location, map.size);
   if (length != out->size_bytes)
-    TERN_FAIL(TERN_STATUS_CORRUPT, "tensor '%s' needs %zu bytes, '%s' gives %llu", out->name, out->size_bytes, p->location,
-              (unsigned long long)length);
+    TERN_FAIL(TERN_STATUS_CORRUPT, "tensor '%s' needs %zu bytes, '%s' gives %llu", out->name, out->size_bytes,
+              p->location, (unsigned long long)length);
   out->data = map.data + p->offset;
 cleanup:
   return status;
@@ -236,7 +263,8 @@ static tern_status align(const tern__onnx_source *source, tern__onnx_tensor *out
   return TERN_OK;
 }
 
-tern_status tern__onnx_tensor_parse(const tern__onnx_source *source, tern__pb message, tern__onnx_tensor *out) {
+tern_status tern__onnx_tensor_parse(const tern__onnx_source *source, tern__pb message,
+                                    tern__onnx_tensor *out) {
   tern_status status = TERN_OK;
   parts p = {.length = UINT64_MAX};
   size_t start = tern__pb_offset(&message);
@@ -244,16 +272,19 @@ tern_status tern__onnx_tensor_parse(const tern__onnx_source *source, tern__pb me
   TERN_TRY(scan(source, message, out, &p));
   out->dtype = tern__onnx_dtype(p.onnx_type);
   if (out->dtype == TERN_DTYPE_NONE || out->dtype == TERN_DTYPE_STRING || p.has_strings)
-    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "tensor '%s' at byte %zu has the ONNX type %lld, which is not supported", out->name, start,
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED,
+              "tensor '%s' at byte %zu has the ONNX type %lld, which is not supported", out->name, start,
               (long long)p.onnx_type);
-  if (p.segmented) TERN_FAIL(TERN_STATUS_UNSUPPORTED, "tensor '%s' at byte %zu comes in segments", out->name, start);
+  if (p.segmented)
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "tensor '%s' at byte %zu comes in segments", out->name, start);
   if (!tern__shape_bytes(out->dtype, &out->shape, &out->size_bytes))
     TERN_FAIL(TERN_STATUS_CORRUPT, "tensor '%s' at byte %zu is impossibly large", out->name, start);
   if (p.external) TERN_TRY(take_external(source, &p, out));
   else if (p.has_raw) {
     size_t given = (size_t)(p.raw.end - p.raw.at);
     if (given != out->size_bytes)
-      TERN_FAIL(TERN_STATUS_CORRUPT, "tensor '%s' at byte %zu needs %zu bytes, the file gives %zu", out->name, start, out->size_bytes, given);
+      TERN_FAIL(TERN_STATUS_CORRUPT, "tensor '%s' at byte %zu needs %zu bytes, the file gives %zu", out->name,
+                start, out->size_bytes, given);
     if (given) out->data = p.raw.at;
   } else if (out->size_bytes) TERN_TRY(decode_typed(source, message, &p, out));
   if (out->size_bytes) TERN_TRY(align(source, out));
@@ -262,11 +293,12 @@ cleanup:
 }
 
 tern_status tern__onnx_read_tensor(tern__alloc *alloc, tern__arena *arena, const uint8_t *bytes, size_t size,
-                                   const char **name, tern_dtype *dtype, tern__shape *shape, const void **data,
-                                   size_t *size_bytes) {
+                                   const char **name, tern_dtype *dtype, tern__shape *shape,
+                                   const void **data, size_t *size_bytes) {
   tern__onnx_source source = {alloc, arena, NULL, NULL};
   tern__onnx_tensor t;
   tern_status status = tern__onnx_tensor_parse(&source, (tern__pb){bytes, bytes + size, bytes}, &t);
-  if (status == TERN_OK) *name = t.name, *dtype = t.dtype, *shape = t.shape, *data = t.data, *size_bytes = t.size_bytes;
+  if (status == TERN_OK)
+    *name = t.name, *dtype = t.dtype, *shape = t.shape, *data = t.data, *size_bytes = t.size_bytes;
   return status;
 }

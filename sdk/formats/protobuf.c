@@ -14,7 +14,8 @@ static tern_status read_varint(tern__pb *pb, uint64_t *out) {
       return TERN_OK;
     }
   }
-  return tern__fail(TERN_STATUS_CORRUPT, "a number at byte %zu is longer than 64 bits", (size_t)(start - pb->file));
+  return tern__fail(TERN_STATUS_CORRUPT, "a number at byte %zu is longer than 64 bits",
+                    (size_t)(start - pb->file));
 }
 
 static tern_status read_fixed(tern__pb *pb, size_t size, uint64_t *out) {
@@ -44,13 +45,14 @@ tern_status tern__pb_next(tern__pb *pb, tern__pb_field *field, bool *more) {
     TERN_FAIL(TERN_STATUS_CORRUPT, "field number %llu at byte %zu", (unsigned long long)(key >> 3), start);
   field->number = (uint32_t)(key >> 3);
   switch (field->wire) {
-    case TERN__PB_VARINT: case TERN__PB_FIXED32: case TERN__PB_FIXED64:
-      TERN_TRY(tern__pb_value(pb, field->wire, &field->value));
-      break;
+    case TERN__PB_VARINT:
+    case TERN__PB_FIXED32:
+    case TERN__PB_FIXED64: TERN_TRY(tern__pb_value(pb, field->wire, &field->value)); break;
     case TERN__PB_BYTES:
       TERN_TRY(read_varint(pb, &field->value));
       if (field->value > (uint64_t)(pb->end - pb->at))
-        TERN_FAIL(TERN_STATUS_CORRUPT, "field %u at byte %zu claims %llu bytes, %zu are left: the file is cut off or damaged",
+        TERN_FAIL(TERN_STATUS_CORRUPT,
+                  "field %u at byte %zu claims %llu bytes, %zu are left: the file is cut off or damaged",
                   field->number, start, (unsigned long long)field->value, (size_t)(pb->end - pb->at));
       field->data = pb->at, field->size = (size_t)field->value;
       pb->at += field->size;
@@ -64,19 +66,23 @@ cleanup:
 
 tern_status tern__pb_open(const tern__pb *outer, const tern__pb_field *field, tern__pb *out) {
   if (field->wire != TERN__PB_BYTES)
-    return tern__fail(TERN_STATUS_CORRUPT, "field %u before byte %zu has wire type %u instead of bytes", field->number,
-                      tern__pb_offset(outer), field->wire);
+    return tern__fail(TERN_STATUS_CORRUPT, "field %u before byte %zu has wire type %u instead of bytes",
+                      field->number, tern__pb_offset(outer), field->wire);
   *out = (tern__pb){field->data, field->data + field->size, outer->file};
   return TERN_OK;
 }
 
-tern_status tern__pb_first(const tern__pb *outer, const tern__pb_field *field, uint32_t wire, tern__pb *values) {
+tern_status tern__pb_first(const tern__pb *outer, const tern__pb_field *field, uint32_t wire,
+                           tern__pb *values) {
   if (field->wire == TERN__PB_BYTES) return tern__pb_open(outer, field, values);
   if (field->wire != wire)
-    return tern__fail(TERN_STATUS_CORRUPT, "field %u before byte %zu has wire type %u instead of %u", field->number,
-                      tern__pb_offset(outer), field->wire, wire);
-  /* One unpacked value: it ends where the outer message stands. A varint is found again from its last byte. */
-  const uint8_t *end = outer->at, *begin = end - (wire == TERN__PB_FIXED32 ? 4 : wire == TERN__PB_FIXED64 ? 8 : 1);
+    return tern__fail(TERN_STATUS_CORRUPT, "field %u before byte %zu has wire type %u instead of %u",
+                      field->number, tern__pb_offset(outer), field->wire, wire);
+  /* One unpacked value: it ends where the outer message stands. A varint is found again from its last byte.
+   */
+  const uint8_t *end = outer->at, *begin = end - (wire == TERN__PB_FIXED32   ? 4
+                                                  : wire == TERN__PB_FIXED64 ? 8
+                                                                             : 1);
   if (wire == TERN__PB_VARINT)
     while (begin > outer->file && begin[-1] & 0x80) begin--;
   *values = (tern__pb){begin, end, outer->file};

@@ -5,7 +5,8 @@
 #include <string.h>
 
 static void one_row(const tern__attention *a, int64_t b, int64_t h, int64_t s, float *scores) {
-  int64_t kv = h / (a->heads / a->kv_heads), past = a->past ? a->past[b] : 0, first = 0, last = a->length ? a->length[b] : a->keys;
+  int64_t kv = h / (a->heads / a->kv_heads), past = a->past ? a->past[b] : 0, first = 0,
+          last = a->length ? a->length[b] : a->keys;
   if (a->causal && last > past + s + 1 + a->ahead) last = past + s + 1 + a->ahead;
   if (a->window > 0 && past + s + 1 > a->window) first = past + s + 1 - a->window;
   const float *q = tern__head_row(&a->q, b, h, s);
@@ -21,7 +22,8 @@ static void one_row(const tern__attention *a, int64_t b, int64_t h, int64_t s, f
     if (out && a->scores_mode == 0) out[j] = dot;
     if (a->softcap > 0) dot = a->softcap * tanhf(dot / a->softcap);
     if (out && a->scores_mode == 1) out[j] = dot;
-    if (a->bias) dot += a->bias[b * a->bias_step[0] + h * a->bias_step[1] + s * a->bias_step[2] + j * a->bias_step[3]];
+    if (a->bias)
+      dot += a->bias[b * a->bias_step[0] + h * a->bias_step[1] + s * a->bias_step[2] + j * a->bias_step[3]];
     if (a->key_bias) dot += a->key_bias[b * a->keys + j];
     scores[j] = seen ? dot : -INFINITY;
     if (out && a->scores_mode == 2) out[j] = scores[j];
@@ -50,7 +52,8 @@ tern_status tern__attention_run(const tern__op_call *call, const tern__attention
   return TERN_OK;
 }
 
-void tern__rotate(const float *x, float *y, const float *cos, const float *sin, int64_t half, int64_t dim, bool interleaved) {
+void tern__rotate(const float *x, float *y, const float *cos, const float *sin, int64_t half, int64_t dim,
+                  bool interleaved) {
   if (x != y) memcpy(y, x, (size_t)dim * sizeof *y);
   for (int64_t i = 0; i < half; i++) {
     int64_t p = interleaved ? 2 * i : i, r = interleaved ? p + 1 : i + half;

@@ -11,7 +11,9 @@ size_t tern__element_size(tern_dtype dtype) {
   return info && info->block_elements == 1 ? info->block_bytes : 0;
 }
 
-size_t tern__view_count(const tern__view *view) { return tern__dims_product(&view->shape, 0, view->shape.rank); }
+size_t tern__view_count(const tern__view *view) {
+  return tern__dims_product(&view->shape, 0, view->shape.rank);
+}
 
 size_t tern__dims_product(const tern__shape *shape, int32_t from, int32_t to) {
   size_t n = 1;
@@ -30,7 +32,8 @@ tern_status tern__op_bad_type(const tern__op_call *call, int32_t i) {
                        tern_dtype_name(call->inputs[i].dtype));
 }
 
-/* ------------------------------------------------------------------------------------------------ plain calls */
+/* ------------------------------------------------------------------------------------------------ plain
+ * calls */
 
 static bool needs_copy(const tern__view *v) {
   size_t size = tern__element_size(v->dtype);
@@ -66,7 +69,8 @@ static void copy_out(const tern__view *from, const tern__view *to) {
 tern_status tern__op_plain(tern__op_call *call, tern_status (*compute)(tern__op_call *call)) {
   tern_status status = TERN_OK;
   bool any = false;
-  for (int32_t i = 0; i < call->n_inputs; i++) any |= tern__has_input(call, i) && needs_copy(&call->inputs[i]);
+  for (int32_t i = 0; i < call->n_inputs; i++)
+    any |= tern__has_input(call, i) && needs_copy(&call->inputs[i]);
   for (int32_t i = 0; i < call->n_outputs; i++) any |= tern__dtype_is_half(call->outputs[i].dtype);
   if (!any) return compute(call);
   tern__op_call plain = *call;
@@ -101,9 +105,12 @@ cleanup:
   return status;
 }
 
-/* ------------------------------------------------------------------------------------------------ elements */
+/* ------------------------------------------------------------------------------------------------ elements
+ */
 
-static int nibble(const tern__view *v, size_t i) { return ((const uint8_t *)v->data)[i / 2] >> (i % 2 * 4) & 15; }
+static int nibble(const tern__view *v, size_t i) {
+  return ((const uint8_t *)v->data)[i / 2] >> (i % 2 * 4) & 15;
+}
 
 static void set_nibble(const tern__view *v, size_t i, unsigned value) {
   uint8_t *at = (uint8_t *)v->data + i / 2;
@@ -112,12 +119,12 @@ static void set_nibble(const tern__view *v, size_t i, unsigned value) {
 
 int64_t tern__view_int(const tern__view *view, size_t i) {
   switch (view->dtype) {
-#define TERN_X(dtype, T)                                             \
-    case TERN_DTYPE_##dtype: {                                       \
-      T x;                                                           \
-      memcpy(&x, (const char *)view->data + i * sizeof x, sizeof x); \
-      return (int64_t)x;                                             \
-    }
+#define TERN_X(dtype, T)                                           \
+  case TERN_DTYPE_##dtype: {                                       \
+    T x;                                                           \
+    memcpy(&x, (const char *)view->data + i * sizeof x, sizeof x); \
+    return (int64_t)x;                                             \
+  }
     TERN__INT_TYPES(TERN_X)
 #undef TERN_X
     case TERN_DTYPE_BOOL: return ((const uint8_t *)view->data)[i] != 0;
@@ -146,16 +153,17 @@ double tern__view_real(const tern__view *view, size_t i) {
 
 void tern__view_set_int(const tern__view *view, size_t i, int64_t value) {
   switch (view->dtype) {
-#define TERN_X(dtype, T)                                       \
-    case TERN_DTYPE_##dtype: {                                 \
-      T x = (T)value;                                          \
-      memcpy((char *)view->data + i * sizeof x, &x, sizeof x); \
-      return;                                                  \
-    }
+#define TERN_X(dtype, T)                                     \
+  case TERN_DTYPE_##dtype: {                                 \
+    T x = (T)value;                                          \
+    memcpy((char *)view->data + i * sizeof x, &x, sizeof x); \
+    return;                                                  \
+  }
     TERN__INT_TYPES(TERN_X)
 #undef TERN_X
     case TERN_DTYPE_BOOL: ((uint8_t *)view->data)[i] = value != 0; return;
-    case TERN_DTYPE_U4: case TERN_DTYPE_I4: set_nibble(view, i, (unsigned)value); return;
+    case TERN_DTYPE_U4:
+    case TERN_DTYPE_I4: set_nibble(view, i, (unsigned)value); return;
     default: tern__view_set_real(view, i, (double)value);
   }
 }
@@ -166,17 +174,26 @@ void tern__view_set_real(const tern__view *view, size_t i, double value) {
   switch (view->dtype) {
     case TERN_DTYPE_F32: memcpy((char *)view->data + i * 4, &f, 4); return;
     case TERN_DTYPE_F64: memcpy((char *)view->data + i * 8, &value, 8); return;
-    case TERN_DTYPE_F16: h = tern__f32_to_f16(f); memcpy((char *)view->data + i * 2, &h, 2); return;
-    case TERN_DTYPE_BF16: h = tern__f32_to_bf16(f); memcpy((char *)view->data + i * 2, &h, 2); return;
-#define TERN_X(dtype, T)                                                                                           \
-    case TERN_DTYPE_##dtype: {                                                                                     \
-      const double low = (T)-1 < (T)1 ? -ldexp(1, (int)sizeof(T) * 8 - 1) : 0;                                     \
-      const double end = ldexp(1, (int)sizeof(T) * 8 - ((T)-1 < (T)1)); /* first value above the range */          \
-      T x = isnan(value) ? 0 : value <= low ? (T)low : value >= end ? (T)((T)-1 < (T)1 ? ~((uint64_t)1 << (sizeof(T) * 8 - 1)) : ~(uint64_t)0) : (T)value; \
-      memcpy((char *)view->data + i * sizeof x, &x, sizeof x);                                                     \
-      return;                                                                                                      \
-    }
-    TERN__INT_TYPES(TERN_X)
+    case TERN_DTYPE_F16:
+      h = tern__f32_to_f16(f);
+      memcpy((char *)view->data + i * 2, &h, 2);
+      return;
+    case TERN_DTYPE_BF16:
+      h = tern__f32_to_bf16(f);
+      memcpy((char *)view->data + i * 2, &h, 2);
+      return;
+#define TERN_X(dtype, T)                                                                                \
+  case TERN_DTYPE_##dtype: {                                                                            \
+    const double low = (T)-1 < (T)1 ? -ldexp(1, (int)sizeof(T) * 8 - 1) : 0;                            \
+    const double end = ldexp(1, (int)sizeof(T) * 8 - ((T)-1 < (T)1)); /* first value above the range */ \
+    T x = isnan(value)   ? 0                                                                            \
+          : value <= low ? (T)low                                                                       \
+          : value >= end ? (T)((T)-1 < (T)1 ? ~((uint64_t)1 << (sizeof(T) * 8 - 1)) : ~(uint64_t)0)     \
+                         : (T)value;                                                                    \
+    memcpy((char *)view->data + i * sizeof x, &x, sizeof x);                                            \
+    return;                                                                                             \
+  }
+      TERN__INT_TYPES(TERN_X)
 #undef TERN_X
     case TERN_DTYPE_BOOL: ((uint8_t *)view->data)[i] = value != 0; return;
     case TERN_DTYPE_U4: set_nibble(view, i, (unsigned)(value < 0 ? 0 : value > 15 ? 15 : value)); return;
@@ -213,14 +230,15 @@ tern_status tern__op_infer_same(tern__op_call *call) {
   return TERN_OK;
 }
 
-tern_status tern__op_ints_or_attr(const tern__op_call *call, int32_t input, const char *name, int64_t *values, int32_t capacity,
-                                  int32_t *count) {
+tern_status tern__op_ints_or_attr(const tern__op_call *call, int32_t input, const char *name, int64_t *values,
+                                  int32_t capacity, int32_t *count) {
   *count = -2;
   if (tern__has_input(call, input)) return tern__op_ints(call, input, values, capacity, count);
   size_t n;
   const int64_t *ints = tern__node_ints(call->node, name, &n);
   if (!ints) return TERN_OK;
-  if (n > (size_t)capacity) return tern__op_fail(call, TERN_STATUS_CORRUPT, "attribute '%s' has too many entries", name);
+  if (n > (size_t)capacity)
+    return tern__op_fail(call, TERN_STATUS_CORRUPT, "attribute '%s' has too many entries", name);
   memcpy(values, ints, n * sizeof *values);
   *count = (int32_t)n;
   return TERN_OK;

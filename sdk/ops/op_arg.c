@@ -1,4 +1,5 @@
-/* Along one axis: ArgMax, ArgMin, TopK, CumSum, CumProd. And OneHot and NonZero, which speak of positions, too. */
+/* Along one axis: ArgMax, ArgMin, TopK, CumSum, CumProd. And OneHot and NonZero, which speak of positions,
+ * too. */
 #include <math.h>
 #include <string.h>
 
@@ -65,7 +66,8 @@ static tern_status read_k(const tern__op_call *call, int64_t *k, int32_t *axis) 
   if (status != TERN_OK) return status;
   if (n < 0) *k = -1;
   else if (n != 1 || *k < 0 || *k > x->dims[*axis])
-    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "k is out of range for a dimension of %lld", (long long)x->dims[*axis]);
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "k is out of range for a dimension of %lld",
+                         (long long)x->dims[*axis]);
   return TERN_OK;
 }
 
@@ -85,12 +87,15 @@ static tern_status top_k_infer(tern__op_call *call) {
 }
 
 /* Merge sort of n positions, stable: equal elements stay in the order of their index. */
-static void sort(const tern__view *x, size_t base, size_t step, int sign, size_t *order, size_t *room, size_t n) {
+static void sort(const tern__view *x, size_t base, size_t step, int sign, size_t *order, size_t *room,
+                 size_t n) {
   for (size_t width = 1; width < n; width *= 2) {
     for (size_t at = 0; at < n; at += 2 * width) {
-      size_t middle = at + width < n ? at + width : n, end = at + 2 * width < n ? at + 2 * width : n, a = at, b = middle;
+      size_t middle = at + width < n ? at + width : n, end = at + 2 * width < n ? at + 2 * width : n, a = at,
+             b = middle;
       for (size_t i = at; i < end; i++) {
-        bool left = a < middle && (b >= end || sign * compare(x, base + order[b] * step, base + order[a] * step) <= 0);
+        bool left = a < middle &&
+                    (b >= end || sign * compare(x, base + order[b] * step, base + order[a] * step) <= 0);
         room[i] = order[left ? a++ : b++];
       }
     }
@@ -106,7 +111,8 @@ static tern_status top_k_reference(tern__op_call *call) {
   int32_t axis;
   size_t *order = NULL;
   TERN_TRY(read_k(call, &k, &axis));
-  size_t outer = tern__dims_product(&x->shape, 0, axis), n = (size_t)x->shape.dims[axis], count = k < 0 ? 0 : (size_t)k;
+  size_t outer = tern__dims_product(&x->shape, 0, axis), n = (size_t)x->shape.dims[axis],
+         count = k < 0 ? 0 : (size_t)k;
   size_t inner = tern__dims_product(&x->shape, axis + 1, x->shape.rank), size = tern__element_size(x->dtype);
   order = tern__calloc(call->alloc, 2 * n + 1, sizeof *order);
   TERN_CHECK_ALLOC(order);
@@ -116,7 +122,8 @@ static tern_status top_k_reference(tern__op_call *call) {
       sort(x, o * n * inner + i, inner, sign, order, order + n, n);
       for (size_t j = 0; j < count; j++) {
         size_t to = (o * count + j) * inner + i, from = (o * n + order[j]) * inner + i;
-        if (tern__has_output(call, 0)) memcpy((char *)call->outputs[0].data + to * size, (const char *)x->data + from * size, size);
+        if (tern__has_output(call, 0))
+          memcpy((char *)call->outputs[0].data + to * size, (const char *)x->data + from * size, size);
         if (tern__has_output(call, 1)) tern__view_set_int(&call->outputs[1], to, (int64_t)order[j]);
       }
     }
@@ -133,7 +140,8 @@ static tern_status cumulate_infer(tern__op_call *call) {
 static tern_status cumulate(tern__op_call *call, bool product) {
   tern_status status = TERN_OK;
   const tern__view *x = &call->inputs[0], *y = &call->outputs[0];
-  bool exclusive = tern__node_int(call->node, "exclusive", 0) != 0, reverse = tern__node_int(call->node, "reverse", 0) != 0;
+  bool exclusive = tern__node_int(call->node, "exclusive", 0) != 0,
+       reverse = tern__node_int(call->node, "reverse", 0) != 0;
   int64_t at;
   int32_t axis, count;
   TERN_TRY(tern__op_ints(call, 1, &at, 1, &count));
@@ -169,9 +177,11 @@ static tern_status one_hot_infer(tern__op_call *call) {
   call->outputs[0].dtype = call->inputs[2].dtype;
   if (!tern__op_inputs_known(call) || !depth->data) return TERN_OK;
   int64_t n = tern__view_count(depth) == 1 ? tern__view_int(depth, 0) : -1;
-  tern_status status = tern__op_axis(call, tern__node_int(call->node, "axis", -1), indices->shape.rank + 1, &axis);
+  tern_status status =
+      tern__op_axis(call, tern__node_int(call->node, "axis", -1), indices->shape.rank + 1, &axis);
   if (status != TERN_OK) return status;
-  if (n < 1 || n > INT32_MAX || tern__view_count(&call->inputs[2]) != 2 || indices->shape.rank >= TERN_MAX_RANK)
+  if (n < 1 || n > INT32_MAX || tern__view_count(&call->inputs[2]) != 2 ||
+      indices->shape.rank >= TERN_MAX_RANK)
     return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "depth or values are out of range");
   tern__shape y = {.rank = indices->shape.rank + 1};
   for (int32_t d = 0; d < y.rank; d++) y.dims[d] = d == axis ? n : indices->shape.dims[d - (d > axis)];
@@ -184,19 +194,22 @@ static tern_status one_hot_reference(tern__op_call *call) {
   int32_t axis;
   tern_status status = tern__op_axis(call, tern__node_int(call->node, "axis", -1), y->shape.rank, &axis);
   if (status != TERN_OK) return status;
-  size_t outer = tern__dims_product(&y->shape, 0, axis), n = (size_t)y->shape.dims[axis], size = tern__element_size(y->dtype);
+  size_t outer = tern__dims_product(&y->shape, 0, axis), n = (size_t)y->shape.dims[axis],
+         size = tern__element_size(y->dtype);
   size_t inner = tern__dims_product(&y->shape, axis + 1, y->shape.rank);
   for (size_t o = 0; o < outer; o++)
     for (size_t i = 0; i < inner; i++) {
       int64_t hot = tern__view_int(&call->inputs[0], o * inner + i);
       if (hot < 0) hot += (int64_t)n;
       for (size_t j = 0; j < n; j++)
-        memcpy((char *)y->data + ((o * n + j) * inner + i) * size, (const char *)call->inputs[2].data + (hot == (int64_t)j ? size : 0), size);
+        memcpy((char *)y->data + ((o * n + j) * inner + i) * size,
+               (const char *)call->inputs[2].data + (hot == (int64_t)j ? size : 0), size);
     }
   return TERN_OK;
 }
 
-/* NonZero: [rank, n], the indices of elements that are not 0, in row-major order. Its shape depends on the data. */
+/* NonZero: [rank, n], the indices of elements that are not 0, in row-major order. Its shape depends on the
+ * data. */
 static tern_status non_zero_infer(tern__op_call *call) {
   const tern__view *x = &call->inputs[0];
   int64_t count = 0;
@@ -213,7 +226,8 @@ static tern_status non_zero_reference(tern__op_call *call) {
   int64_t index[TERN_MAX_RANK] = {0}, count = call->outputs[0].shape.dims[1], found = 0;
   for (size_t i = 0, n = tern__view_count(x); i < n && found < count; i++) {
     if (tern__view_real(x, i) != 0) {
-      for (int32_t d = 0; d < x->shape.rank; d++) tern__view_set_int(&call->outputs[0], (size_t)(d * count + found), index[d]);
+      for (int32_t d = 0; d < x->shape.rank; d++)
+        tern__view_set_int(&call->outputs[0], (size_t)(d * count + found), index[d]);
       found++;
     }
     (void)tern__next_index(x->shape.dims, x->shape.rank, index);
@@ -221,25 +235,36 @@ static tern_status non_zero_reference(tern__op_call *call) {
   return TERN_OK;
 }
 
-static const tern__attr_def arg_attrs[] = {{"axis", TERN__ATTR_INT}, {"keepdims", TERN__ATTR_INT}, {"select_last_index", TERN__ATTR_INT}, {NULL, 0}};
+static const tern__attr_def arg_attrs[] = {
+    {"axis", TERN__ATTR_INT}, {"keepdims", TERN__ATTR_INT}, {"select_last_index", TERN__ATTR_INT}, {NULL, 0}};
 static const tern__attr_def top_k_1_attrs[] = {{"axis", TERN__ATTR_INT}, {"k", TERN__ATTR_INT}, {NULL, 0}};
-static const tern__attr_def top_k_attrs[] = {{"axis", TERN__ATTR_INT}, {"largest", TERN__ATTR_INT}, {"sorted", TERN__ATTR_INT}, {NULL, 0}};
-static const tern__attr_def cumulate_attrs[] = {{"exclusive", TERN__ATTR_INT}, {"reverse", TERN__ATTR_INT}, {NULL, 0}};
+static const tern__attr_def top_k_attrs[] = {
+    {"axis", TERN__ATTR_INT}, {"largest", TERN__ATTR_INT}, {"sorted", TERN__ATTR_INT}, {NULL, 0}};
+static const tern__attr_def cumulate_attrs[] = {
+    {"exclusive", TERN__ATTR_INT}, {"reverse", TERN__ATTR_INT}, {NULL, 0}};
 static const tern__attr_def one_hot_attrs[] = {{"axis", TERN__ATTR_INT}, {NULL, 0}};
-const tern__op_def tern__op_arg_max = {.name = "ArgMax", .domain = "", .since = 1, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
-                                       .max_outputs = 1, .attrs = arg_attrs, .infer = arg_infer, .reference = arg_max};
-const tern__op_def tern__op_arg_min = {.name = "ArgMin", .domain = "", .since = 1, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
-                                       .max_outputs = 1, .attrs = arg_attrs, .infer = arg_infer, .reference = arg_min};
-const tern__op_def tern__op_top_k_1 = {.name = "TopK", .domain = "", .since = 1, .until = 9, .min_inputs = 1, .max_inputs = 1,
-                                       .min_outputs = 1, .max_outputs = 2, .attrs = top_k_1_attrs, .infer = top_k_infer,
-                                       .reference = top_k_reference};
-const tern__op_def tern__op_top_k = {.name = "TopK", .domain = "", .since = 10, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-                                     .max_outputs = 2, .attrs = top_k_attrs, .infer = top_k_infer, .reference = top_k_reference};
-const tern__op_def tern__op_cum_sum = {.name = "CumSum", .domain = "", .since = 11, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-                                       .max_outputs = 1, .attrs = cumulate_attrs, .infer = cumulate_infer, .reference = cum_sum};
-const tern__op_def tern__op_cum_prod = {.name = "CumProd", .domain = "", .since = 26, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-                                        .max_outputs = 1, .attrs = cumulate_attrs, .infer = cumulate_infer, .reference = cum_prod};
-const tern__op_def tern__op_one_hot = {.name = "OneHot", .domain = "", .since = 9, .min_inputs = 3, .max_inputs = 3, .min_outputs = 1,
-                                       .max_outputs = 1, .attrs = one_hot_attrs, .infer = one_hot_infer, .reference = one_hot_reference};
-const tern__op_def tern__op_non_zero = {.name = "NonZero", .domain = "", .since = 9, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
-                                        .max_outputs = 1, .infer = non_zero_infer, .reference = non_zero_reference};
+const tern__op_def tern__op_arg_max = {
+    .name = "ArgMax", .domain = "", .since = 1, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
+    .max_outputs = 1, .attrs = arg_attrs, .infer = arg_infer, .reference = arg_max};
+const tern__op_def tern__op_arg_min = {
+    .name = "ArgMin", .domain = "", .since = 1, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
+    .max_outputs = 1, .attrs = arg_attrs, .infer = arg_infer, .reference = arg_min};
+const tern__op_def tern__op_top_k_1 = {
+    .name = "TopK", .domain = "", .since = 1, .until = 9, .min_inputs = 1, .max_inputs = 1,
+    .min_outputs = 1, .max_outputs = 2, .attrs = top_k_1_attrs, .infer = top_k_infer,
+    .reference = top_k_reference};
+const tern__op_def tern__op_top_k = {
+    .name = "TopK", .domain = "", .since = 10, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 2, .attrs = top_k_attrs, .infer = top_k_infer, .reference = top_k_reference};
+const tern__op_def tern__op_cum_sum = {
+    .name = "CumSum", .domain = "", .since = 11, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .attrs = cumulate_attrs, .infer = cumulate_infer, .reference = cum_sum};
+const tern__op_def tern__op_cum_prod = {
+    .name = "CumProd", .domain = "", .since = 26, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .attrs = cumulate_attrs, .infer = cumulate_infer, .reference = cum_prod};
+const tern__op_def tern__op_one_hot = {
+    .name = "OneHot", .domain = "", .since = 9, .min_inputs = 3, .max_inputs = 3, .min_outputs = 1,
+    .max_outputs = 1, .attrs = one_hot_attrs, .infer = one_hot_infer, .reference = one_hot_reference};
+const tern__op_def tern__op_non_zero = {
+    .name = "NonZero", .domain = "", .since = 9, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
+    .max_outputs = 1, .infer = non_zero_infer, .reference = non_zero_reference};

@@ -1,4 +1,5 @@
-/* com.microsoft BiasGelu(x, bias) = gelu(x + bias) with erf, and FastGelu(x, bias) with tanh (bias optional). */
+/* com.microsoft BiasGelu(x, bias) = gelu(x + bias) with erf, and FastGelu(x, bias) with tanh (bias optional).
+ */
 #include <math.h>
 
 #include "ops/elements.h"
@@ -16,10 +17,13 @@ static tern_status infer(tern__op_call *call) {
 }
 
 static tern_status apply(tern__op_call *call, bool fast) {
-  size_t n = tern__view_count(&call->outputs[0]), width = tern__has_input(call, 1) ? tern__view_count(&call->inputs[1]) : 0;
+  size_t n = tern__view_count(&call->outputs[0]),
+         width = tern__has_input(call, 1) ? tern__view_count(&call->inputs[1]) : 0;
   for (size_t i = 0; i < n; i++) {
-    double x = tern__view_real(&call->inputs[0], i) + (width ? tern__view_real(&call->inputs[1], i % width) : 0);
-    double gate = fast ? tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)) : erf(x * 0.70710678118654752);
+    double x =
+        tern__view_real(&call->inputs[0], i) + (width ? tern__view_real(&call->inputs[1], i % width) : 0);
+    double gate =
+        fast ? tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)) : erf(x * 0.70710678118654752);
     tern__view_set_real(&call->outputs[0], i, 0.5 * x * (1 + gate));
   }
   return TERN_OK;
@@ -27,7 +31,9 @@ static tern_status apply(tern__op_call *call, bool fast) {
 static tern_status bias_gelu(tern__op_call *call) { return apply(call, false); }
 static tern_status fast_gelu(tern__op_call *call) { return apply(call, true); }
 
-const tern__op_def tern__op_bias_gelu = {.name = "BiasGelu", .domain = "com.microsoft", .since = 1, .min_inputs = 2, .max_inputs = 2,
-                                         .min_outputs = 1, .max_outputs = 1, .infer = infer, .reference = bias_gelu};
-const tern__op_def tern__op_fast_gelu = {.name = "FastGelu", .domain = "com.microsoft", .since = 1, .min_inputs = 1, .max_inputs = 2,
-                                         .min_outputs = 1, .max_outputs = 1, .infer = infer, .reference = fast_gelu};
+const tern__op_def tern__op_bias_gelu = {
+    .name = "BiasGelu", .domain = "com.microsoft", .since = 1, .min_inputs = 2, .max_inputs = 2,
+    .min_outputs = 1, .max_outputs = 1, .infer = infer, .reference = bias_gelu};
+const tern__op_def tern__op_fast_gelu = {
+    .name = "FastGelu", .domain = "com.microsoft", .since = 1, .min_inputs = 1, .max_inputs = 2,
+    .min_outputs = 1, .max_outputs = 1, .infer = infer, .reference = fast_gelu};

@@ -1,5 +1,5 @@
-/* Elementwise operators of two inputs with NumPy broadcasting. One row loop per operator and type; rows run along the last
- * dimension. Integers wrap; integer division by zero gives 0. */
+/* Elementwise operators of two inputs with NumPy broadcasting. One row loop per operator and type; rows run
+ * along the last dimension. Integers wrap; integer division by zero gives 0. */
 #include <math.h>
 #include <string.h>
 
@@ -9,36 +9,39 @@
 typedef void (*row_fn)(const void *a, int64_t sa, const void *b, int64_t sb, void *y, size_t n);
 typedef row_fn row_table[TERN_DTYPE_BOOL + 1];
 
-#define ROW(name, T, R, expr)                                                                             \
-  static void name(const void *ap, int64_t sa, const void *bp, int64_t sb, void *yp, size_t n) {          \
-    const T *pa = ap, *pb = bp;                                                                           \
-    R *y = yp;                                                                                            \
-    for (size_t i = 0; i < n; i++) {                                                                      \
-      T a = pa[(int64_t)i * sa], b = pb[(int64_t)i * sb];                                                 \
-      y[i] = (R)(expr);                                                                                   \
-    }                                                                                                     \
+#define ROW(name, T, R, expr)                                                                    \
+  static void name(const void *ap, int64_t sa, const void *bp, int64_t sb, void *yp, size_t n) { \
+    const T *pa = ap, *pb = bp;                                                                  \
+    R *y = yp;                                                                                   \
+    for (size_t i = 0; i < n; i++) {                                                             \
+      T a = pa[(int64_t)i * sa], b = pb[(int64_t)i * sb];                                        \
+      y[i] = (R)(expr);                                                                          \
+    }                                                                                            \
   }
 
 /* Signed overflow is undefined in C: integers are added as unsigned. */
 #define U(x) ((uint64_t)(x))
-#define FLOAT_ARITHMETIC(S, T)                            \
-  ROW(add_##S, T, T, a + b)                               \
-  ROW(sub_##S, T, T, a - b)                               \
-  ROW(mul_##S, T, T, a * b)                               \
-  ROW(div_##S, T, T, a / b)                               \
-  ROW(fmod_##S, T, T, fmod((double)a, (double)b))         \
-  ROW(mod_##S, T, T, python_mod((double)a, (double)b))    \
+#define FLOAT_ARITHMETIC(S, T)                         \
+  ROW(add_##S, T, T, a + b)                            \
+  ROW(sub_##S, T, T, a - b)                            \
+  ROW(mul_##S, T, T, a *b)                             \
+  ROW(div_##S, T, T, a / b)                            \
+  ROW(fmod_##S, T, T, fmod((double)a, (double)b))      \
+  ROW(mod_##S, T, T, python_mod((double)a, (double)b)) \
   ROW(prelu_##S, T, T, a < 0 ? a * b : a)
-#define INT_ARITHMETIC(S, T)                                                                                     \
-  ROW(add_##S, T, T, U(a) + U(b))                                                                                \
-  ROW(sub_##S, T, T, U(a) - U(b))                                                                                \
-  ROW(mul_##S, T, T, U(a) * U(b))                                                                                \
-  ROW(div_##S, T, T, b == 0 ? 0 : b == (T)-1 && (T)-1 < (T)1 ? (T)(0 - U(a)) : (T)(a / b))                       \
-  ROW(fmod_##S, T, T, b == 0 || (b == (T)-1 && (T)-1 < (T)1) ? 0 : a % b)                                        \
-  ROW(mod_##S, T, T, b == 0 || (b == (T)-1 && (T)-1 < (T)1) ? 0 : a % b != 0 && (a % b < 0) != (b < 0) ? a % b + b : a % b) \
-  ROW(prelu_##S, T, T, a < 0 ? U(a) * U(b) : U(a))                                                               \
-  ROW(bit_and_##S, T, T, a & b)                                                                                  \
-  ROW(bit_or_##S, T, T, a | b)                                                                                   \
+#define INT_ARITHMETIC(S, T)                                                               \
+  ROW(add_##S, T, T, U(a) + U(b))                                                          \
+  ROW(sub_##S, T, T, U(a) - U(b))                                                          \
+  ROW(mul_##S, T, T, U(a) * U(b))                                                          \
+  ROW(div_##S, T, T, b == 0 ? 0 : b == (T)-1 && (T)-1 < (T)1 ? (T)(0 - U(a)) : (T)(a / b)) \
+  ROW(fmod_##S, T, T, b == 0 || (b == (T)-1 && (T)-1 < (T)1) ? 0 : a % b)                  \
+  ROW(mod_##S, T, T,                                                                       \
+      b == 0 || (b == (T)-1 && (T)-1 < (T)1) ? 0                                           \
+      : a % b != 0 && (a % b < 0) != (b < 0) ? a % b + b                                   \
+                                             : a % b)                                      \
+  ROW(prelu_##S, T, T, a < 0 ? U(a) * U(b) : U(a))                                         \
+  ROW(bit_and_##S, T, T, a &b)                                                             \
+  ROW(bit_or_##S, T, T, a | b)                                                             \
   ROW(bit_xor_##S, T, T, a ^ b)
 /* The remainder with the divisor's sign. */
 static double python_mod(double a, double b) {
@@ -61,19 +64,21 @@ TERN__FLOAT_TYPES(FLOAT_ARITHMETIC)
 TERN__INT_TYPES(INT_ARITHMETIC)
 TERN__FLOAT_TYPES(COMPARISON)
 TERN__INT_TYPES(COMPARISON)
-ROW(and_BOOL, uint8_t, uint8_t, a && b)
+ROW(and_BOOL, uint8_t, uint8_t, a &&b)
 ROW(or_BOOL, uint8_t, uint8_t, a || b)
 ROW(xor_BOOL, uint8_t, uint8_t, !a != !b)
 ROW(equal_BOOL, uint8_t, uint8_t, !a == !b)
 /* Signed values shift right arithmetically; a shift by the width or more leaves the sign. */
-#define SHIFTS(S, T)                                                            \
-  ROW(shift_left_##S, T, T, U(b) >= sizeof(T) * 8 ? 0 : U(a) << b)              \
+#define SHIFTS(S, T)                                               \
+  ROW(shift_left_##S, T, T, U(b) >= sizeof(T) * 8 ? 0 : U(a) << b) \
   ROW(shift_right_##S, T, T, U(b) >= sizeof(T) * 8 ? (a < 0 ? (T)-1 : 0) : a >> b)
 TERN__INT_TYPES(SHIFTS)
 
 #define ENTRY(S, name) [TERN_DTYPE_##S] = name##_##S,
-#define INT_ENTRIES(name) \
-  ENTRY(I8, name) ENTRY(U8, name) ENTRY(I16, name) ENTRY(U16, name) ENTRY(I32, name) ENTRY(U32, name) ENTRY(I64, name) ENTRY(U64, name)
+#define INT_ENTRIES(name)                                                                              \
+  ENTRY(I8, name)                                                                                      \
+  ENTRY(U8, name) ENTRY(I16, name) ENTRY(U16, name) ENTRY(I32, name) ENTRY(U32, name) ENTRY(I64, name) \
+      ENTRY(U64, name)
 #define ENTRIES(name) ENTRY(F32, name) ENTRY(F64, name) INT_ENTRIES(name)
 
 /* Which table entry serves an input type: half types compute in float32 (tern__op_plain). */
@@ -85,8 +90,8 @@ static row_fn find_row(const row_table table, tern_dtype dtype) {
 static tern_status infer_binary(tern__op_call *call, const row_table table, bool to_bool) {
   const tern__view *a = &call->inputs[0], *b = &call->inputs[1];
   if (a->dtype != b->dtype)
-    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "input types %s and %s differ", tern_dtype_name(a->dtype),
-                         tern_dtype_name(b->dtype));
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "input types %s and %s differ",
+                         tern_dtype_name(a->dtype), tern_dtype_name(b->dtype));
   if (!find_row(table, a->dtype)) return tern__op_bad_type(call, 0);
   call->outputs[0].dtype = to_bool ? TERN_DTYPE_BOOL : a->dtype;
   return tern__op_broadcast(call, &a->shape, &b->shape, &call->outputs[0].shape);
@@ -104,7 +109,8 @@ static void run_rows(tern__op_call *call, row_fn row) {
   tern__broadcast_strides(&b->shape, &y->shape, sb);
   do {
     row((const char *)a->data + (size_t)tern__offset_of(index, sa, outer) * size_in, sa[outer],
-        (const char *)b->data + (size_t)tern__offset_of(index, sb, outer) * size_in, sb[outer], (char *)y->data + at * size_out, n);
+        (const char *)b->data + (size_t)tern__offset_of(index, sb, outer) * size_in, sb[outer],
+        (char *)y->data + at * size_out, n);
     at += n;
   } while (tern__next_index(y->shape.dims, outer, index));
 }
@@ -116,14 +122,19 @@ static tern_status run_binary(tern__op_call *call, const row_table table) {
   return TERN_OK;
 }
 
-#define BINARY(symbol, NAME, SINCE, TO_BOOL, ...)                                                                          \
-  static const row_table symbol##_rows = {__VA_ARGS__};                                                                    \
-  static tern_status symbol##_infer(tern__op_call *call) { return infer_binary(call, symbol##_rows, TO_BOOL); }            \
-  static tern_status symbol##_compute(tern__op_call *call) { return run_binary(call, symbol##_rows); }                     \
-  static tern_status symbol##_reference(tern__op_call *call) { return tern__op_plain(call, symbol##_compute); }            \
-  const tern__op_def tern__op_##symbol = {.name = NAME, .domain = "", .since = SINCE, .min_inputs = 2, .max_inputs = 2,    \
-                                          .min_outputs = 1, .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE,               \
-                                          .infer = symbol##_infer, .reference = symbol##_reference};
+#define BINARY(symbol, NAME, SINCE, TO_BOOL, ...)                                                      \
+  static const row_table symbol##_rows = {__VA_ARGS__};                                                \
+  static tern_status symbol##_infer(tern__op_call *call) {                                             \
+    return infer_binary(call, symbol##_rows, TO_BOOL);                                                 \
+  }                                                                                                    \
+  static tern_status symbol##_compute(tern__op_call *call) { return run_binary(call, symbol##_rows); } \
+  static tern_status symbol##_reference(tern__op_call *call) {                                         \
+    return tern__op_plain(call, symbol##_compute);                                                     \
+  }                                                                                                    \
+  const tern__op_def tern__op_##symbol = { \
+      .name = NAME, .domain = "", .since = SINCE, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1, \
+      .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .infer = symbol##_infer, \
+      .reference = symbol##_reference};
 
 BINARY(add, "Add", 7, false, ENTRIES(add))
 BINARY(sub, "Sub", 7, false, ENTRIES(sub))
@@ -150,9 +161,10 @@ static tern_status mod_compute(tern__op_call *call) {
 }
 static tern_status mod_reference(tern__op_call *call) { return tern__op_plain(call, mod_compute); }
 static const tern__attr_def mod_attrs[] = {{"fmod", TERN__ATTR_INT}, {NULL, 0}};
-const tern__op_def tern__op_mod = {.name = "Mod", .domain = "", .since = 10, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-                                   .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .attrs = mod_attrs,
-                                   .infer = mod_infer, .reference = mod_reference};
+const tern__op_def tern__op_mod = {
+    .name = "Mod", .domain = "", .since = 10, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .attrs = mod_attrs, .infer = mod_infer,
+    .reference = mod_reference};
 
 /* BitShift: attribute direction = LEFT or RIGHT. */
 static const row_table left_rows = {INT_ENTRIES(shift_left)}, right_rows = {INT_ENTRIES(shift_right)};
@@ -163,13 +175,15 @@ static tern_status shift_infer(tern__op_call *call) {
   return infer_binary(call, left_rows, false);
 }
 static tern_status shift_reference(tern__op_call *call) {
-  return *tern__node_string(call->node, "direction", "") == 'L' ? run_binary(call, left_rows) : run_binary(call, right_rows);
+  return *tern__node_string(call->node, "direction", "") == 'L' ? run_binary(call, left_rows)
+                                                                : run_binary(call, right_rows);
 }
 static tern_status shift_aligned(tern__op_call *call) { return tern__op_plain(call, shift_reference); }
 static const tern__attr_def shift_attrs[] = {{"direction", TERN__ATTR_STRING}, {NULL, 0}};
-const tern__op_def tern__op_bit_shift = {.name = "BitShift", .domain = "", .since = 11, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-                                         .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .attrs = shift_attrs,
-                                         .infer = shift_infer, .reference = shift_aligned};
+const tern__op_def tern__op_bit_shift = {
+    .name = "BitShift", .domain = "", .since = 11, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .attrs = shift_attrs, .infer = shift_infer,
+    .reference = shift_aligned};
 
 /* Pow: base and exponent may have different types; the result has the base's. */
 static tern_status pow_infer(tern__op_call *call) {
@@ -192,16 +206,20 @@ static tern_status pow_compute(tern__op_call *call) {
   int64_t sa[TERN_MAX_RANK], sb[TERN_MAX_RANK], index[TERN_MAX_RANK] = {0};
   tern__broadcast_strides(&a->shape, &y->shape, sa);
   tern__broadcast_strides(&b->shape, &y->shape, sb);
-  bool ints = tern__dtype_is_int(a->dtype) && tern__dtype_is_int(b->dtype), floats = a->dtype == TERN_DTYPE_F32;
+  bool ints = tern__dtype_is_int(a->dtype) && tern__dtype_is_int(b->dtype),
+       floats = a->dtype == TERN_DTYPE_F32;
   for (size_t i = 0, n = tern__view_count(y); i < n; i++) {
-    size_t ia = (size_t)tern__offset_of(index, sa, y->shape.rank), ib = (size_t)tern__offset_of(index, sb, y->shape.rank);
+    size_t ia = (size_t)tern__offset_of(index, sa, y->shape.rank),
+           ib = (size_t)tern__offset_of(index, sb, y->shape.rank);
     if (ints) tern__view_set_int(y, i, power_of_int(tern__view_int(a, ia), tern__view_int(b, ib)));
-    else if (floats) ((float *)y->data)[i] = powf(((const float *)a->data)[ia], (float)tern__view_real(b, ib));
+    else if (floats)
+      ((float *)y->data)[i] = powf(((const float *)a->data)[ia], (float)tern__view_real(b, ib));
     else tern__view_set_real(y, i, pow(tern__view_real(a, ia), tern__view_real(b, ib)));
     (void)tern__next_index(y->shape.dims, y->shape.rank, index);
   }
   return TERN_OK;
 }
 static tern_status pow_reference(tern__op_call *call) { return tern__op_plain(call, pow_compute); }
-const tern__op_def tern__op_pow = {.name = "Pow", .domain = "", .since = 7, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-                                   .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .infer = pow_infer, .reference = pow_reference};
+const tern__op_def tern__op_pow = {
+    .name = "Pow", .domain = "", .since = 7, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .infer = pow_infer, .reference = pow_reference};

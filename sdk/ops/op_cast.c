@@ -1,5 +1,5 @@
-/* Cast and CastLike between all plain types (no float8). Float to integer truncates toward zero; out of range, where ONNX
- * leaves the result open, it saturates. Integer to narrower integer wraps. */
+/* Cast and CastLike between all plain types (no float8). Float to integer truncates toward zero; out of
+ * range, where ONNX leaves the result open, it saturates. Integer to narrower integer wraps. */
 #include <string.h>
 
 #include "base/half.h"
@@ -7,9 +7,29 @@
 
 /* TensorProto.DataType, for attributes that name a type. */
 static tern_dtype onnx_dtype(int64_t type) {
-  static const uint8_t table[] = {0, TERN_DTYPE_F32, TERN_DTYPE_U8, TERN_DTYPE_I8, TERN_DTYPE_U16, TERN_DTYPE_I16, TERN_DTYPE_I32,
-                                  TERN_DTYPE_I64, 0, TERN_DTYPE_BOOL, TERN_DTYPE_F16, TERN_DTYPE_F64, TERN_DTYPE_U32, TERN_DTYPE_U64,
-                                  0, 0, TERN_DTYPE_BF16, 0, 0, 0, 0, TERN_DTYPE_U4, TERN_DTYPE_I4};
+  static const uint8_t table[] = {0,
+                                  TERN_DTYPE_F32,
+                                  TERN_DTYPE_U8,
+                                  TERN_DTYPE_I8,
+                                  TERN_DTYPE_U16,
+                                  TERN_DTYPE_I16,
+                                  TERN_DTYPE_I32,
+                                  TERN_DTYPE_I64,
+                                  0,
+                                  TERN_DTYPE_BOOL,
+                                  TERN_DTYPE_F16,
+                                  TERN_DTYPE_F64,
+                                  TERN_DTYPE_U32,
+                                  TERN_DTYPE_U64,
+                                  0,
+                                  0,
+                                  TERN_DTYPE_BF16,
+                                  0,
+                                  0,
+                                  0,
+                                  0,
+                                  TERN_DTYPE_U4,
+                                  TERN_DTYPE_I4};
   return type > 0 && type < (int64_t)sizeof table ? (tern_dtype)table[type] : TERN_DTYPE_NONE;
 }
 
@@ -19,7 +39,8 @@ static bool castable(tern_dtype t) {
 
 static tern_status infer_to(tern__op_call *call, tern_dtype to) {
   if (!castable(call->inputs[0].dtype)) return tern__op_bad_type(call, 0);
-  if (!castable(to)) return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "casting to this type is not supported");
+  if (!castable(to))
+    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "casting to this type is not supported");
   call->outputs[0].dtype = to;
   call->outputs[0].shape = call->inputs[0].shape;
   return TERN_OK;
@@ -28,7 +49,8 @@ static tern_status infer_to(tern__op_call *call, tern_dtype to) {
 static tern_status infer(tern__op_call *call) {
   int64_t to = tern__node_int(call->node, "to", 0);
   if (onnx_dtype(to) == TERN_DTYPE_NONE)
-    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "casting to ONNX type %lld is not supported", (long long)to);
+    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "casting to ONNX type %lld is not supported",
+                         (long long)to);
   return infer_to(call, onnx_dtype(to));
 }
 
@@ -62,11 +84,14 @@ static tern_status reference(tern__op_call *call) {
 }
 
 /* saturate and round_mode concern float8 alone. */
-static const tern__attr_def attrs[] = {{"to", TERN__ATTR_INT}, {"saturate", TERN__ATTR_INT}, {"round_mode", TERN__ATTR_STRING}, {NULL, 0}};
-static const tern__attr_def like_attrs[] = {{"saturate", TERN__ATTR_INT}, {"round_mode", TERN__ATTR_STRING}, {NULL, 0}};
+static const tern__attr_def attrs[] = {
+    {"to", TERN__ATTR_INT}, {"saturate", TERN__ATTR_INT}, {"round_mode", TERN__ATTR_STRING}, {NULL, 0}};
+static const tern__attr_def like_attrs[] = {
+    {"saturate", TERN__ATTR_INT}, {"round_mode", TERN__ATTR_STRING}, {NULL, 0}};
 
-const tern__op_def tern__op_cast = {.name = "Cast", .domain = "", .since = 6, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
-                                    .max_outputs = 1, .attrs = attrs, .infer = infer, .reference = reference};
-const tern__op_def tern__op_cast_like = {.name = "CastLike", .domain = "", .since = 15, .min_inputs = 2, .max_inputs = 2,
-                                         .min_outputs = 1, .max_outputs = 1, .attrs = like_attrs, .infer = infer_like,
-                                         .reference = reference};
+const tern__op_def tern__op_cast = {
+    .name = "Cast", .domain = "", .since = 6, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
+    .max_outputs = 1, .attrs = attrs, .infer = infer, .reference = reference};
+const tern__op_def tern__op_cast_like = {
+    .name = "CastLike", .domain = "", .since = 15, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .attrs = like_attrs, .infer = infer_like, .reference = reference};

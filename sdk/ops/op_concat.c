@@ -10,7 +10,8 @@ static tern_status concat_infer(tern__op_call *call) {
   char ta[96], tb[96];
   y->dtype = call->inputs[0].dtype;
   if (!tern__element_size(y->dtype)) return tern__op_bad_type(call, 0);
-  if (!tern__node_attr(call->node, "axis")) return tern__op_fail(call, TERN_STATUS_CORRUPT, "attribute 'axis' is missing");
+  if (!tern__node_attr(call->node, "axis"))
+    return tern__op_fail(call, TERN_STATUS_CORRUPT, "attribute 'axis' is missing");
   if (!tern__op_inputs_known(call)) return TERN_OK;
   tern__shape shape = call->inputs[0].shape;
   TERN_TRY(tern__op_axis(call, tern__node_int(call->node, "axis", 0), shape.rank, &axis));
@@ -19,8 +20,9 @@ static tern_status concat_infer(tern__op_call *call) {
     bool fits = x->shape.rank == shape.rank && x->dtype == y->dtype;
     for (int32_t d = 0; fits && d < shape.rank; d++) fits = d == axis || x->shape.dims[d] == shape.dims[d];
     if (!fits || __builtin_add_overflow(shape.dims[axis], x->shape.dims[axis], &shape.dims[axis]))
-      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "input %d (%s %s) does not fit %s %s", i, tern_dtype_name(x->dtype),
-                           tern__shape_text(&x->shape, ta, sizeof ta), tern_dtype_name(y->dtype), tern__shape_text(&shape, tb, sizeof tb));
+      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "input %d (%s %s) does not fit %s %s", i,
+                           tern_dtype_name(x->dtype), tern__shape_text(&x->shape, ta, sizeof ta),
+                           tern_dtype_name(y->dtype), tern__shape_text(&shape, tb, sizeof tb));
   }
   y->shape = shape;
 cleanup:
@@ -36,7 +38,8 @@ static tern_status concat_reference(tern__op_call *call) {
   for (int32_t k = 0; status == TERN_OK && k < call->n_inputs; k++) {
     const tern__view *x = &call->inputs[k];
     size_t piece = tern__dims_product(&x->shape, axis, x->shape.rank) * size;
-    for (size_t i = 0; i < outer && piece; i++) memcpy((char *)y->data + i * row + at, (const char *)x->data + i * piece, piece);
+    for (size_t i = 0; i < outer && piece; i++)
+      memcpy((char *)y->data + i * row + at, (const char *)x->data + i * piece, piece);
     at += piece;
   }
   return status;
@@ -53,14 +56,16 @@ static tern_status split_sizes(const tern__op_call *call, int64_t dim, int64_t *
   const int64_t *attr = tern__node_ints(call->node, "split", &n_attr);
   if (!split && !attr) {
     int64_t part = (dim + n - 1) / n;
-    if (dim % n && call->node->opset < 18) TERN_FAIL(TERN_STATUS_SHAPE_MISMATCH, "node '%s' (Split): %lld is no multiple of %d parts",
-                                                     call->node->name, (long long)dim, n);
+    if (dim % n && call->node->opset < 18)
+      TERN_FAIL(TERN_STATUS_SHAPE_MISMATCH, "node '%s' (Split): %lld is no multiple of %d parts",
+                call->node->name, (long long)dim, n);
     for (int32_t i = 0; i < n; i++, dim -= part) sizes[i] = dim < 0 ? 0 : dim < part ? dim : part;
     goto cleanup;
   }
   size_t count = split ? tern__view_count(split) : n_attr;
   if (split && split->dtype != TERN_DTYPE_I64) TERN_TRY(tern__op_bad_type(call, 1));
-  if (count != (size_t)n) TERN_TRY(tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "%zu sizes for %d outputs", count, n));
+  if (count != (size_t)n)
+    TERN_TRY(tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "%zu sizes for %d outputs", count, n));
   if (split && !split->data) {
     *known = false;
     goto cleanup;
@@ -68,10 +73,13 @@ static tern_status split_sizes(const tern__op_call *call, int64_t dim, int64_t *
   for (int32_t i = 0; i < n; i++) {
     sizes[i] = split ? tern__view_int(split, (size_t)i) : attr[i];
     if (sizes[i] < 0 || sizes[i] > dim - total)
-      TERN_TRY(tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the sizes do not add up to %lld", (long long)dim));
+      TERN_TRY(
+          tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the sizes do not add up to %lld", (long long)dim));
     total += sizes[i];
   }
-  if (total != dim) TERN_TRY(tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the sizes do not add up to %lld", (long long)dim));
+  if (total != dim)
+    TERN_TRY(
+        tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the sizes do not add up to %lld", (long long)dim));
 cleanup:
   return status;
 }
@@ -103,7 +111,8 @@ static tern_status split_reference(tern__op_call *call) {
   int32_t axis;
   tern_status status = tern__op_axis(call, tern__node_int(call->node, "axis", 0), x->shape.rank, &axis);
   size_t size = tern__element_size(x->dtype), outer = tern__dims_product(&x->shape, 0, axis), at = 0;
-  size_t inner = tern__dims_product(&x->shape, axis + 1, x->shape.rank) * size, row = inner * (size_t)x->shape.dims[axis];
+  size_t inner = tern__dims_product(&x->shape, axis + 1, x->shape.rank) * size,
+         row = inner * (size_t)x->shape.dims[axis];
   int64_t *sizes = tern__calloc(call->alloc, (size_t)call->n_outputs, sizeof *sizes);
   bool known;
   if (status == TERN_OK) TERN_CHECK_ALLOC(sizes);
@@ -120,12 +129,17 @@ cleanup:
 }
 
 static const tern__attr_def axis_attrs[] = {{"axis", TERN__ATTR_INT}, {NULL, 0}};
-static const tern__attr_def split_11_attrs[] = {{"axis", TERN__ATTR_INT}, {"split", TERN__ATTR_INTS}, {NULL, 0}};
-static const tern__attr_def split_attrs[] = {{"axis", TERN__ATTR_INT}, {"num_outputs", TERN__ATTR_INT}, {NULL, 0}};
-const tern__op_def tern__op_concat = {.name = "Concat", .domain = "", .since = 4, .min_inputs = 1, .max_inputs = -1, .min_outputs = 1,
-                                      .max_outputs = 1, .attrs = axis_attrs, .infer = concat_infer, .reference = concat_reference};
-const tern__op_def tern__op_split_2 = {.name = "Split", .domain = "", .since = 2, .until = 12, .min_inputs = 1, .max_inputs = 1,
-                                       .min_outputs = 1, .max_outputs = -1, .attrs = split_11_attrs, .infer = split_infer,
-                                       .reference = split_reference};
-const tern__op_def tern__op_split = {.name = "Split", .domain = "", .since = 13, .min_inputs = 1, .max_inputs = 2, .min_outputs = 1,
-                                     .max_outputs = -1, .attrs = split_attrs, .infer = split_infer, .reference = split_reference};
+static const tern__attr_def split_11_attrs[] = {
+    {"axis", TERN__ATTR_INT}, {"split", TERN__ATTR_INTS}, {NULL, 0}};
+static const tern__attr_def split_attrs[] = {
+    {"axis", TERN__ATTR_INT}, {"num_outputs", TERN__ATTR_INT}, {NULL, 0}};
+const tern__op_def tern__op_concat = {
+    .name = "Concat", .domain = "", .since = 4, .min_inputs = 1, .max_inputs = -1, .min_outputs = 1,
+    .max_outputs = 1, .attrs = axis_attrs, .infer = concat_infer, .reference = concat_reference};
+const tern__op_def tern__op_split_2 = {
+    .name = "Split", .domain = "", .since = 2, .until = 12, .min_inputs = 1, .max_inputs = 1,
+    .min_outputs = 1, .max_outputs = -1, .attrs = split_11_attrs, .infer = split_infer,
+    .reference = split_reference};
+const tern__op_def tern__op_split = {
+    .name = "Split", .domain = "", .since = 13, .min_inputs = 1, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = -1, .attrs = split_attrs, .infer = split_infer, .reference = split_reference};

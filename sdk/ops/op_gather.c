@@ -1,5 +1,5 @@
-/* Gather, GatherElements, GatherND. Rows of narrow weights (float16, bfloat16, GGUF blocks) come out as float32: that is
- * how an embedding table is read. */
+/* Gather, GatherElements, GatherND. Rows of narrow weights (float16, bfloat16, GGUF blocks) come out as
+ * float32: that is how an embedding table is read. */
 #include <string.h>
 
 #include "ir/quants.h"
@@ -12,7 +12,8 @@ static tern_status index_at(const tern__op_call *call, size_t j, int64_t dim, in
   int64_t i = tern__view_int(&call->inputs[1], j);
   *out = i < 0 ? i + dim : i;
   if (*out >= 0 && *out < dim) return TERN_OK;
-  return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "index %lld is out of range for a dimension of %lld", (long long)i, (long long)dim);
+  return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "index %lld is out of range for a dimension of %lld",
+                       (long long)i, (long long)dim);
 }
 
 static tern_status gather_infer(tern__op_call *call) {
@@ -28,7 +29,8 @@ static tern_status gather_infer(tern__op_call *call) {
   TERN_TRY(tern__op_axis(call, tern__node_int(call->node, "axis", 0), x->rank, &axis));
   if (tern__dtype_is_block(call->inputs[0].dtype) && axis == x->rank - 1)
     TERN_TRY(tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "gathering within quantized rows"));
-  if (x->rank + j->rank - 1 > TERN_MAX_RANK) TERN_TRY(tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "too many dimensions"));
+  if (x->rank + j->rank - 1 > TERN_MAX_RANK)
+    TERN_TRY(tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "too many dimensions"));
   y->rank = 0;
   for (int32_t d = 0; d < axis; d++) y->dims[y->rank++] = x->dims[d];
   for (int32_t d = 0; d < j->rank; d++) y->dims[y->rank++] = j->dims[d];
@@ -43,9 +45,11 @@ static tern_status gather_reference(tern__op_call *call) {
   int32_t axis;
   TERN_TRY(tern__op_axis(call, tern__node_int(call->node, "axis", 0), x->shape.rank, &axis));
   const tern__dtype_info *info = tern__dtype_info_of(x->dtype);
-  size_t outer = tern__dims_product(&x->shape, 0, axis), inner = tern__dims_product(&x->shape, axis + 1, x->shape.rank);
+  size_t outer = tern__dims_product(&x->shape, 0, axis),
+         inner = tern__dims_product(&x->shape, axis + 1, x->shape.rank);
   size_t n = tern__view_count(&call->inputs[1]), dim = (size_t)x->shape.dims[axis];
-  size_t in_bytes = inner / info->block_elements * info->block_bytes, out_bytes = inner * tern__element_size(y->dtype);
+  size_t in_bytes = inner / info->block_elements * info->block_bytes,
+         out_bytes = inner * tern__element_size(y->dtype);
   for (size_t o = 0; o < outer; o++)
     for (size_t j = 0; j < n; j++) {
       int64_t index;
@@ -69,8 +73,11 @@ static tern_status elements_infer(tern__op_call *call) {
   if (!tern__op_inputs_known(call)) return TERN_OK;
   tern_status status = tern__op_axis(call, tern__node_int(call->node, "axis", 0), x->rank, &axis);
   bool fits = x->rank == j->rank;
-  for (int32_t d = 0; status == TERN_OK && fits && d < x->rank; d++) fits = d == axis || j->dims[d] <= x->dims[d];
-  return status != TERN_OK || fits ? status : tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the indices do not fit the data");
+  for (int32_t d = 0; status == TERN_OK && fits && d < x->rank; d++)
+    fits = d == axis || j->dims[d] <= x->dims[d];
+  return status != TERN_OK || fits
+             ? status
+             : tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the indices do not fit the data");
 }
 
 static tern_status elements_reference(tern__op_call *call) {
@@ -85,7 +92,8 @@ static tern_status elements_reference(tern__op_call *call) {
     int64_t index, keep = at[axis];
     TERN_TRY(index_at(call, i, x->shape.dims[axis], &index));
     at[axis] = index;
-    memcpy((char *)y->data + i * size, (const char *)x->data + (size_t)tern__offset_of(at, strides, x->shape.rank) * size, size);
+    memcpy((char *)y->data + i * size,
+           (const char *)x->data + (size_t)tern__offset_of(at, strides, x->shape.rank) * size, size);
     at[axis] = keep;
     (void)tern__next_index(y->shape.dims, y->shape.rank, at);
   }
@@ -116,11 +124,14 @@ static tern_status nd_infer(tern__op_call *call) {
 static tern_status nd_reference(tern__op_call *call) {
   tern_status status = TERN_OK;
   const tern__view *x = &call->inputs[0], *j = &call->inputs[1];
-  int32_t batch = (int32_t)tern__node_int(call->node, "batch_dims", 0), depth = (int32_t)j->shape.dims[j->shape.rank - 1];
+  int32_t batch = (int32_t)tern__node_int(call->node, "batch_dims", 0),
+          depth = (int32_t)j->shape.dims[j->shape.rank - 1];
   int64_t strides[TERN_MAX_RANK];
   tern__dense_strides(&x->shape, strides);
-  size_t n_batches = tern__dims_product(&j->shape, 0, batch), per_batch = tern__dims_product(&j->shape, batch, j->shape.rank - 1);
-  size_t size = tern__element_size(x->dtype), run = tern__dims_product(&x->shape, batch + depth, x->shape.rank) * size;
+  size_t n_batches = tern__dims_product(&j->shape, 0, batch),
+         per_batch = tern__dims_product(&j->shape, batch, j->shape.rank - 1);
+  size_t size = tern__element_size(x->dtype),
+         run = tern__dims_product(&x->shape, batch + depth, x->shape.rank) * size;
   size_t batch_size = tern__dims_product(&x->shape, batch, x->shape.rank) * size;
   for (size_t b = 0; b < n_batches; b++)
     for (size_t i = 0; i < per_batch; i++) {
@@ -130,7 +141,9 @@ static tern_status nd_reference(tern__op_call *call) {
         TERN_TRY(index_at(call, row * (size_t)depth + (size_t)d, x->shape.dims[batch + d], &index));
         offset += (size_t)(index * strides[batch + d]);
       }
-      if (run) memcpy((char *)call->outputs[0].data + row * run, (const char *)x->data + b * batch_size + offset * size, run);
+      if (run)
+        memcpy((char *)call->outputs[0].data + row * run,
+               (const char *)x->data + b * batch_size + offset * size, run);
     }
 cleanup:
   return status;
@@ -138,12 +151,14 @@ cleanup:
 
 static const tern__attr_def axis_attrs[] = {{"axis", TERN__ATTR_INT}, {NULL, 0}};
 static const tern__attr_def nd_attrs[] = {{"batch_dims", TERN__ATTR_INT}, {NULL, 0}};
-const tern__op_def tern__op_gather = {.name = "Gather", .domain = "", .since = 1, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-                                      .max_outputs = 1, .weight_inputs = 1, .attrs = axis_attrs, .infer = gather_infer,
-                                      .reference = gather_reference};
-const tern__op_def tern__op_gather_elements = {.name = "GatherElements", .domain = "", .since = 11, .min_inputs = 2, .max_inputs = 2,
-                                               .min_outputs = 1, .max_outputs = 1, .attrs = axis_attrs, .infer = elements_infer,
-                                               .reference = elements_reference};
-const tern__op_def tern__op_gather_nd = {.name = "GatherND", .domain = "", .since = 11, .min_inputs = 2, .max_inputs = 2,
-                                         .min_outputs = 1, .max_outputs = 1, .attrs = nd_attrs, .infer = nd_infer,
-                                         .reference = nd_reference};
+const tern__op_def tern__op_gather = {
+    .name = "Gather", .domain = "", .since = 1, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .weight_inputs = 1, .attrs = axis_attrs, .infer = gather_infer,
+    .reference = gather_reference};
+const tern__op_def tern__op_gather_elements = {
+    .name = "GatherElements", .domain = "", .since = 11, .min_inputs = 2, .max_inputs = 2,
+    .min_outputs = 1, .max_outputs = 1, .attrs = axis_attrs, .infer = elements_infer,
+    .reference = elements_reference};
+const tern__op_def tern__op_gather_nd = {
+    .name = "GatherND", .domain = "", .since = 11, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .attrs = nd_attrs, .infer = nd_infer, .reference = nd_reference};

@@ -1,4 +1,5 @@
-/* Dense products: MatMul (NumPy), Gemm, com.microsoft FusedMatMul. Sums run over k in order, in the type of the result. */
+/* Dense products: MatMul (NumPy), Gemm, com.microsoft FusedMatMul. Sums run over k in order, in the type of
+ * the result. */
 #include <string.h>
 
 #include "ops/elements.h"
@@ -19,7 +20,8 @@ static void multiply_f32(const product *p, const float *a, const float *b, float
     }
 }
 
-static void multiply_any(const product *p, const tern__view *a, size_t a0, const tern__view *b, size_t b0, const tern__view *y, size_t y0) {
+static void multiply_any(const product *p, const tern__view *a, size_t a0, const tern__view *b, size_t b0,
+                         const tern__view *y, size_t y0) {
   for (size_t i = 0; i < p->m; i++)
     for (size_t j = 0; j < p->n; j++) {
       double real = 0;
@@ -35,8 +37,10 @@ static void multiply_any(const product *p, const tern__view *a, size_t a0, const
     }
 }
 
-static void multiply(const product *p, const tern__view *a, size_t a0, const tern__view *b, size_t b0, const tern__view *y, size_t y0) {
-  if (y->dtype == TERN_DTYPE_F32) multiply_f32(p, (const float *)a->data + a0, (const float *)b->data + b0, (float *)y->data + y0);
+static void multiply(const product *p, const tern__view *a, size_t a0, const tern__view *b, size_t b0,
+                     const tern__view *y, size_t y0) {
+  if (y->dtype == TERN_DTYPE_F32)
+    multiply_f32(p, (const float *)a->data + a0, (const float *)b->data + b0, (float *)y->data + y0);
   else multiply_any(p, a, a0, b, b0, y, y0);
 }
 
@@ -45,10 +49,12 @@ static tern_status check_types(const tern__op_call *call) {
   tern_dtype a = call->inputs[0].dtype, b = call->inputs[1].dtype;
   if (!tern__dtype_is_number(a)) return tern__op_bad_type(call, 0);
   if (a == b || (a == TERN_DTYPE_F32 && tern__dtype_is_half(b))) return TERN_OK;
-  return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "input types %s and %s", tern_dtype_name(a), tern_dtype_name(b));
+  return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "input types %s and %s", tern_dtype_name(a),
+                       tern_dtype_name(b));
 }
 
-/* Shapes as matrices: a vector on the left is a row, on the right a column; `transposed` swaps the last two dims. */
+/* Shapes as matrices: a vector on the left is a row, on the right a column; `transposed` swaps the last two
+ * dims. */
 static void as_matrix(const tern__shape *in, bool left, bool transposed, tern__shape *out) {
   *out = *in;
   if (in->rank == 1) {
@@ -70,12 +76,14 @@ static tern_status matmul_infer(tern__op_call *call) {
     TERN_TRY(tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "transBatchA and transBatchB are not supported"));
   if (!tern__op_inputs_known(call)) goto cleanup;
   bool vector_a = a.rank == 1, vector_b = b.rank == 1;
-  if (a.rank < 1 || b.rank < 1) TERN_TRY(tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "scalars have no matrix product"));
+  if (a.rank < 1 || b.rank < 1)
+    TERN_TRY(tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "scalars have no matrix product"));
   as_matrix(&call->inputs[0].shape, true, tern__node_int(call->node, "transA", 0) != 0, &a);
   as_matrix(&call->inputs[1].shape, false, tern__node_int(call->node, "transB", 0) != 0, &b);
   int64_t m = a.dims[a.rank - 2], k = a.dims[a.rank - 1], n = b.dims[b.rank - 1];
   if (b.dims[b.rank - 2] != k)
-    TERN_TRY(tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "%s does not fit %s", tern__shape_text(&call->inputs[0].shape, ta, sizeof ta),
+    TERN_TRY(tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "%s does not fit %s",
+                           tern__shape_text(&call->inputs[0].shape, ta, sizeof ta),
                            tern__shape_text(&call->inputs[1].shape, tb, sizeof tb)));
   a.rank -= 2, b.rank -= 2;
   TERN_TRY(tern__op_broadcast(call, &a, &b, &y));
@@ -88,25 +96,29 @@ cleanup:
 
 static tern_status matmul_compute(tern__op_call *call) {
   const tern__view *y = &call->outputs[0];
-  bool trans_a = tern__node_int(call->node, "transA", 0) != 0, trans_b = tern__node_int(call->node, "transB", 0) != 0;
+  bool trans_a = tern__node_int(call->node, "transA", 0) != 0,
+       trans_b = tern__node_int(call->node, "transB", 0) != 0;
   float alpha = tern__node_float(call->node, "alpha", 1);
   tern__shape a, b, batch = y->shape;
   int64_t sa[TERN_MAX_RANK], sb[TERN_MAX_RANK], index[TERN_MAX_RANK] = {0};
   as_matrix(&call->inputs[0].shape, true, trans_a, &a);
   as_matrix(&call->inputs[1].shape, false, trans_b, &b);
   batch.rank -= (call->inputs[0].shape.rank > 1) + (call->inputs[1].shape.rank > 1);
-  product p = {.m = (size_t)a.dims[a.rank - 2], .k = (size_t)a.dims[a.rank - 1], .n = (size_t)b.dims[b.rank - 1]};
+  product p = {
+      .m = (size_t)a.dims[a.rank - 2], .k = (size_t)a.dims[a.rank - 1], .n = (size_t)b.dims[b.rank - 1]};
   bool swap_a = trans_a && call->inputs[0].shape.rank > 1, swap_b = trans_b && call->inputs[1].shape.rank > 1;
-  p.a_row = swap_a ? 1 : p.k, p.a_k = swap_a ? p.m : 1, p.b_k = swap_b ? 1 : p.n, p.b_column = swap_b ? p.k : 1;
+  p.a_row = swap_a ? 1 : p.k, p.a_k = swap_a ? p.m : 1, p.b_k = swap_b ? 1 : p.n,
+  p.b_column = swap_b ? p.k : 1;
   a.rank -= 2, b.rank -= 2;
   tern__broadcast_strides(&a, &batch, sa);
   tern__broadcast_strides(&b, &batch, sb);
   for (size_t i = 0, n = tern__dims_product(&batch, 0, batch.rank); i < n; i++) {
-    multiply(&p, &call->inputs[0], (size_t)tern__offset_of(index, sa, batch.rank) * p.m * p.k, &call->inputs[1],
-             (size_t)tern__offset_of(index, sb, batch.rank) * p.k * p.n, y, i * p.m * p.n);
+    multiply(&p, &call->inputs[0], (size_t)tern__offset_of(index, sa, batch.rank) * p.m * p.k,
+             &call->inputs[1], (size_t)tern__offset_of(index, sb, batch.rank) * p.k * p.n, y, i * p.m * p.n);
     (void)tern__next_index(batch.dims, batch.rank, index);
   }
-  for (size_t i = 0, n = tern__view_count(y); alpha != 1 && i < n; i++) tern__view_set_real(y, i, alpha * tern__view_real(y, i));
+  for (size_t i = 0, n = tern__view_count(y); alpha != 1 && i < n; i++)
+    tern__view_set_real(y, i, alpha * tern__view_real(y, i));
   return TERN_OK;
 }
 static tern_status matmul_reference(tern__op_call *call) { return tern__op_plain(call, matmul_compute); }
@@ -115,7 +127,8 @@ static tern_status matmul_reference(tern__op_call *call) { return tern__op_plain
 static tern_status gemm_infer(tern__op_call *call) {
   tern_status status = TERN_OK;
   const tern__shape *a = &call->inputs[0].shape, *b = &call->inputs[1].shape;
-  bool trans_a = tern__node_int(call->node, "transA", 0) != 0, trans_b = tern__node_int(call->node, "transB", 0) != 0;
+  bool trans_a = tern__node_int(call->node, "transA", 0) != 0,
+       trans_b = tern__node_int(call->node, "transB", 0) != 0;
   TERN_TRY(check_types(call));
   call->outputs[0].dtype = call->inputs[0].dtype;
   if (!tern__op_inputs_known(call)) goto cleanup;
@@ -125,7 +138,8 @@ static tern_status gemm_infer(tern__op_call *call) {
   if (tern__has_input(call, 2)) {
     if (call->inputs[2].dtype != call->inputs[0].dtype) TERN_TRY(tern__op_bad_type(call, 2));
     TERN_TRY(tern__op_broadcast(call, &y, &call->inputs[2].shape, &with_c));
-    if (!tern__shape_equal(&y, &with_c)) TERN_TRY(tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "C does not broadcast to the product"));
+    if (!tern__shape_equal(&y, &with_c))
+      TERN_TRY(tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "C does not broadcast to the product"));
   }
   call->outputs[0].shape = y;
 cleanup:
@@ -134,10 +148,14 @@ cleanup:
 
 static tern_status gemm_compute(tern__op_call *call) {
   const tern__view *a = &call->inputs[0], *b = &call->inputs[1], *y = &call->outputs[0];
-  bool trans_a = tern__node_int(call->node, "transA", 0) != 0, trans_b = tern__node_int(call->node, "transB", 0) != 0;
+  bool trans_a = tern__node_int(call->node, "transA", 0) != 0,
+       trans_b = tern__node_int(call->node, "transB", 0) != 0;
   float alpha = tern__node_float(call->node, "alpha", 1), beta = tern__node_float(call->node, "beta", 1);
-  product p = {.m = (size_t)y->shape.dims[0], .n = (size_t)y->shape.dims[1], .k = (size_t)a->shape.dims[trans_a ? 0 : 1]};
-  p.a_row = trans_a ? 1 : p.k, p.a_k = trans_a ? p.m : 1, p.b_k = trans_b ? 1 : p.n, p.b_column = trans_b ? p.k : 1;
+  product p = {.m = (size_t)y->shape.dims[0],
+               .n = (size_t)y->shape.dims[1],
+               .k = (size_t)a->shape.dims[trans_a ? 0 : 1]};
+  p.a_row = trans_a ? 1 : p.k, p.a_k = trans_a ? p.m : 1, p.b_k = trans_b ? 1 : p.n,
+  p.b_column = trans_b ? p.k : 1;
   multiply(&p, a, 0, b, 0, y, 0);
   int64_t strides[TERN_MAX_RANK] = {0}, index[2] = {0};
   bool has_c = tern__has_input(call, 2);
@@ -145,7 +163,9 @@ static tern_status gemm_compute(tern__op_call *call) {
   for (size_t i = 0, n = p.m * p.n; i < n; i++) {
     size_t c = (size_t)tern__offset_of(index, strides, 2);
     if (tern__dtype_is_int(y->dtype) && alpha == 1 && beta == 1) {
-      if (has_c) tern__view_set_int(y, i, (int64_t)((uint64_t)tern__view_int(y, i) + (uint64_t)tern__view_int(&call->inputs[2], c)));
+      if (has_c)
+        tern__view_set_int(
+            y, i, (int64_t)((uint64_t)tern__view_int(y, i) + (uint64_t)tern__view_int(&call->inputs[2], c)));
     } else {
       double value = alpha * tern__view_real(y, i);
       if (has_c) value += beta * tern__view_real(&call->inputs[2], c);
@@ -157,15 +177,22 @@ static tern_status gemm_compute(tern__op_call *call) {
 }
 static tern_status gemm_reference(tern__op_call *call) { return tern__op_plain(call, gemm_compute); }
 
-static const tern__attr_def gemm_attrs[] = {{"alpha", TERN__ATTR_FLOAT}, {"beta", TERN__ATTR_FLOAT}, {"transA", TERN__ATTR_INT},
-                                            {"transB", TERN__ATTR_INT}, {NULL, 0}};
-static const tern__attr_def fused_attrs[] = {{"alpha", TERN__ATTR_FLOAT}, {"transA", TERN__ATTR_INT}, {"transB", TERN__ATTR_INT},
-                                             {"transBatchA", TERN__ATTR_INT}, {"transBatchB", TERN__ATTR_INT}, {NULL, 0}};
-const tern__op_def tern__op_matmul = {.name = "MatMul", .domain = "", .since = 1, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-                                      .max_outputs = 1, .weight_inputs = 1u << 1, .infer = matmul_infer, .reference = matmul_reference};
-const tern__op_def tern__op_gemm = {.name = "Gemm", .domain = "", .since = 7, .min_inputs = 2, .max_inputs = 3, .min_outputs = 1,
-                                    .max_outputs = 1, .weight_inputs = 1u << 1, .attrs = gemm_attrs, .infer = gemm_infer,
-                                    .reference = gemm_reference};
-const tern__op_def tern__op_fused_matmul = {.name = "FusedMatMul", .domain = "com.microsoft", .since = 1, .min_inputs = 2,
-                                            .max_inputs = 2, .min_outputs = 1, .max_outputs = 1, .weight_inputs = 1u << 1,
-                                            .attrs = fused_attrs, .infer = matmul_infer, .reference = matmul_reference};
+static const tern__attr_def gemm_attrs[] = {{"alpha", TERN__ATTR_FLOAT},
+                                            {"beta", TERN__ATTR_FLOAT},
+                                            {"transA", TERN__ATTR_INT},
+                                            {"transB", TERN__ATTR_INT},
+                                            {NULL, 0}};
+static const tern__attr_def fused_attrs[] = {{"alpha", TERN__ATTR_FLOAT},     {"transA", TERN__ATTR_INT},
+                                             {"transB", TERN__ATTR_INT},      {"transBatchA", TERN__ATTR_INT},
+                                             {"transBatchB", TERN__ATTR_INT}, {NULL, 0}};
+const tern__op_def tern__op_matmul = {
+    .name = "MatMul", .domain = "", .since = 1, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .weight_inputs = 1u << 1, .infer = matmul_infer, .reference = matmul_reference};
+const tern__op_def tern__op_gemm = {
+    .name = "Gemm", .domain = "", .since = 7, .min_inputs = 2, .max_inputs = 3, .min_outputs = 1,
+    .max_outputs = 1, .weight_inputs = 1u << 1, .attrs = gemm_attrs, .infer = gemm_infer,
+    .reference = gemm_reference};
+const tern__op_def tern__op_fused_matmul = {
+    .name = "FusedMatMul", .domain = "com.microsoft", .since = 1, .min_inputs = 2, .max_inputs = 2,
+    .min_outputs = 1, .max_outputs = 1, .weight_inputs = 1u << 1, .attrs = fused_attrs,
+    .infer = matmul_infer, .reference = matmul_reference};

@@ -8,7 +8,8 @@
 static bool is_byte(tern_dtype t) { return t == TERN_DTYPE_I8 || t == TERN_DTYPE_U8; }
 
 /* Y = A B over the last two dims, batch dims broadcast. */
-static tern_status product_shape(const tern__op_call *call, const tern__shape *x, const tern__shape *w, tern__shape *out) {
+static tern_status product_shape(const tern__op_call *call, const tern__shape *x, const tern__shape *w,
+                                 tern__shape *out) {
   tern__shape a = *x, b = *w;
   if (a.rank < 1 || b.rank < 1 || (b.rank == 1 ? b.dims[0] : b.dims[b.rank - 2]) != a.dims[a.rank - 1])
     return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the matrices do not fit");
@@ -29,11 +30,12 @@ static int64_t zero_of(const tern__op_call *call, int32_t input, size_t per, siz
 /* Calls put(matrix, row, column, sum) with the exact integer products. */
 typedef void (*put_fn)(tern__op_call *call, size_t at, size_t column, int64_t sum);
 
-static tern_status multiply(tern__op_call *call, const tern__view *a, const tern__view *b, int32_t a_zero, int32_t b_zero,
-                            const tern__shape *y, put_fn put) {
+static tern_status multiply(tern__op_call *call, const tern__view *a, const tern__view *b, int32_t a_zero,
+                            int32_t b_zero, const tern__shape *y, put_fn put) {
   tern_status status = TERN_OK;
   tern__shape batch = *y, ba = a->shape, bb = b->shape;
-  size_t k = (size_t)a->shape.dims[a->shape.rank - 1], m = a->shape.rank > 1 ? (size_t)a->shape.dims[a->shape.rank - 2] : 1;
+  size_t k = (size_t)a->shape.dims[a->shape.rank - 1],
+         m = a->shape.rank > 1 ? (size_t)a->shape.dims[a->shape.rank - 2] : 1;
   size_t n = b->shape.rank > 1 ? (size_t)b->shape.dims[b->shape.rank - 1] : 1;
   int64_t sa[TERN_MAX_RANK], sb[TERN_MAX_RANK], index[TERN_MAX_RANK] = {0};
   int32_t *row = tern__calloc(call->alloc, n + k, sizeof *row), *left = row + n;
@@ -43,10 +45,12 @@ static tern_status multiply(tern__op_call *call, const tern__view *a, const tern
   tern__broadcast_strides(&ba, &batch, sa);
   tern__broadcast_strides(&bb, &batch, sb);
   for (size_t matrix = 0, count = tern__dims_product(&batch, 0, batch.rank); matrix < count; matrix++) {
-    size_t a0 = (size_t)tern__offset_of(index, sa, batch.rank) * m * k, b0 = (size_t)tern__offset_of(index, sb, batch.rank) * k * n;
+    size_t a0 = (size_t)tern__offset_of(index, sa, batch.rank) * m * k,
+           b0 = (size_t)tern__offset_of(index, sb, batch.rank) * k * n;
     for (size_t i = 0; i < m; i++) {
       memset(row, 0, n * sizeof *row);
-      for (size_t e = 0; e < k; e++) left[e] = (int32_t)(tern__view_int(a, a0 + i * k + e) - zero_of(call, a_zero, m, matrix, i));
+      for (size_t e = 0; e < k; e++)
+        left[e] = (int32_t)(tern__view_int(a, a0 + i * k + e) - zero_of(call, a_zero, m, matrix, i));
       for (size_t e = 0; e < k; e++) {
         const uint8_t *from = (const uint8_t *)b->data + b0 + e * n;
         for (size_t j = 0; j < n; j++) { /* wraps as int32 does */
@@ -79,7 +83,8 @@ static tern_status integer_reference(tern__op_call *call) {
   return multiply(call, &call->inputs[0], &call->inputs[1], 2, 3, &call->outputs[0].shape, put_int);
 }
 
-/* QLinearMatMul: a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero. Scales may be one per row of a or column of b. */
+/* QLinearMatMul: a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero. Scales may be one per row of a or
+ * column of b. */
 static tern_status qlinear_infer(tern__op_call *call) {
   static const int32_t bytes[] = {0, 2, 3, 5, 7};
   for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++)
@@ -95,9 +100,11 @@ static tern_status qlinear_infer(tern__op_call *call) {
 }
 static void put_qlinear(tern__op_call *call, size_t at, size_t column, int64_t sum) {
   size_t n = tern__view_count(&call->inputs[4]);
-  float scale = (float)tern__view_real(&call->inputs[1], 0) * (float)tern__view_real(&call->inputs[4], n == 1 ? 0 : column % n) /
+  float scale = (float)tern__view_real(&call->inputs[1], 0) *
+                (float)tern__view_real(&call->inputs[4], n == 1 ? 0 : column % n) /
                 (float)tern__view_real(&call->inputs[6], 0);
-  tern__view_set_real(&call->outputs[0], at, rintf((float)sum * scale) + (double)tern__view_int(&call->inputs[7], 0));
+  tern__view_set_real(&call->outputs[0], at,
+                      rintf((float)sum * scale) + (double)tern__view_int(&call->inputs[7], 0));
 }
 static tern_status qlinear_reference(tern__op_call *call) {
   return multiply(call, &call->inputs[0], &call->inputs[3], 2, 5, &call->outputs[0].shape, put_qlinear);
@@ -112,15 +119,19 @@ static tern_status to_float_infer(tern__op_call *call) {
   return product_shape(call, &call->inputs[0].shape, &call->inputs[1].shape, &call->outputs[0].shape);
 }
 static void put_float(tern__op_call *call, size_t at, size_t column, int64_t sum) {
-  size_t n = tern__view_count(&call->inputs[3]), bias = tern__has_input(call, 6) ? tern__view_count(&call->inputs[6]) : 0;
-  float y = (float)sum * ((float)tern__view_real(&call->inputs[2], 0) * (float)tern__view_real(&call->inputs[3], n == 1 ? 0 : column % n));
-  tern__view_set_real(&call->outputs[0], at, y + (bias ? (float)tern__view_real(&call->inputs[6], column % bias) : 0));
+  size_t n = tern__view_count(&call->inputs[3]),
+         bias = tern__has_input(call, 6) ? tern__view_count(&call->inputs[6]) : 0;
+  float y = (float)sum * ((float)tern__view_real(&call->inputs[2], 0) *
+                          (float)tern__view_real(&call->inputs[3], n == 1 ? 0 : column % n));
+  tern__view_set_real(&call->outputs[0], at,
+                      y + (bias ? (float)tern__view_real(&call->inputs[6], column % bias) : 0));
 }
 static tern_status to_float_reference(tern__op_call *call) {
   return multiply(call, &call->inputs[0], &call->inputs[1], 4, 5, &call->outputs[0].shape, put_float);
 }
 
-/* DynamicQuantizeMatMul: A (float32), B, b_scale, b_zero, bias: A is quantized to uint8 as DynamicQuantizeLinear does. */
+/* DynamicQuantizeMatMul: A (float32), B, b_scale, b_zero, bias: A is quantized to uint8 as
+ * DynamicQuantizeLinear does. */
 static tern_status dynamic_infer(tern__op_call *call) {
   if (call->inputs[0].dtype != TERN_DTYPE_F32) return tern__op_bad_type(call, 0);
   if (!is_byte(call->inputs[1].dtype)) return tern__op_bad_type(call, 1);
@@ -141,10 +152,14 @@ static tern_status dynamic_reference(tern__op_call *call) {
   }
   float scale = high == low ? 1.0f : (high - low) / 255.0f;
   zero = (uint8_t)rintf(fmaxf(0, fminf(255, -low / scale)));
-  for (size_t i = 0; i < n; i++) q[i] = (uint8_t)fmaxf(0, fminf(255, rintf((float)tern__view_real(x, i) / scale) + zero));
+  for (size_t i = 0; i < n; i++)
+    q[i] = (uint8_t)fmaxf(0, fminf(255, rintf((float)tern__view_real(x, i) / scale) + zero));
   /* the same as MatMulIntegerToFloat from here on */
-  tern__view views[7] = {{TERN_DTYPE_U8, x->shape, q, n}, call->inputs[1],
-                         {TERN_DTYPE_F32, {.rank = 0}, &scale, 4}, call->inputs[2], {TERN_DTYPE_U8, {.rank = 0}, &zero, 1}};
+  tern__view views[7] = {{TERN_DTYPE_U8, x->shape, q, n},
+                         call->inputs[1],
+                         {TERN_DTYPE_F32, {.rank = 0}, &scale, 4},
+                         call->inputs[2],
+                         {TERN_DTYPE_U8, {.rank = 0}, &zero, 1}};
   if (tern__has_input(call, 3)) views[5] = call->inputs[3];
   if (tern__has_input(call, 4)) views[6] = call->inputs[4];
   tern__op_call inner = *call;
@@ -155,9 +170,10 @@ cleanup:
   return status;
 }
 
-#define INTEGER(symbol, NAME, DOMAIN, SINCE, MIN, MAX, KIND)                                                                     \
-  const tern__op_def tern__op_##symbol = {.name = NAME, .domain = DOMAIN, .since = SINCE, .min_inputs = MIN, .max_inputs = MAX,  \
-                                          .min_outputs = 1, .max_outputs = 1, .infer = KIND##_infer, .reference = KIND##_reference};
+#define INTEGER(symbol, NAME, DOMAIN, SINCE, MIN, MAX, KIND)     \
+  const tern__op_def tern__op_##symbol = { \
+      .name = NAME, .domain = DOMAIN, .since = SINCE, .min_inputs = MIN, .max_inputs = MAX, \
+      .min_outputs = 1, .max_outputs = 1, .infer = KIND##_infer, .reference = KIND##_reference};
 INTEGER(matmul_integer, "MatMulInteger", "", 10, 2, 4, integer)
 INTEGER(qlinear_matmul, "QLinearMatMul", "", 10, 8, 8, qlinear)
 INTEGER(matmul_integer_to_float, "MatMulIntegerToFloat", "com.microsoft", 1, 4, 7, to_float)

@@ -1,12 +1,15 @@
-/* com.microsoft.MatMulNBits: Y = A dequantize(B)^T (+ bias). B [N, blocks, block_size * bits / 8] holds 2, 4 or 8-bit values, low
- * bits first; scales [N, blocks]; zero points per block, packed like B in bytes per row, or as floats; default 2^(bits-1).
- * Source: onnxruntime ContribOperators.md. accuracy_level only allows rounder arithmetic: the reference computes in f32. */
+/* com.microsoft.MatMulNBits: Y = A dequantize(B)^T (+ bias). B [N, blocks, block_size * bits / 8] holds 2, 4
+ * or 8-bit values, low bits first; scales [N, blocks]; zero points per block, packed like B in bytes per row,
+ * or as floats; default 2^(bits-1). Source: onnxruntime ContribOperators.md. accuracy_level only allows
+ * rounder arithmetic: the reference computes in f32. */
 #include "base/half.h"
 #include "ops/elements.h"
 
 #include <string.h>
 
-typedef struct nbits { int64_t n, k, bits, block, blocks; } nbits;
+typedef struct nbits {
+  int64_t n, k, bits, block, blocks;
+} nbits;
 
 static tern_status read_sizes(const tern__op_call *call, nbits *b) {
   b->n = tern__node_int(call->node, "N", 0), b->k = tern__node_int(call->node, "K", 0);
@@ -14,9 +17,11 @@ static tern_status read_sizes(const tern__op_call *call, nbits *b) {
   if (b->n < 1 || b->k < 1 || b->n > INT32_MAX || b->k > INT32_MAX)
     return tern__op_fail(call, TERN_STATUS_CORRUPT, "N is %lld and K %lld", (long long)b->n, (long long)b->k);
   if (b->bits != 2 && b->bits != 4 && b->bits != 8)
-    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "bits is %lld; 2, 4 and 8 are supported", (long long)b->bits);
+    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "bits is %lld; 2, 4 and 8 are supported",
+                         (long long)b->bits);
   if (b->block < 16 || b->block > 4096 || (b->block & (b->block - 1)))
-    return tern__op_fail(call, TERN_STATUS_CORRUPT, "block_size %lld is no power of two from 16 on", (long long)b->block);
+    return tern__op_fail(call, TERN_STATUS_CORRUPT, "block_size %lld is no power of two from 16 on",
+                         (long long)b->block);
   b->blocks = (b->k + b->block - 1) / b->block;
   return TERN_OK;
 }
@@ -30,9 +35,11 @@ static tern_status infer(tern__op_call *call) {
   if (q->dtype != TERN_DTYPE_U8) return tern__op_bad_type(call, 1);
   size_t have, scales;
   if (tern__shape_count(&q->shape, &have) && have != (size_t)(b.n * b.blocks * (b.block * b.bits / 8)))
-    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "B has %zu bytes for N %lld, K %lld", have, (long long)b.n, (long long)b.k);
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "B has %zu bytes for N %lld, K %lld", have,
+                         (long long)b.n, (long long)b.k);
   if (tern__shape_count(&call->inputs[2].shape, &scales) && scales != (size_t)(b.n * b.blocks))
-    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "%zu scales for %lld blocks", scales, (long long)(b.n * b.blocks));
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "%zu scales for %lld blocks", scales,
+                         (long long)(b.n * b.blocks));
   if (tern__has_input(call, 3) && tern__shape_count(&call->inputs[3].shape, &have)) {
     size_t packed = (size_t)(b.n * ((b.blocks * b.bits + 7) / 8));
     if (have != (call->inputs[3].dtype == TERN_DTYPE_U8 ? packed : (size_t)(b.n * b.blocks)))
@@ -42,7 +49,8 @@ static tern_status infer(tern__op_call *call) {
   call->outputs[0].shape = a->shape;
   if (a->shape.rank < 0) return TERN_OK;
   if (a->shape.rank < 1 || (a->shape.dims[a->shape.rank - 1] >= 0 && a->shape.dims[a->shape.rank - 1] != b.k))
-    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "A's last dimension is not K = %lld", (long long)b.k);
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "A's last dimension is not K = %lld",
+                         (long long)b.k);
   call->outputs[0].shape.dims[a->shape.rank - 1] = b.n;
   return TERN_OK;
 }
@@ -72,7 +80,8 @@ static tern_status compute(tern__op_call *call) {
   for (int64_t n = 0; n < b.n; n++) {
     for (int64_t g = 0; g < b.blocks; g++) {
       const uint8_t *q = (const uint8_t *)call->inputs[1].data + (size_t)(n * b.blocks + g) * blob;
-      float scale = (float)tern__view_real(&call->inputs[2], (size_t)(n * b.blocks + g)), zero = zero_point(call, &b, n, g);
+      float scale = (float)tern__view_real(&call->inputs[2], (size_t)(n * b.blocks + g)),
+            zero = zero_point(call, &b, n, g);
       for (int64_t i = 0; i < b.block && g * b.block + i < b.k; i++)
         row[g * b.block + i] = ((float)packed_at(q, i, b.bits) - zero) * scale;
     }
@@ -90,9 +99,14 @@ cleanup:
 
 static tern_status reference(tern__op_call *call) { return tern__op_plain(call, compute); }
 
-static const tern__attr_def attrs[] = {{"K", TERN__ATTR_INT}, {"N", TERN__ATTR_INT}, {"bits", TERN__ATTR_INT}, {"block_size", TERN__ATTR_INT},
-                                       {"accuracy_level", TERN__ATTR_INT}, {NULL, 0}};
+static const tern__attr_def attrs[] = {{"K", TERN__ATTR_INT},
+                                       {"N", TERN__ATTR_INT},
+                                       {"bits", TERN__ATTR_INT},
+                                       {"block_size", TERN__ATTR_INT},
+                                       {"accuracy_level", TERN__ATTR_INT},
+                                       {NULL, 0}};
 
 const tern__op_def tern__op_matmul_nbits = {
-    .name = "MatMulNBits", .domain = "com.microsoft", .since = 1, .min_inputs = 3, .max_inputs = 6, .min_outputs = 1, .max_outputs = 1,
-    .weight_inputs = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 5, .attrs = attrs, .infer = infer, .reference = reference};
+    .name = "MatMulNBits", .domain = "com.microsoft", .since = 1, .min_inputs = 3, .max_inputs = 6,
+    .min_outputs = 1, .max_outputs = 1, .weight_inputs = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 5,
+    .attrs = attrs, .infer = infer, .reference = reference};

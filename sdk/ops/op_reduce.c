@@ -1,5 +1,6 @@
-/* Reductions. The axes are an attribute up to opset 17 (12 for ReduceSum) and an input after; none means all, or nothing
- * with noop_with_empty_axes. Floats are summed in double: the yardstick for kernels that sum in another order. */
+/* Reductions. The axes are an attribute up to opset 17 (12 for ReduceSum) and an input after; none means all,
+ * or nothing with noop_with_empty_axes. Floats are summed in double: the yardstick for kernels that sum in
+ * another order. */
 #include <math.h>
 #include <string.h>
 
@@ -42,29 +43,38 @@ static tern_status infer(tern__op_call *call) {
 }
 
 /* What a row gathers: floats in `real`, integers in `whole`; `top` is the largest value for LOG_SUM_EXP. */
-typedef struct gathered { double real, top; int64_t whole; size_t count; } gathered;
+typedef struct gathered {
+  double real, top;
+  int64_t whole;
+  size_t count;
+} gathered;
 
 static void gather(kind what, bool is_real, const tern__view *x, size_t i, gathered *g) {
   if (is_real) {
     double v = tern__view_real(x, i);
     switch (what) {
-      case SUM: case MEAN: case LOG_SUM: g->real += v; break;
+      case SUM:
+      case MEAN:
+      case LOG_SUM: g->real += v; break;
       case MAXIMUM: g->real = !g->count || v > g->real || isnan(v) ? v : g->real; break;
       case MINIMUM: g->real = !g->count || v < g->real || isnan(v) ? v : g->real; break;
       case PRODUCT: g->real = g->count ? g->real * v : v; break;
-      case SUM_SQUARE: case L2: g->real += v * v; break;
+      case SUM_SQUARE:
+      case L2: g->real += v * v; break;
       case L1: g->real += fabs(v); break;
       case LOG_SUM_EXP: g->real += exp(v - g->top); break;
     }
   } else {
     int64_t v = tern__view_int(x, i);
-    uint64_t u = (uint64_t)v, flip = x->dtype == TERN_DTYPE_U64 ? (uint64_t)1 << 63 : 0; /* orders uint64 as int64 */
+    uint64_t u = (uint64_t)v, flip = x->dtype == TERN_DTYPE_U64 ? (uint64_t)1 << 63 : 0; /* orders uint64 as
+                                                                                            int64 */
     bool greater = (int64_t)(u ^ flip) > (int64_t)((uint64_t)g->whole ^ flip);
     switch (what) {
       case MAXIMUM: g->whole = !g->count || greater ? v : g->whole; break;
       case MINIMUM: g->whole = !g->count || !greater ? v : g->whole; break;
       case PRODUCT: g->whole = g->count ? (int64_t)((uint64_t)g->whole * u) : v; break;
-      case SUM_SQUARE: case L2: g->whole = (int64_t)((uint64_t)g->whole + u * u); break;
+      case SUM_SQUARE:
+      case L2: g->whole = (int64_t)((uint64_t)g->whole + u * u); break;
       case L1: g->whole = (int64_t)((uint64_t)g->whole + (v < 0 && !flip ? 0 - u : u)); break;
       case LOG_SUM_EXP: g->real += exp((double)v - g->top); break;
       default: g->whole = (int64_t)((uint64_t)g->whole + u); break;
@@ -100,7 +110,8 @@ static tern_status reduce(tern__op_call *call, kind what) {
   tern_status status = TERN_OK;
   const tern__view *x = &call->inputs[0], *y = &call->outputs[0];
   bool reduced[TERN_MAX_RANK], known, noop, is_real = tern__dtype_is_float(x->dtype);
-  int64_t dense[TERN_MAX_RANK], kept_dims[TERN_MAX_RANK], kept_steps[TERN_MAX_RANK], dims[TERN_MAX_RANK], steps[TERN_MAX_RANK];
+  int64_t dense[TERN_MAX_RANK], kept_dims[TERN_MAX_RANK], kept_steps[TERN_MAX_RANK], dims[TERN_MAX_RANK],
+      steps[TERN_MAX_RANK];
   int64_t at[TERN_MAX_RANK] = {0};
   int32_t n_kept = 0, n = 0;
   TERN_TRY(read_axes(call, reduced, &known, &noop));
@@ -122,7 +133,8 @@ static tern_status reduce(tern__op_call *call, kind what) {
         (void)tern__next_index(dims, n, index);
       }
     }
-    if (noop && what != SUM_SQUARE && what != L1 && what != L2 && what != LOG_SUM) { /* one element each: itself */
+    if (noop && what != SUM_SQUARE && what != L1 && what != L2 && what != LOG_SUM) { /* one element each:
+                                                                                        itself */
       if (is_real) tern__view_set_real(y, i, tern__view_real(x, base));
       else tern__view_set_int(y, i, tern__view_int(x, base));
     } else finish(what, is_real, y, i, &g);
@@ -132,16 +144,19 @@ cleanup:
   return status;
 }
 
-static const tern__attr_def old_attrs[] = {{"axes", TERN__ATTR_INTS}, {"keepdims", TERN__ATTR_INT}, {NULL, 0}};
-static const tern__attr_def attrs[] = {{"keepdims", TERN__ATTR_INT}, {"noop_with_empty_axes", TERN__ATTR_INT}, {NULL, 0}};
-#define REDUCTION(symbol, NAME, KIND, SINCE)                                                                                \
-  static tern_status symbol##_reference(tern__op_call *call) { return reduce(call, KIND); }                                 \
-  const tern__op_def tern__op_##symbol##_1 = {.name = NAME, .domain = "", .since = 1, .until = SINCE - 1, .min_inputs = 1,  \
-                                              .max_inputs = 1, .min_outputs = 1, .max_outputs = 1, .attrs = old_attrs,      \
-                                              .infer = infer, .reference = symbol##_reference};                             \
-  const tern__op_def tern__op_##symbol = {.name = NAME, .domain = "", .since = SINCE, .min_inputs = 1, .max_inputs = 2,     \
-                                          .min_outputs = 1, .max_outputs = 1, .attrs = attrs, .infer = infer,               \
-                                          .reference = symbol##_reference};
+static const tern__attr_def old_attrs[] = {
+    {"axes", TERN__ATTR_INTS}, {"keepdims", TERN__ATTR_INT}, {NULL, 0}};
+static const tern__attr_def attrs[] = {
+    {"keepdims", TERN__ATTR_INT}, {"noop_with_empty_axes", TERN__ATTR_INT}, {NULL, 0}};
+#define REDUCTION(symbol, NAME, KIND, SINCE)                                                \
+  static tern_status symbol##_reference(tern__op_call *call) { return reduce(call, KIND); } \
+  const tern__op_def tern__op_##symbol##_1 = { \
+      .name = NAME, .domain = "", .since = 1, .until = SINCE - 1, .min_inputs = 1, .max_inputs = 1, \
+      .min_outputs = 1, .max_outputs = 1, .attrs = old_attrs, .infer = infer, \
+      .reference = symbol##_reference};             \
+  const tern__op_def tern__op_##symbol = { \
+      .name = NAME, .domain = "", .since = SINCE, .min_inputs = 1, .max_inputs = 2, .min_outputs = 1, \
+      .max_outputs = 1, .attrs = attrs, .infer = infer, .reference = symbol##_reference};
 REDUCTION(reduce_sum, "ReduceSum", SUM, 13)
 REDUCTION(reduce_mean, "ReduceMean", MEAN, 18)
 REDUCTION(reduce_max, "ReduceMax", MAXIMUM, 18)

@@ -25,7 +25,9 @@ static tern_status shape_infer(tern__op_call *call) {
 static tern_status shape_reference(tern__op_call *call) {
   int64_t start, end;
   shape_bounds(call, &start, &end);
-  if (end > start) memcpy(call->outputs[0].data, call->inputs[0].shape.dims + start, (size_t)(end - start) * sizeof(int64_t));
+  if (end > start)
+    memcpy(call->outputs[0].data, call->inputs[0].shape.dims + start,
+           (size_t)(end - start) * sizeof(int64_t));
   return TERN_OK;
 }
 
@@ -50,10 +52,12 @@ static tern_status fill_infer(tern__op_call *call) {
   tern__shape shape = {.rank = 0};
   call->outputs[0].dtype = value ? value->dtype : TERN_DTYPE_F32;
   if (value && (value->size_bytes == 0 || !tern__element_size(value->dtype)))
-    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "the value has type %s", tern_dtype_name(value->dtype));
+    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "the value has type %s",
+                         tern_dtype_name(value->dtype));
   tern_status status = tern__op_ints(call, 0, shape.dims, TERN_MAX_RANK, &shape.rank);
   for (int32_t d = 0; status == TERN_OK && d < shape.rank; d++)
-    if (shape.dims[d] < 0) return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "dimension %d is negative", d);
+    if (shape.dims[d] < 0)
+      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "dimension %d is negative", d);
   call->outputs[0].shape = shape;
   return status;
 }
@@ -92,17 +96,33 @@ static tern_status range_reference(tern__op_call *call) {
   bool ints = tern__dtype_is_int(call->inputs[0].dtype);
   for (size_t i = 0, n = tern__view_count(&call->outputs[0]); i < n; i++) {
     if (ints)
-      tern__view_set_int(&call->outputs[0], i, (int64_t)((uint64_t)tern__view_int(&call->inputs[0], 0) +
-                                                         i * (uint64_t)tern__view_int(&call->inputs[2], 0)));
-    else tern__view_set_real(&call->outputs[0], i, tern__view_real(&call->inputs[0], 0) + (double)i * tern__view_real(&call->inputs[2], 0));
+      tern__view_set_int(&call->outputs[0], i,
+                         (int64_t)((uint64_t)tern__view_int(&call->inputs[0], 0) +
+                                   i * (uint64_t)tern__view_int(&call->inputs[2], 0)));
+    else
+      tern__view_set_real(
+          &call->outputs[0], i,
+          tern__view_real(&call->inputs[0], 0) + (double)i * tern__view_real(&call->inputs[2], 0));
   }
   return TERN_OK;
 }
 
 /* EyeLike: ones on the k-th diagonal. `dtype` is a TensorProto.DataType. */
 static tern_status eye_infer(tern__op_call *call) {
-  static const uint8_t types[] = {0, TERN_DTYPE_F32, TERN_DTYPE_U8, TERN_DTYPE_I8, TERN_DTYPE_U16, TERN_DTYPE_I16, TERN_DTYPE_I32,
-                                  TERN_DTYPE_I64, 0, TERN_DTYPE_BOOL, TERN_DTYPE_F16, TERN_DTYPE_F64, TERN_DTYPE_U32, TERN_DTYPE_U64};
+  static const uint8_t types[] = {0,
+                                  TERN_DTYPE_F32,
+                                  TERN_DTYPE_U8,
+                                  TERN_DTYPE_I8,
+                                  TERN_DTYPE_U16,
+                                  TERN_DTYPE_I16,
+                                  TERN_DTYPE_I32,
+                                  TERN_DTYPE_I64,
+                                  0,
+                                  TERN_DTYPE_BOOL,
+                                  TERN_DTYPE_F16,
+                                  TERN_DTYPE_F64,
+                                  TERN_DTYPE_U32,
+                                  TERN_DTYPE_U64};
   int64_t type = tern__node_int(call->node, "dtype", 0);
   if (type < 0 || type >= (int64_t)sizeof types || (type && !types[type]))
     return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "ONNX type %lld", (long long)type);
@@ -118,7 +138,8 @@ static tern_status eye_reference(tern__op_call *call) {
   int64_t k = tern__node_int(call->node, "k", 0);
   memset(y->data, 0, y->size_bytes);
   for (int64_t r = 0; r < y->shape.dims[0]; r++)
-    if (k >= -r && k < y->shape.dims[1] - r) tern__view_set_real(y, (size_t)(r * y->shape.dims[1] + r + k), 1);
+    if (k >= -r && k < y->shape.dims[1] - r)
+      tern__view_set_real(y, (size_t)(r * y->shape.dims[1] + r + k), 1);
   return TERN_OK;
 }
 
@@ -126,16 +147,21 @@ static const tern__attr_def shape_attrs[] = {{"start", TERN__ATTR_INT}, {"end", 
 static const tern__attr_def fill_attrs[] = {{"value", TERN__ATTR_TENSOR}, {NULL, 0}};
 static const tern__attr_def range_attrs[] = {{"stash_type", TERN__ATTR_INT}, {NULL, 0}};
 static const tern__attr_def eye_attrs[] = {{"dtype", TERN__ATTR_INT}, {"k", TERN__ATTR_INT}, {NULL, 0}};
-const tern__op_def tern__op_shape = {.name = "Shape", .domain = "", .since = 1, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
-                                     .max_outputs = 1, .flags = TERN__OP_SHAPE_ONLY, .attrs = shape_attrs, .infer = shape_infer,
-                                     .reference = shape_reference};
-const tern__op_def tern__op_size = {.name = "Size", .domain = "", .since = 1, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
-                                    .max_outputs = 1, .flags = TERN__OP_SHAPE_ONLY, .infer = size_infer, .reference = size_reference};
-const tern__op_def tern__op_constant_of_shape = {.name = "ConstantOfShape", .domain = "", .since = 9, .min_inputs = 1, .max_inputs = 1,
-                                                 .min_outputs = 1, .max_outputs = 1, .attrs = fill_attrs, .infer = fill_infer,
-                                                 .reference = fill_reference};
-const tern__op_def tern__op_range = {.name = "Range", .domain = "", .since = 11, .min_inputs = 3, .max_inputs = 3, .min_outputs = 1,
-                                     .max_outputs = 1, .attrs = range_attrs, .infer = range_infer, .reference = range_reference};
-const tern__op_def tern__op_eye_like = {.name = "EyeLike", .domain = "", .since = 9, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
-                                        .max_outputs = 1, .flags = TERN__OP_SHAPE_ONLY, .attrs = eye_attrs, .infer = eye_infer,
-                                        .reference = eye_reference};
+const tern__op_def tern__op_shape = {
+    .name = "Shape", .domain = "", .since = 1, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
+    .max_outputs = 1, .flags = TERN__OP_SHAPE_ONLY, .attrs = shape_attrs, .infer = shape_infer,
+    .reference = shape_reference};
+const tern__op_def tern__op_size = {
+    .name = "Size", .domain = "", .since = 1, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
+    .max_outputs = 1, .flags = TERN__OP_SHAPE_ONLY, .infer = size_infer, .reference = size_reference};
+const tern__op_def tern__op_constant_of_shape = {
+    .name = "ConstantOfShape", .domain = "", .since = 9, .min_inputs = 1, .max_inputs = 1,
+    .min_outputs = 1, .max_outputs = 1, .attrs = fill_attrs, .infer = fill_infer,
+    .reference = fill_reference};
+const tern__op_def tern__op_range = {
+    .name = "Range", .domain = "", .since = 11, .min_inputs = 3, .max_inputs = 3, .min_outputs = 1,
+    .max_outputs = 1, .attrs = range_attrs, .infer = range_infer, .reference = range_reference};
+const tern__op_def tern__op_eye_like = {
+    .name = "EyeLike", .domain = "", .since = 9, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
+    .max_outputs = 1, .flags = TERN__OP_SHAPE_ONLY, .attrs = eye_attrs, .infer = eye_infer,
+    .reference = eye_reference};

@@ -8,7 +8,8 @@ static void copy_strided(const tern__view *x, const tern__view *y, const int64_t
   size_t size = tern__element_size(y->dtype), n = tern__view_count(y);
   int32_t rank = y->shape.rank, outer = rank > 0 ? rank - 1 : 0;
   int64_t index[TERN_MAX_RANK] = {0};
-  size_t row = rank > 0 ? (size_t)y->shape.dims[outer] : 1, step = rank > 0 ? (size_t)strides[outer] * size : 0;
+  size_t row = rank > 0 ? (size_t)y->shape.dims[outer] : 1,
+         step = rank > 0 ? (size_t)strides[outer] * size : 0;
   for (size_t at = 0; at < n; at += row) {
     const char *from = (const char *)x->data + (size_t)tern__offset_of(index, strides, outer) * size;
     char *to = (char *)y->data + at * size;
@@ -25,11 +26,13 @@ static tern_status read_perm(const tern__op_call *call, int32_t rank, int32_t *p
   bool seen[TERN_MAX_RANK] = {false};
   for (int32_t d = 0; d < rank; d++) perm[d] = rank - 1 - d;
   if (!ints) return TERN_OK;
-  if (n != (size_t)rank) return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "perm has %zu entries for rank %d", n, rank);
+  if (n != (size_t)rank)
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "perm has %zu entries for rank %d", n, rank);
   for (int32_t d = 0; d < rank; d++) {
     tern_status status = tern__op_axis(call, ints[d], rank, &perm[d]);
     if (status != TERN_OK) return status;
-    if (seen[perm[d]]) return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "perm names axis %d twice", perm[d]);
+    if (seen[perm[d]])
+      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "perm names axis %d twice", perm[d]);
     seen[perm[d]] = true;
   }
   return TERN_OK;
@@ -67,7 +70,8 @@ static tern_status expand_infer(tern__op_call *call) {
   tern_status status = tern__op_ints(call, 1, want.dims, TERN_MAX_RANK, &want.rank);
   if (status != TERN_OK || want.rank < 0) return status;
   for (int32_t d = 0; d < want.rank; d++)
-    if (want.dims[d] < 0) return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "dimension %d is negative", d);
+    if (want.dims[d] < 0)
+      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "dimension %d is negative", d);
   return tern__op_broadcast(call, &call->inputs[0].shape, &want, &call->outputs[0].shape);
 }
 
@@ -86,10 +90,12 @@ static tern_status tile_infer(tern__op_call *call) {
   tern_status status = tern__op_ints(call, 1, repeats, TERN_MAX_RANK, &n);
   if (status != TERN_OK || n < 0 || !tern__op_inputs_known(call)) return status;
   tern__shape y = call->inputs[0].shape;
-  if (n != y.rank) return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "%d repeats for rank %d", n, y.rank);
+  if (n != y.rank)
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "%d repeats for rank %d", n, y.rank);
   for (int32_t d = 0; d < n; d++)
     if (repeats[d] < 0 || __builtin_mul_overflow(y.dims[d], repeats[d], &y.dims[d]))
-      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "repeat %lld is out of range", (long long)repeats[d]);
+      return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "repeat %lld is out of range",
+                           (long long)repeats[d]);
   call->outputs[0].shape = y;
   return TERN_OK;
 }
@@ -133,12 +139,15 @@ static tern_status trilu_reference(tern__op_call *call) {
 
 static const tern__attr_def perm_attrs[] = {{"perm", TERN__ATTR_INTS}, {NULL, 0}};
 static const tern__attr_def trilu_attrs[] = {{"upper", TERN__ATTR_INT}, {NULL, 0}};
-const tern__op_def tern__op_transpose = {.name = "Transpose", .domain = "", .since = 1, .min_inputs = 1, .max_inputs = 1,
-                                         .min_outputs = 1, .max_outputs = 1, .attrs = perm_attrs, .infer = transpose_infer,
-                                         .reference = transpose_reference};
-const tern__op_def tern__op_expand = {.name = "Expand", .domain = "", .since = 8, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-                                      .max_outputs = 1, .infer = expand_infer, .reference = expand_reference};
-const tern__op_def tern__op_tile = {.name = "Tile", .domain = "", .since = 6, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-                                    .max_outputs = 1, .infer = tile_infer, .reference = tile_reference};
-const tern__op_def tern__op_trilu = {.name = "Trilu", .domain = "", .since = 14, .min_inputs = 1, .max_inputs = 2, .min_outputs = 1,
-                                     .max_outputs = 1, .attrs = trilu_attrs, .infer = trilu_infer, .reference = trilu_reference};
+const tern__op_def tern__op_transpose = {
+    .name = "Transpose", .domain = "", .since = 1, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
+    .max_outputs = 1, .attrs = perm_attrs, .infer = transpose_infer, .reference = transpose_reference};
+const tern__op_def tern__op_expand = {
+    .name = "Expand", .domain = "", .since = 8, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .infer = expand_infer, .reference = expand_reference};
+const tern__op_def tern__op_tile = {
+    .name = "Tile", .domain = "", .since = 6, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .infer = tile_infer, .reference = tile_reference};
+const tern__op_def tern__op_trilu = {
+    .name = "Trilu", .domain = "", .since = 14, .min_inputs = 1, .max_inputs = 2, .min_outputs = 1,
+    .max_outputs = 1, .attrs = trilu_attrs, .infer = trilu_infer, .reference = trilu_reference};

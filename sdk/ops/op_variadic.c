@@ -1,4 +1,5 @@
-/* Max, Min, Sum, Mean of any number of inputs with NumPy broadcasting. Max and Min carry NaN on, as NumPy does. */
+/* Max, Min, Sum, Mean of any number of inputs with NumPy broadcasting. Max and Min carry NaN on, as NumPy
+ * does. */
 #include <math.h>
 
 #include "ops/elements.h"
@@ -29,7 +30,12 @@ static void fold_any(fold kind, const tern__view *y, size_t i, const tern__view 
   if (y->dtype == TERN_DTYPE_F64) {
     double a = tern__view_real(y, i), b = tern__view_real(x, j);
     bool sum = kind == FOLD_SUM || kind == FOLD_MEAN;
-    tern__view_set_real(y, i, sum ? a + b : isnan(a) || isnan(b) ? NAN : kind == FOLD_MAX ? (b > a ? b : a) : b < a ? b : a);
+    tern__view_set_real(y, i,
+                        sum                    ? a + b
+                        : isnan(a) || isnan(b) ? NAN
+                        : kind == FOLD_MAX     ? (b > a ? b : a)
+                        : b < a                ? b
+                                               : a);
     return;
   }
   int64_t a = tern__view_int(y, i), b = tern__view_int(x, j);
@@ -55,15 +61,19 @@ static tern_status compute(tern__op_call *call, fold kind) {
       else tern__view_set_int(y, i, tern__view_int(x, j));
     }
   }
-  for (size_t i = 0; i < n && kind == FOLD_MEAN; i++) tern__view_set_real(y, i, tern__view_real(y, i) / call->n_inputs);
+  for (size_t i = 0; i < n && kind == FOLD_MEAN; i++)
+    tern__view_set_real(y, i, tern__view_real(y, i) / call->n_inputs);
   return TERN_OK;
 }
 
-#define VARIADIC(symbol, NAME, KIND)                                                                                 \
-  static tern_status symbol##_compute(tern__op_call *call) { return compute(call, KIND); }                           \
-  static tern_status symbol##_reference(tern__op_call *call) { return tern__op_plain(call, symbol##_compute); }      \
-  const tern__op_def tern__op_##symbol = {.name = NAME, .domain = "", .since = 7, .min_inputs = 1, .max_inputs = -1, \
-                                          .min_outputs = 1, .max_outputs = 1, .infer = infer, .reference = symbol##_reference};
+#define VARIADIC(symbol, NAME, KIND)                                                       \
+  static tern_status symbol##_compute(tern__op_call *call) { return compute(call, KIND); } \
+  static tern_status symbol##_reference(tern__op_call *call) {                             \
+    return tern__op_plain(call, symbol##_compute);                                         \
+  }                                                                                        \
+  const tern__op_def tern__op_##symbol = { \
+      .name = NAME, .domain = "", .since = 7, .min_inputs = 1, .max_inputs = -1, .min_outputs = 1, \
+      .max_outputs = 1, .infer = infer, .reference = symbol##_reference};
 VARIADIC(max, "Max", FOLD_MAX)
 VARIADIC(min, "Min", FOLD_MIN)
 VARIADIC(sum, "Sum", FOLD_SUM)

@@ -1,4 +1,5 @@
-/* Where(condition, X, Y) with NumPy broadcasting, and Clip(x, min, max) with bounds as attributes (6-10) or inputs. */
+/* Where(condition, X, Y) with NumPy broadcasting, and Clip(x, min, max) with bounds as attributes (6-10) or
+ * inputs. */
 #include <math.h>
 #include <string.h>
 
@@ -34,13 +35,15 @@ static tern_status where_reference(tern__op_call *call) {
   return TERN_OK;
 }
 
-const tern__op_def tern__op_where = {.name = "Where", .domain = "", .since = 9, .min_inputs = 3, .max_inputs = 3, .min_outputs = 1,
-                                     .max_outputs = 1, .infer = where_infer, .reference = where_reference};
+const tern__op_def tern__op_where = {
+    .name = "Where", .domain = "", .since = 9, .min_inputs = 3, .max_inputs = 3, .min_outputs = 1,
+    .max_outputs = 1, .infer = where_infer, .reference = where_reference};
 
 static tern_status clip_infer(tern__op_call *call) {
   if (!tern__dtype_is_number(call->inputs[0].dtype)) return tern__op_bad_type(call, 0);
   for (int32_t i = 1; i < 3; i++)
-    if (tern__has_input(call, i) && call->inputs[i].dtype != call->inputs[0].dtype) return tern__op_bad_type(call, i);
+    if (tern__has_input(call, i) && call->inputs[i].dtype != call->inputs[0].dtype)
+      return tern__op_bad_type(call, i);
   for (int32_t i = 1; i < 3; i++) {
     size_t n;
     if (tern__has_input(call, i) && tern__shape_count(&call->inputs[i].shape, &n) && n != 1)
@@ -54,8 +57,10 @@ static tern_status clip_compute(tern__op_call *call) {
   size_t n = tern__view_count(y);
   bool has_low = tern__has_input(call, 1), has_high = tern__has_input(call, 2);
   if (tern__dtype_is_float(x->dtype)) {
-    double low = has_low ? tern__view_real(&call->inputs[1], 0) : tern__node_float(call->node, "min", -INFINITY);
-    double high = has_high ? tern__view_real(&call->inputs[2], 0) : tern__node_float(call->node, "max", INFINITY);
+    double low =
+        has_low ? tern__view_real(&call->inputs[1], 0) : tern__node_float(call->node, "min", -INFINITY);
+    double high =
+        has_high ? tern__view_real(&call->inputs[2], 0) : tern__node_float(call->node, "max", INFINITY);
     for (size_t i = 0; i < n; i++) {
       double v = tern__view_real(x, i);
       v = v < low ? low : v;
@@ -78,8 +83,10 @@ static tern_status clip_compute(tern__op_call *call) {
 static tern_status clip_reference(tern__op_call *call) { return tern__op_plain(call, clip_compute); }
 
 static const tern__attr_def clip_attrs[] = {{"min", TERN__ATTR_FLOAT}, {"max", TERN__ATTR_FLOAT}, {NULL, 0}};
-const tern__op_def tern__op_clip_6 = {.name = "Clip", .domain = "", .since = 6, .until = 10, .min_inputs = 1, .max_inputs = 1,
-                                      .min_outputs = 1, .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .attrs = clip_attrs,
-                                      .infer = clip_infer, .reference = clip_reference};
-const tern__op_def tern__op_clip = {.name = "Clip", .domain = "", .since = 11, .min_inputs = 1, .max_inputs = 3, .min_outputs = 1,
-                                    .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .infer = clip_infer, .reference = clip_reference};
+const tern__op_def tern__op_clip_6 = {
+    .name = "Clip", .domain = "", .since = 6, .until = 10, .min_inputs = 1, .max_inputs = 1,
+    .min_outputs = 1, .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .attrs = clip_attrs,
+    .infer = clip_infer, .reference = clip_reference};
+const tern__op_def tern__op_clip = {
+    .name = "Clip", .domain = "", .since = 11, .min_inputs = 1, .max_inputs = 3, .min_outputs = 1,
+    .max_outputs = 1, .flags = TERN__OP_ELEMENTWISE, .infer = clip_infer, .reference = clip_reference};

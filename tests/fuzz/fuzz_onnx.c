@@ -17,7 +17,9 @@ static void run(tern__alloc *alloc, const tern__graph *graph) {
     if (feeds[i].shape.rank < 0) feeds[i].shape.rank = 0;
     for (int32_t d = 0; d < feeds[i].shape.rank; d++)
       if (feeds[i].shape.dims[d] < 0) feeds[i].shape.dims[d] = 2;
-    if (!tern__shape_bytes(feeds[i].dtype, &feeds[i].shape, &feeds[i].size_bytes) || feeds[i].size_bytes > 1 << 16) n = SIZE_MAX;
+    if (!tern__shape_bytes(feeds[i].dtype, &feeds[i].shape, &feeds[i].size_bytes) ||
+        feeds[i].size_bytes > 1 << 16)
+      n = SIZE_MAX;
     else if (!(feeds[i].data = tern__arena_alloc(&arena, feeds[i].size_bytes))) n = SIZE_MAX;
   }
   if (n <= 8) (void)harness_run(graph, feeds, n, &arena, &views);

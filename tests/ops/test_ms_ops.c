@@ -1,5 +1,5 @@
-/* com.microsoft operators against ONNX Runtime's results (vectors/make_ms_ops.py made them), and a few of tern's promises
- * about its operator table. */
+/* com.microsoft operators against ONNX Runtime's results (vectors/make_ms_ops.py made them), and a few of
+ * tern's promises about its operator table. */
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <stdio.h>
@@ -31,10 +31,12 @@ Test(op_table, versions_do_not_overlap) {
   const tern__op_def *const *ops = tern__op_list(&n);
   for (size_t i = 0; i < n; i++) {
     cr_expect(ops[i]->infer && ops[i]->reference, "%s", ops[i]->name);
-    cr_expect_leq(ops[i]->min_inputs, ops[i]->max_inputs < 0 ? INT32_MAX : ops[i]->max_inputs, "%s", ops[i]->name);
+    cr_expect_leq(ops[i]->min_inputs, ops[i]->max_inputs < 0 ? INT32_MAX : ops[i]->max_inputs, "%s",
+                  ops[i]->name);
     for (size_t j = i + 1; j < n; j++) {
       if (strcmp(ops[i]->name, ops[j]->name) != 0 || strcmp(ops[i]->domain, ops[j]->domain) != 0) continue;
-      int32_t end_i = ops[i]->until ? ops[i]->until : INT32_MAX, end_j = ops[j]->until ? ops[j]->until : INT32_MAX;
+      int32_t end_i = ops[i]->until ? ops[i]->until : INT32_MAX,
+              end_j = ops[j]->until ? ops[j]->until : INT32_MAX;
       cr_expect(end_i < ops[j]->since || end_j < ops[i]->since, "%s is defined twice", ops[i]->name);
     }
   }

@@ -1,4 +1,5 @@
-/* The ONNX reader on the small models of tests/fuzz/corpus/onnx, and on damaged, hostile and memory-starved variants. */
+/* The ONNX reader on the small models of tests/fuzz/corpus/onnx, and on damaged, hostile and memory-starved
+ * variants. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +8,10 @@
 #include "formats/onnx_reader.h"
 #include "ir/op.h"
 
-typedef struct file { uint8_t *data; size_t size; } file;
+typedef struct file {
+  uint8_t *data;
+  size_t size;
+} file;
 
 static file load(const char *name) {
   char path[4096];
@@ -21,7 +25,13 @@ static file load(const char *name) {
   return f;
 }
 
-typedef struct opened { tern__alloc alloc; tern__arena arena; tern__graph *graph; tern__onnx_files files; tern_status status; } opened;
+typedef struct opened {
+  tern__alloc alloc;
+  tern__arena arena;
+  tern__graph *graph;
+  tern__onnx_files files;
+  tern_status status;
+} opened;
 
 static void open_bytes(opened *o, const uint8_t *data, size_t size, const char *path) {
   memset(o, 0, sizeof *o);
@@ -120,7 +130,8 @@ Test(onnx_reader, lists_every_missing_operator) {
   open_bytes(&o, f.data, f.size, NULL);
   cr_assert_eq(o.status, TERN_STATUS_UNSUPPORTED);
   cr_expect(strstr(tern_last_error(), "2 operators are not supported"), "%s", tern_last_error());
-  cr_expect(strstr(tern_last_error(), "If (domain 'ai.onnx', opset 17, node 'branch')"), "%s", tern_last_error());
+  cr_expect(strstr(tern_last_error(), "If (domain 'ai.onnx', opset 17, node 'branch')"), "%s",
+            tern_last_error());
   cr_expect(strstr(tern_last_error(), "Unheard (domain 'com.example'"), "%s", tern_last_error());
   close_all(&o);
   free(f.data);
@@ -165,7 +176,8 @@ Test(onnx_reader, external_data_is_read_and_bounds_are_checked) {
     fwrite("\0\0\x80\x3f\0\0\0\x40\0", 1, size, out);
     fclose(out);
     open_bytes(&o, f.data, f.size, path);
-    cr_expect_eq(o.status, size == 8 ? TERN_OK : TERN_STATUS_CORRUPT, "%zu bytes: %s", size, tern_last_error());
+    cr_expect_eq(o.status, size == 8 ? TERN_OK : TERN_STATUS_CORRUPT, "%zu bytes: %s", size,
+                 tern_last_error());
     if (size == 8) cr_expect_eq(((const float *)value(&o, "w")->data)[1], 2.0f);
     close_all(&o);
   }
@@ -174,7 +186,8 @@ Test(onnx_reader, external_data_is_read_and_bounds_are_checked) {
   free(f.data);
 }
 
-static const char *const models[] = {"linear", "constants", "typed", "subgraphs", "unordered", "attention", "external_escape"};
+static const char *const models[] = {"linear",    "constants", "typed",          "subgraphs",
+                                     "unordered", "attention", "external_escape"};
 
 /* Whatever happens to the bytes: a status, a sentence, no leak, no crash. */
 static void survive(const uint8_t *data, size_t size) {
@@ -209,7 +222,10 @@ Test(onnx_reader, every_bit_flipped) {
 }
 
 /* A writer of protobuf bytes for models that no tool would write. */
-typedef struct bytes { uint8_t data[1 << 16]; size_t size; } bytes;
+typedef struct bytes {
+  uint8_t data[1 << 16];
+  size_t size;
+} bytes;
 static void put_varint(bytes *b, uint64_t v) {
   for (; v > 127; v >>= 7) b->data[b->size++] = (uint8_t)(v | 128);
   b->data[b->size++] = (uint8_t)v;
@@ -284,16 +300,24 @@ Test(onnx_reader, cycles_duplicates_and_dangling_names) {
 }
 
 Test(onnx_reader, hostile_tensors) {
-  static const struct { uint64_t dims[9]; int n; uint64_t type; tern_status want; } cases[] = {
-      {{(uint64_t)1 << 62, 1 << 10}, 2, 1, TERN_STATUS_CORRUPT},       /* more elements than can be counted */
-      {{(uint64_t)1 << 40}, 1, 1, TERN_STATUS_CORRUPT},                /* bytes that are not there */
-      {{UINT64_MAX}, 1, 1, TERN_STATUS_CORRUPT},                       /* negative */
-      {{1, 1, 1, 1, 1, 1, 1, 1, 1}, 9, 1, TERN_STATUS_UNSUPPORTED},    /* rank 9 */
-      {{1}, 1, 8, TERN_STATUS_UNSUPPORTED}, {{1}, 1, 17, TERN_STATUS_UNSUPPORTED}, {{1}, 1, 99, TERN_STATUS_UNSUPPORTED},
-      {{1}, 1, (uint64_t)-1, TERN_STATUS_UNSUPPORTED}};
+  static const struct {
+    uint64_t dims[9];
+    int n;
+    uint64_t type;
+    tern_status want;
+  } cases[] = {{{(uint64_t)1 << 62, 1 << 10}, 2, 1, TERN_STATUS_CORRUPT}, /* more elements than can be counted
+                                                                           */
+               {{(uint64_t)1 << 40}, 1, 1, TERN_STATUS_CORRUPT},          /* bytes that are not there */
+               {{UINT64_MAX}, 1, 1, TERN_STATUS_CORRUPT},                 /* negative */
+               {{1, 1, 1, 1, 1, 1, 1, 1, 1}, 9, 1, TERN_STATUS_UNSUPPORTED}, /* rank 9 */
+               {{1}, 1, 8, TERN_STATUS_UNSUPPORTED},
+               {{1}, 1, 17, TERN_STATUS_UNSUPPORTED},
+               {{1}, 1, 99, TERN_STATUS_UNSUPPORTED},
+               {{1}, 1, (uint64_t)-1, TERN_STATUS_UNSUPPORTED}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     for (int raw = 0; raw < 2; raw++) {
-      bytes *tensor = calloc(1, sizeof *tensor), *graph = calloc(1, sizeof *graph), *model = calloc(1, sizeof *model);
+      bytes *tensor = calloc(1, sizeof *tensor), *graph = calloc(1, sizeof *graph),
+            *model = calloc(1, sizeof *model);
       for (int d = 0; d < cases[i].n; d++) put_int(tensor, 1, cases[i].dims[d]);
       put_int(tensor, 2, cases[i].type);
       put_text(tensor, 8, "w");
@@ -306,7 +330,8 @@ Test(onnx_reader, hostile_tensors) {
 }
 
 Test(onnx_reader, deep_nesting_is_refused) {
-  bytes *inner = calloc(1, sizeof *inner), *node = calloc(1, sizeof *node), *attr = calloc(1, sizeof *attr), *model = calloc(1, sizeof *model);
+  bytes *inner = calloc(1, sizeof *inner), *node = calloc(1, sizeof *node), *attr = calloc(1, sizeof *attr),
+        *model = calloc(1, sizeof *model);
   for (int depth = 0; depth < 200; depth++) { /* graph { node { attribute { g: graph ... */
     attr->size = node->size = 0;
     put_text(attr, 1, "g");
@@ -325,7 +350,8 @@ Test(onnx_reader, deep_nesting_is_refused) {
 
 Test(onnx_reader, unknown_and_wrong_attributes_are_named) {
   for (int wrong = 0; wrong < 3; wrong++) {
-    bytes *graph = calloc(1, sizeof *graph), *node = calloc(1, sizeof *node), *attr = calloc(1, sizeof *attr), *model = calloc(1, sizeof *model);
+    bytes *graph = calloc(1, sizeof *graph), *node = calloc(1, sizeof *node), *attr = calloc(1, sizeof *attr),
+          *model = calloc(1, sizeof *model);
     put_text(attr, 1, wrong == 0 ? "flavour" : "axis");
     put_int(attr, 20, wrong == 1 ? 1 : 2); /* FLOAT where INT is due */
     put_int(attr, 3, 0);
@@ -339,18 +365,22 @@ Test(onnx_reader, unknown_and_wrong_attributes_are_named) {
     put_bytes(graph, 1, node->data, node->size);
     finish(model, graph);
     cr_expect_eq(status_of(model), wrong == 0 ? TERN_STATUS_UNSUPPORTED : TERN_STATUS_CORRUPT);
-    cr_expect(strstr(tern_last_error(), "node 'odd' (Softmax)") && strstr(tern_last_error(), wrong == 0 ? "flavour" : "axis"), "%s",
-              tern_last_error());
+    cr_expect(strstr(tern_last_error(), "node 'odd' (Softmax)") &&
+                  strstr(tern_last_error(), wrong == 0 ? "flavour" : "axis"),
+              "%s", tern_last_error());
     free(graph), free(node), free(attr), free(model);
   }
 }
 
 /* Fails the k-th allocation. */
-typedef struct failing { size_t left; } failing;
+typedef struct failing {
+  size_t left;
+} failing;
 static void *failing_alloc(void *user, size_t size, size_t align) {
   failing *f = user;
   void *block = NULL;
-  if (f->left-- == 0 || posix_memalign(&block, align < sizeof(void *) ? sizeof(void *) : align, size + !size)) return NULL;
+  if (f->left-- == 0 || posix_memalign(&block, align < sizeof(void *) ? sizeof(void *) : align, size + !size))
+    return NULL;
   return block;
 }
 static void failing_free(void *user, void *ptr, size_t size, size_t align) {

@@ -1,5 +1,6 @@
-/* Runs test cases in the ONNX backend test layout: DIR/model.onnx, DIR/test_data_set_N/{input,output}_I.pb. Prints a line a
- * case: "pass NAME", "fail NAME: why" or "unsupported NAME: why". node_tests.py holds the result to expected.txt. */
+/* Runs test cases in the ONNX backend test layout: DIR/model.onnx, DIR/test_data_set_N/{input,output}_I.pb.
+ * Prints a line a case: "pass NAME", "fail NAME: why" or "unsupported NAME: why". node_tests.py holds the
+ * result to expected.txt. */
 #include <stdio.h>
 #include <string.h>
 
