@@ -13,7 +13,6 @@ endfunction()
 
 # Tools that the scripts drive.
 tern_test_program(tokenize_lines ${CMAKE_CURRENT_SOURCE_DIR}/conformance/tokenizer/tokenize_lines.c)
-tern_test_program(run_node_tests ${CMAKE_CURRENT_SOURCE_DIR}/conformance/onnx/run_node_tests.c ${TERN_HARNESS})
 
 # llama.cpp's own tokens, where tests/models/build_llama_cpp.sh has built it.
 set(TERN_LLAMA ${TERN_MODEL_CACHE}/peers/llama.cpp)
@@ -30,7 +29,6 @@ endif()
 
 tern_script_test(tokenizers_equal_oracles conformance/tokenizer/compare_tokenizers.py --tool $<TARGET_FILE:tokenize_lines>
                  ${llama_option})
-tern_script_test(onnx_node_tests conformance/onnx/node_tests.py --tool $<TARGET_FILE:run_node_tests>)
 tern_script_test(parity_greedy_gguf models/test_parity.py --only smollm2-gguf --only gemma3-gguf --require)
 tern_script_test(parity_greedy_onnx models/test_parity.py --only smollm2-onnx --require)
 tern_script_test(parity_embeddings models/test_parity.py --only minilm --require)

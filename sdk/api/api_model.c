@@ -10,7 +10,7 @@ tern_status tern_model_open(tern_runtime *runtime, const tern_model_desc *desc, 
   *out = NULL;
   TERN_REQUIRE(runtime);
   tern_status status = tern__desc_read("tern_model_desc", desc, sizeof d, &d, sizeof d);
-  return status == TERN_OK ? tern__model_open(runtime, &d, out) : status;
+  return status == TERN_OK ? tern__alloc_explain(&runtime->alloc, tern__model_open(runtime, &d, out)) : status;
 }
 
 void tern_model_close(tern_model *model) { tern__model_unref(model); }

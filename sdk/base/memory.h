@@ -11,10 +11,14 @@ typedef struct tern__alloc {
   tern_allocator fns;
   uint64_t budget_bytes; /* 0 = none */
   _Atomic uint64_t live_bytes, peak_bytes;
+  _Atomic uint64_t refused_bytes; /* size of the last request that the budget, not the allocator, refused */
 } tern__alloc;
 
 /* `fns` NULL or zero = the C library. */
 void tern__alloc_init(tern__alloc *alloc, const tern_allocator *fns, uint64_t budget_bytes);
+
+/* Turns OUT_OF_MEMORY into OUT_OF_BUDGET with the numbers if it was the budget that refused; other statuses pass. */
+tern_status tern__alloc_explain(tern__alloc *alloc, tern_status status);
 
 /* 16-byte aligned; size 0 gives a unique pointer; NULL when there is no memory or no budget left. */
 void *tern__malloc(tern__alloc *alloc, size_t size);

@@ -196,8 +196,8 @@ void tern__view_set_real(const tern__view *view, size_t i, double value) {
       TERN__INT_TYPES(TERN_X)
 #undef TERN_X
     case TERN_DTYPE_BOOL: ((uint8_t *)view->data)[i] = value != 0; return;
-    case TERN_DTYPE_U4: set_nibble(view, i, (unsigned)(value < 0 ? 0 : value > 15 ? 15 : value)); return;
-    case TERN_DTYPE_I4: set_nibble(view, i, (unsigned)(int)(value < -8 ? -8 : value > 7 ? 7 : value)); return;
+    case TERN_DTYPE_U4: set_nibble(view, i, (unsigned)(!(value > 0) ? 0 : value > 15 ? 15 : value)); return;
+    case TERN_DTYPE_I4: set_nibble(view, i, (unsigned)(int)(isnan(value) ? 0 : value < -8 ? -8 : value > 7 ? 7 : value)); return;
     default: return;
   }
 }

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "passes/evaluate.h"
+
 bool tern__match_transpose(const tern__graph *graph, tern__value_id value, const int64_t *perm, size_t rank, tern__value_id *x) {
   const tern__node *t = tern__match_producer(graph, value, "Transpose");
   size_t count;
@@ -20,6 +22,61 @@ static bool const_int(const tern__graph *graph, tern__value_id value, int64_t *o
   return true;
 }
 
+/* Width of the last dimension of a projection: of its bias, or of the weight that it multiplies. 0 = not known. */
+static int64_t projection_width(const tern__graph *graph, tern__value_id value) {
+  int32_t p = tern__match_producer_index(graph, value);
+  for (int32_t i = 0; p >= 0 && i < graph->nodes[p].n_inputs; i++) {
+    tern__value_id in = graph->nodes[p].inputs[i];
+    const tern__value *v = in < 0 ? NULL : &graph->values[in];
+    bool add = strcmp(graph->nodes[p].op->name, "Add") == 0, matmul = strcmp(graph->nodes[p].op->name, "MatMul") == 0;
+    if (v && v->data && ((add && v->shape.rank == 1) || (matmul && i == 1 && v->shape.rank == 2)))
+      return v->shape.dims[v->shape.rank - 1];
+  }
+  return 0;
+}
+
+/* `value` = k with its last two dimensions swapped by way of three dimensions, Reshape(Transpose(Reshape(k))), as
+ * torch.export writes it. The shapes are computed in the graph, so an example decides. Gives k [B, H, T, D]. */
+static bool match_swap_by_reshapes(const tern__graph *graph, tern__value_id value, tern__value_id *k) {
+  static const int64_t perm[3] = {0, 2, 1};
+  enum { B = 2, H = 3, T = 5, D = 4 };
+  const tern__node *outer = tern__match_producer(graph, value, "Reshape");
+  tern__value_id inner_value;
+  if (!outer || !tern__match_transpose(graph, outer->inputs[0], perm, 3, &inner_value)) return false;
+  const tern__node *inner = tern__match_producer(graph, inner_value, "Reshape");
+  if (!inner) return false;
+  *k = inner->inputs[0];
+  float example[B * H * T * D];
+  for (int i = 0; i < B * H * T * D; i++) example[i] = (float)i;
+  tern__feed feed = {*k, {TERN_DTYPE_F32, {4, {B, H, T, D}}, example, sizeof example}};
+  tern__arena arena;
+  tern__view out;
+  tern__arena_init(&arena, graph->alloc);
+  bool same = tern__evaluate(graph, value, &feed, 1, &arena, &out) == TERN_OK && out.dtype == TERN_DTYPE_F32 &&
+              out.shape.rank == 4 && out.shape.dims[0] == B && out.shape.dims[1] == H && out.shape.dims[2] == D &&
+              out.shape.dims[3] == T;
+  for (int i = 0; same && i < B * H * T * D; i++) {
+    int bh = i / (D * T), d = i / T % D, t = i % T;
+    same = ((const float *)out.data)[i] == example[(bh * T + t) * D + d];
+  }
+  tern__arena_deinit(&arena);
+  return same;
+}
+
+/* Where(IsNaN(p), 0, p) behind the softmax p turns rows that are masked entirely into zeros, as the fused operators do
+ * anyway: gives the guarded value, or p itself. */
+static tern__value_id skip_nan_guard(const tern__graph *graph, tern__value_id p) {
+  for (size_t n = 0; n < tern__array_count(graph->nodes); n++) {
+    const tern__node *where = &graph->nodes[n];
+    float zero;
+    if (where->dead || strcmp(where->op->name, "Where") != 0 || where->inputs[2] != p) continue;
+    const tern__node *nan = tern__match_producer(graph, where->inputs[0], "IsNaN");
+    if (nan && nan->inputs[0] == p && tern__match_scalar(graph, where->inputs[1], &zero) && zero == 0)
+      return where->outputs[0];
+  }
+  return p;
+}
+
 bool tern__match_split_heads(const tern__graph *graph, tern__value_id value, tern__value_id *x, int64_t *heads, int64_t *head_dim) {
   const tern__node *reshape = tern__match_producer(graph, value, "Reshape");
   if (!reshape) return false;
@@ -33,7 +90,10 @@ bool tern__match_split_heads(const tern__graph *graph, tern__value_id value, ter
     return *heads > 0 && *head_dim > 0;
   }
   if (!concat || concat->n_inputs != 4) return false;
-  return const_int(graph, concat->inputs[2], heads) && const_int(graph, concat->inputs[3], head_dim) && *heads > 0 && *head_dim > 0;
+  if (!const_int(graph, concat->inputs[2], heads) || !const_int(graph, concat->inputs[3], head_dim) || *head_dim <= 0)
+    return false;
+  if (*heads == -1) *heads = projection_width(graph, *x) / *head_dim;
+  return *heads > 0;
 }
 
 bool tern__match_attention(const tern__graph *graph, int32_t index, tern__attention_match *m) {
@@ -88,9 +148,11 @@ bool tern__match_attention(const tern__graph *graph, int32_t index, tern__attent
   }
   if (tern__match_transpose(graph, m->k, last_two, 4, &k)) m->k = k;
   else if (tern__match_transpose(graph, m->k, heads_last, 4, &k)) m->k_transposed = true, m->k = k; /* [B,T,H,D] before it */
+  else if (match_swap_by_reshapes(graph, m->k, &k)) m->k = k;
   else return false;
-  int32_t pv = tern__match_single_consumer(graph, softmax->outputs[0]);
-  if (pv < 0 || strcmp(graph->nodes[pv].op->name, "MatMul") != 0 || graph->nodes[pv].inputs[0] != softmax->outputs[0]) return false;
+  tern__value_id weights = skip_nan_guard(graph, softmax->outputs[0]);
+  int32_t pv = tern__match_single_consumer(graph, weights);
+  if (pv < 0 || strcmp(graph->nodes[pv].op->name, "MatMul") != 0 || graph->nodes[pv].inputs[0] != weights) return false;
   m->v = graph->nodes[pv].inputs[1];
   m->context = graph->nodes[pv].outputs[0];
   int32_t transpose = tern__match_single_consumer(graph, m->context);

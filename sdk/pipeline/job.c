@@ -24,7 +24,7 @@ struct tern_job {
 
 static void *job_main(void *arg) {
   tern_job *job = arg;
-  tern_status status = job->pipeline ? tern__pipeline_run(job->pipeline, &job->run, &job->result)
+  tern_status status = job->pipeline ? tern__pipeline_run_claimed(job->pipeline, &job->run, &job->result)
                                      : tern__pipeline_open(job->runtime, &job->open, &job->opened);
   tern__mutex_lock(&job->lock);
   job->status = status;
@@ -79,13 +79,6 @@ cleanup:
   return status;
 }
 
-static tern_status start(tern_job *job, tern_job **out) {
-  tern_status status = tern__thread_start(&job->thread, job_main, job);
-  if (status != TERN_OK) release(job);
-  else *out = job;
-  return status;
-}
-
 tern_status tern__job_start_run(tern_pipeline *pipeline, const tern_run_desc *desc, tern_job **out) {
   tern_status status = TERN_OK;
   tern_job *job = NULL;
@@ -97,9 +90,13 @@ tern_status tern__job_start_run(tern_pipeline *pipeline, const tern_run_desc *de
   TERN_TRY(copy_string(job, &job->run.chat_json));
   job->cancel.parent = desc->cancel;
   job->run.cancel = &job->cancel;
+  TERN_TRY(tern__pipeline_claim(pipeline)); /* here, so that no later run overtakes this one */
   job->pipeline = pipeline;
   tern__pipeline_ref(pipeline);
-  return start(job, out);
+  status = tern__thread_start(&job->thread, job_main, job);
+  if (status != TERN_OK) atomic_store(&pipeline->busy, 0);
+  TERN_TRY(status);
+  *out = job, job = NULL;
 cleanup:
   if (job) release(job);
   return status;
@@ -118,7 +115,8 @@ tern_status tern__job_start_open(tern_runtime *runtime, const tern_pipeline_desc
   TERN_TRY(copy_string(job, &job->open.session.device));
   job->cancel.parent = desc->cancel;
   job->open.cancel = &job->cancel;
-  return start(job, out);
+  TERN_TRY(tern__thread_start(&job->thread, job_main, job));
+  *out = job, job = NULL;
 cleanup:
   if (job) release(job);
   return status;

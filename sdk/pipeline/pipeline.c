@@ -74,6 +74,7 @@ tern_status tern__pipeline_open(tern_runtime *runtime, const tern_pipeline_desc 
   }
   *out = p, p = NULL;
 cleanup:
+  status = tern__alloc_explain(&runtime->alloc, status);
   tern__pipeline_unref(p);
   return status;
 }
@@ -125,12 +126,21 @@ cleanup:
   return status;
 }
 
+tern_status tern__pipeline_claim(tern_pipeline *pipeline) {
+  if (!atomic_exchange(&pipeline->busy, 1)) return TERN_OK;
+  return tern__fail(TERN_STATUS_BUSY, "this pipeline is running on another thread; open a second one or wait");
+}
+
 tern_status tern__pipeline_run(tern_pipeline *pipeline, const tern_run_desc *desc, tern_result **out) {
+  *out = NULL;
+  tern_status status = tern__pipeline_claim(pipeline);
+  return status == TERN_OK ? tern__pipeline_run_claimed(pipeline, desc, out) : status;
+}
+
+tern_status tern__pipeline_run_claimed(tern_pipeline *pipeline, const tern_run_desc *desc, tern_result **out) {
   tern_status status = TERN_OK;
   tern_result *result = NULL;
   *out = NULL;
-  if (atomic_exchange(&pipeline->busy, 1))
-    return tern__fail(TERN_STATUS_BUSY, "this pipeline is running on another thread; open a second one or wait");
   TERN_TRY(check_members(pipeline->task, desc));
   TERN_TRY(tern__result_create(pipeline->runtime, &result));
   uint64_t begin = tern__now_ns();
@@ -138,6 +148,7 @@ tern_status tern__pipeline_run(tern_pipeline *pipeline, const tern_run_desc *des
   result->timings.total_ms = (double)(tern__now_ns() - begin) * 1e-6;
   *out = result, result = NULL;
 cleanup:
+  status = tern__alloc_explain(&pipeline->runtime->alloc, status);
   tern__result_destroy(result);
   atomic_store(&pipeline->busy, 0);
   return status;

@@ -58,7 +58,10 @@ struct tern_tokenizer {
 tern_status tern__pipeline_open(tern_runtime *runtime, const tern_pipeline_desc *desc, tern_pipeline **out);
 void tern__pipeline_ref(tern_pipeline *pipeline);
 void tern__pipeline_unref(tern_pipeline *pipeline);
-/* Checks the desc against the task, takes the pipeline, runs. */
+/* Takes the pipeline for one run: BUSY if another has it. A run gives it back. */
+tern_status tern__pipeline_claim(tern_pipeline *pipeline);
+tern_status tern__pipeline_run_claimed(tern_pipeline *pipeline, const tern_run_desc *desc, tern_result **out);
+/* Claims, checks the desc against the task, runs. */
 tern_status tern__pipeline_run(tern_pipeline *pipeline, const tern_run_desc *desc, tern_result **out);
 
 const tern__task *tern__task_find(const char *name); /* NULL = unknown */

@@ -114,7 +114,7 @@ static void bench(setting *s, tern_dtype dtype, int m, int k, int n, double read
 }
 
 int main(int argc, char **argv) {
-  setting s = {.threads = argc > 1 ? (int32_t)strtol(argv[1], NULL, 10) : tern__cpu_count()};
+  setting s = {.threads = argc > 1 ? (int32_t)strtol(argv[1], NULL, 10) : tern__online_cpus()};
   tern__alloc_init(&s.alloc, NULL, 0);
   if (tern__pool_create(&s.alloc, s.threads, &s.pool)) return 1;
   tern__backend_env env = {&s.alloc, NULL, s.pool};

@@ -357,7 +357,7 @@ typedef enum tern_pooling {
 } tern_pooling;
 
 typedef enum tern_context_policy {
-  TERN_CONTEXT_ERROR = 0, /* CONTEXT_FULL when the window ends */
+  TERN_CONTEXT_ERROR = 0, /* generation ends with finish reason "context_full" when the window does */
   TERN_CONTEXT_SHIFT = 1, /* drop the oldest half after the first tokens and go on */
   TERN_CONTEXT_POLICY_MAX_ENUM = 0x7fffffff
 } tern_context_policy;
@@ -414,7 +414,7 @@ TERN_API void tern_result_destroy(tern_result *result);
 TERN_API int32_t tern_result_count(const tern_result *result);
 TERN_API const char *tern_result_text(const tern_result *result, int32_t index, size_t *size_out);
 TERN_API const int32_t *tern_result_tokens(const tern_result *result, int32_t index, size_t *n_out);
-/* "stop" (end token or stop text), "length", "cancelled". */
+/* "stop" (end token or stop text), "length" (max_new_tokens), "context_full" (the window ended), "cancelled" (by on_text). */
 TERN_API const char *tern_result_finish_reason(const tern_result *result, int32_t index);
 /* feature-extraction: float32 [n_texts, hidden], or [n_texts, longest, hidden] without pooling. Borrowed. */
 TERN_API const tern_tensor *tern_result_tensor(const tern_result *result);
