@@ -14,21 +14,7 @@ endfunction()
 # Tools that the scripts drive.
 tern_test_program(tokenize_lines ${CMAKE_CURRENT_SOURCE_DIR}/conformance/tokenizer/tokenize_lines.c)
 
-# llama.cpp's own tokens, where tests/models/build_llama_cpp.sh has built it.
-set(TERN_LLAMA ${TERN_MODEL_CACHE}/peers/llama.cpp)
-file(GLOB TERN_LLAMA_SOURCE ${TERN_LLAMA}/llama_cpp_python-*/vendor/llama.cpp)
-set(llama_option "")
-if(TERN_LLAMA_SOURCE AND EXISTS ${TERN_LLAMA}/bin/libllama.so AND NOT CMAKE_CROSSCOMPILING)
-  add_executable(llama_lines conformance/tokenizer/llama_lines.c)
-  target_include_directories(llama_lines PRIVATE ${TERN_LLAMA_SOURCE}/include ${TERN_LLAMA_SOURCE}/ggml/include)
-  target_link_libraries(llama_lines PRIVATE ${TERN_LLAMA}/bin/libllama.so)
-  target_link_options(llama_lines PRIVATE -Wl,-rpath,${TERN_LLAMA}/bin)
-  set_target_properties(llama_lines PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-  set(llama_option --llama $<TARGET_FILE:llama_lines>)
-endif()
-
-tern_script_test(tokenizers_equal_oracles conformance/tokenizer/compare_tokenizers.py --tool $<TARGET_FILE:tokenize_lines>
-                 ${llama_option})
+tern_script_test(tokenizers_equal_oracles conformance/tokenizer/compare_tokenizers.py --tool $<TARGET_FILE:tokenize_lines>)
 tern_script_test(parity_greedy_gguf models/test_parity.py --only smollm2-gguf --only gemma3-gguf --require)
 tern_script_test(parity_greedy_onnx models/test_parity.py --only smollm2-onnx --require)
 tern_script_test(parity_embeddings models/test_parity.py --only minilm --require)

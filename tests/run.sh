@@ -31,10 +31,13 @@ if [ -n "$missing" ]; then
 fi
 
 echo "== models and oracles in $cache"
-[ -x "$cache/venv/bin/python" ] && [ -f "$cache/venv/.complete" ] || tests/models/venv.sh
-"$cache/venv/bin/python" tests/models/fetch_models.py
-[ -f "$cache/all-MiniLM-L6-v2/onnx/model_quantized.onnx" ] || "$cache/venv/bin/python" tests/models/make_minilm_folder.py
-[ -f "$cache/SmolLM2-135M-Instruct-ONNX/onnx/model_q4.onnx" ] || "$cache/venv/bin/python" tests/models/make_smollm2_folder.py
+tests/models/venv.sh
+python=$cache/venv/bin/python
+"$python" tests/models/fetch_models.py
+[ -f "$cache/all-MiniLM-L6-v2/onnx/model_bnb4.onnx" ] || "$python" tests/models/make_minilm_folder.py
+[ -f "$cache/SmolLM2-135M-Instruct-ONNX/onnx/model_q4f16.onnx" ] || "$python" tests/models/make_smollm2_folder.py
+echo "== llama.cpp, the oracle for GGUF"
+JOBS=$jobs tests/models/build_llama_cpp.sh >"$cache/llama_cpp.log" 2>&1 || { tail -n 20 "$cache/llama_cpp.log"; exit 1; }
 
 run_preset() { # name, cmake options...
   local name=$1
