@@ -197,23 +197,26 @@ void tern__view_set_real(const tern__view *view, size_t i, double value) {
 #undef TERN_X
     case TERN_DTYPE_BOOL: ((uint8_t *)view->data)[i] = value != 0; return;
     case TERN_DTYPE_U4: set_nibble(view, i, (unsigned)(!(value > 0) ? 0 : value > 15 ? 15 : value)); return;
-    case TERN_DTYPE_I4: set_nibble(view, i, (unsigned)(int)(isnan(value) ? 0 : value < -8 ? -8 : value > 7 ? 7 : value)); return;
+    case TERN_DTYPE_I4:
+      set_nibble(view, i, (unsigned)(int)(isnan(value) ? 0 : value < -8 ? -8 : value > 7 ? 7 : value));
+      return;
     default: return;
   }
 }
 
 /* ------------------------------------------------------------------------------------------------ shapes */
 
+/* Unsigned: an empty tensor may have other dimensions whose product overflows. */
 void tern__dense_strides(const tern__shape *shape, int64_t *strides) {
-  int64_t step = 1;
-  for (int32_t i = shape->rank; i-- > 0; step *= shape->dims[i]) strides[i] = step;
+  uint64_t step = 1;
+  for (int32_t i = shape->rank; i-- > 0; step *= (uint64_t)shape->dims[i]) strides[i] = (int64_t)step;
 }
 
 void tern__broadcast_strides(const tern__shape *from, const tern__shape *to, int64_t *strides) {
-  int64_t step = 1;
+  uint64_t step = 1;
   for (int32_t i = 0; i < to->rank; i++) strides[i] = 0;
-  for (int32_t i = from->rank; i-- > 0; step *= from->dims[i])
-    if (from->dims[i] != 1) strides[i + to->rank - from->rank] = step;
+  for (int32_t i = from->rank; i-- > 0; step *= (uint64_t)from->dims[i])
+    if (from->dims[i] != 1) strides[i + to->rank - from->rank] = (int64_t)step;
 }
 
 bool tern__next_index(const int64_t *dims, int32_t rank, int64_t *index) {

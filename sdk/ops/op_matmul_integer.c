@@ -15,6 +15,7 @@ static tern_status product_shape(const tern__op_call *call, const tern__shape *x
     return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the matrices do not fit");
   a.rank = a.rank > 1 ? a.rank - 2 : 0, b.rank = b.rank > 1 ? b.rank - 2 : 0;
   tern_status status = tern__op_broadcast(call, &a, &b, out);
+  if (status != TERN_OK) return status;
   if (x->rank > 1) out->dims[out->rank++] = x->dims[x->rank - 2];
   if (w->rank > 1) out->dims[out->rank++] = w->dims[w->rank - 1];
   return status;
