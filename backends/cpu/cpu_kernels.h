@@ -40,7 +40,7 @@ typedef struct tern__cpu_weight_format {
 typedef struct tern__cpu_rows {
   int16_t *q;     /* [rows][K padded to 32] */
   float *scales;  /* [rows][K / 32] */
-  float *sums;    /* [rows][K / 16]: scale times the sum of q */
+  float *sums;     /* [rows][K / 32][2]: scale times the sum of q, and that of the second half alone */
 } tern__cpu_rows;
 
 typedef struct tern__cpu_linear_call {

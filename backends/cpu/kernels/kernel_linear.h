@@ -266,10 +266,18 @@ INLINE void dot_packed(bool q4, const uint8_t *block, int from, int to, const in
   }
   UNROLL for (int v = 0; v < PV; v++) acc[v] = acc[v] + high[v] * 128 + low[v];
 #else
+  /* A product has a latency of some cycles: with one vector to a panel, four sums hide it. */
+  enum { CHAINS = PV == 1 ? 4 : 1 };
+  vi sums[CHAINS][PV];
+  UNROLL for (int i = 0; i < CHAINS; i++) UNROLL for (int v = 0; v < PV; v++) sums[i][v] = i ? vi_set1(0) : acc[v];
   UNROLL for (int pair = 2 * from; pair < 2 * to; pair++) {
     vi words[PV], value = vi_broadcast(x + 2 * pair);
     expand_pair(q4, block, pair, words);
-    UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_madd(acc[v], words[v], value);
+    UNROLL for (int v = 0; v < PV; v++) sums[pair % CHAINS][v] = vi_madd(sums[pair % CHAINS][v], words[v], value);
+  }
+  UNROLL for (int v = 0; v < PV; v++) {
+    acc[v] = sums[0][v];
+    UNROLL for (int i = 1; i < CHAINS; i++) acc[v] += sums[i][v];
   }
 #endif
 }
@@ -305,33 +313,38 @@ INLINE vf add_scaled(bool mins, vf sum, vi acc, vf d, vf m, vf x_scale, vf x_sum
   return mins ? vf_fma(m, x_sum, sum) : sum;
 }
 
+/* Of a half of a block, or of all of it (part -1). */
+INLINE float x_sum_of(const float *sums, int part) { return part < 0 ? sums[0] : part ? sums[1] : sums[0] - sums[1]; }
+
 INLINE void tile_scaled(int n_rows, bool mins, const float *scales, const float *x_scales, const float *x_sums, size_t k,
-                        bool both, vi (*acc)[PV], float *tile) {
+                        int part, vi (*acc)[PV], vf (*sum)[PV]) {
   UNROLL for (int v = 0; v < PV; v++) {
     vf d = vf_load(scales + v * VF), m = vf_load(scales + SCALES + v * VF);
     UNROLL for (int t = 0; t < n_rows; t++) {
-      const float *sums = x_sums + (size_t)t * (k / 16);
-      float *at = tile + t * TERN__CPU_PANEL + v * VF;
       vf x_scale = vf_set1(x_scales[(size_t)t * (k / TERN__CPU_BLOCK)]);
-      vf_store(at, add_scaled(mins, vf_load(at), acc[t][v], d, m, x_scale, vf_set1(both ? sums[0] + sums[1] : sums[0])));
+      sum[t][v] = add_scaled(mins, sum[t][v], acc[t][v], d, m, x_scale, vf_set1(x_sum_of(x_sums + (size_t)t * (k / 16), part)));
       acc[t][v] = vi_set1(0);
     }
   }
 }
 
-/* n_rows rows over n_blocks expanded blocks. The sums stay in memory (the L1 cache): registers hold the integers. */
+/* n_rows rows over n_blocks expanded blocks. */
 INLINE void tile_quantized(int n_rows, bool halves, bool mins, const uint8_t *w, size_t n_blocks, const tern__cpu_rows *rows,
                            size_t k, float *tile) {
+  vf sum[TILE_INT][PV];
+  vi acc[TILE_INT][PV];
+  UNROLL for (int t = 0; t < n_rows; t++)
+    UNROLL for (int v = 0; v < PV; v++) sum[t][v] = vf_load(tile + t * TERN__CPU_PANEL + v * VF), acc[t][v] = vi_set1(0);
   for (size_t b = 0; b < n_blocks; b++, w += CHUNK_BLOCK) {
     const int16_t *q = rows->q + b * TERN__CPU_BLOCK;
     const float *scales = (const float *)(const void *)(w + EXPANDED_BLOCK), *x_sums = rows->sums + 2 * b;
-    vi acc[TILE_INT][PV];
-    UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vi_set1(0);
     dot_lines(n_rows, w, 0, 4, q, k, acc);
-    if (halves) tile_scaled(n_rows, mins, scales, rows->scales + b, x_sums, k, false, acc, tile);
+    if (halves) tile_scaled(n_rows, mins, scales, rows->scales + b, x_sums, k, 0, acc, sum);
     dot_lines(n_rows, w, 4, 8, q, k, acc);
-    tile_scaled(n_rows, mins, scales + TERN__CPU_PANEL, rows->scales + b, x_sums + halves, k, !halves, acc, tile);
+    tile_scaled(n_rows, mins, scales + TERN__CPU_PANEL, rows->scales + b, x_sums, k, halves ? 1 : -1, acc, sum);
   }
+  UNROLL for (int t = 0; t < n_rows; t++)
+    UNROLL for (int v = 0; v < PV; v++) vf_store(tile + t * TERN__CPU_PANEL + v * VF, sum[t][v]);
 }
 
 static tern__cpu_rows rows_from(const tern__cpu_rows *rows, size_t row, size_t block, size_t k) {
@@ -404,11 +417,11 @@ INLINE void linear_one(bool q4, bool mins, const tern__cpu_linear_call *c) {
       dot_packed(q4, block, 0, 4, q, acc);
       if (halves) UNROLL for (int v = 0; v < PV; v++) {
         load_scales(&f, block, 0, v, &d, &m);
-        sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, vf_set1(x_sums[0]));
+        sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, vf_set1(x_sum_of(x_sums, 0)));
         acc[v] = vi_set1(0);
       }
       dot_packed(q4, block, 4, 8, q, acc);
-      vf x_sum = vf_set1(halves ? x_sums[1] : x_sums[0] + x_sums[1]);
+      vf x_sum = vf_set1(x_sum_of(x_sums, halves ? 1 : -1));
       UNROLL for (int v = 0; v < PV; v++) {
         load_scales(&f, block, halves, v, &d, &m);
         sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, x_sum);
