@@ -131,7 +131,11 @@ def check_greedy(tern, report, model, args):
     return
   texts = {p["name"]: p["text"] for p in golden("prompts.json")["generation"]}
   # the plain graph holds fp32's weights, and its logits are within fp32's own noise (see that file)
-  file = golden(f"greedy_{model.replace('-plain', '-fp32')}.json")
+  name = f"greedy_{model.replace('-plain', '-fp32')}.json"
+  if not os.path.exists(os.path.join(GOLDEN, name)):
+    report.add("skip", model, "-", f"no {name} yet: make_golden.py writes it")
+    return
+  file = golden(name)
   verdicts = {}
   for record in file["prompts"][:args.prompts]:
     try:
@@ -171,6 +175,11 @@ def check_embeddings(tern, report, dtype, args):
   file, sentences = golden("minilm.json"), golden("prompts.json")["sentences"][:args.sentences]
   wanted = [array.array("f", base64.b64decode(e)) for e in file["embeddings_f32_base64"]]
   theirs, noise = (file["onnxruntime"][dtype][key] for key in ("cosine", "noise"))
+  if dtype in ("int8", "uint8"):
+    # Activations are rounded to 8 bits between layers: a last-bit difference before flips a step of 1/255. ONNX Runtime
+    # moves by 0.0026 (int8) and 0.00013 (uint8) between its own optimization levels; the larger stands for both, as
+    # a flip costs the same in either. The mean over all texts must still be no lower than ONNX Runtime's less 0.0005.
+    noise = max(file["onnxruntime"][d]["noise"] for d in ("int8", "uint8"))
   ours, failures = [], []
   try:
     for i, sentence in enumerate(sentences):
