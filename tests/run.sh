@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need, fetches the models, builds, and runs every test. Ends with ctest's summary.
-#   tests/run.sh          the suite that CI runs
-#   tests/run.sh --full   also sanitizers, thread sanitizer and ARM under qemu over the whole suite
+#   tests/run.sh          the suite that CI runs; on x86 also the C tests as 64-bit ARM under qemu
+#   tests/run.sh --full   also the address, undefined-behaviour and thread sanitizers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 full=0
@@ -19,6 +19,7 @@ export TERN_MODEL_CACHE=$cache
 sudo=""
 [ "$(id -u)" = 0 ] || sudo=sudo
 packages="cmake ninja-build gcc g++ pkg-config libcjson-dev libpcre2-dev libutf8proc-dev libstb-dev libcriterion-dev binutils python3 python3-venv"
+[ "$(uname -m)" != x86_64 ] || packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 missing=""
 for package in $packages; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
@@ -53,6 +54,14 @@ if [ $full = 1 ]; then
   ctest --test-dir "$build/asan-ubsan" --output-on-failure -j "$jobs"
   run_preset tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTERN_SANITIZE=thread
   ctest --test-dir "$build/tsan" --output-on-failure -j "$jobs" -R 'thread|job|session'
+fi
+if [ "$(uname -m)" = x86_64 ]; then # on 64-bit ARM the release build tests what this one emulates
+  tests/arm_sysroot.sh "$build/aarch64-sysroot"
+  export TERN_ARM_SYSROOT=$PWD/$build/aarch64-sysroot
+  case "$build" in /*) export TERN_ARM_SYSROOT=$build/aarch64-sysroot ;; esac
+  run_preset aarch64 -DCMAKE_BUILD_TYPE=Release -DCMAKE_TOOLCHAIN_FILE="$PWD/tests/aarch64-toolchain.cmake" \
+    -DBUILD_SHARED_LIBS=OFF -DTERN_BUILD_TOOLS=OFF -DTERN_BUILD_SAMPLES=OFF
+  ctest --test-dir "$build/aarch64" --output-on-failure -j "$jobs"
 fi
 run_preset release -DCMAKE_BUILD_TYPE=Release
 ctest --test-dir "$build/release" --output-on-failure -j "$jobs"
