@@ -228,6 +228,31 @@ class MiniLmReference:
     return normalized_mean(self.hidden(self.ids(text)))
 
 
+class QuantizedMiniLmReference(MiniLmReference):
+  """What a dynamically quantized MiniLM file says, by the standard's definition in float64: its integers, and
+  DynamicQuantizeLinear before each linear layer. Integer products are exact, so that only rounding ties differ."""
+
+  def __init__(self, path):
+    import onnx
+    from onnx import numpy_helper
+    super().__init__()
+    self.q = {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    for name in [n for n in self.w if n + "_quantized" in self.q]:
+      values, scale = self.integers(name)
+      self.w[name] = values * scale
+
+  def integers(self, name):
+    zero, scale = (float(self.q[name + suffix].reshape(-1)[0]) for suffix in ("_zero_point", "_scale"))
+    return self.q[name + "_quantized"].astype(np.float64) - zero, scale
+
+  def linear(self, x, name):
+    scale = (max(x.max(), 0) - min(x.min(), 0)) / 255
+    zero = np.clip(np.rint(-min(x.min(), 0) / scale), 0, 255)
+    q = np.clip(np.rint(x / scale) + zero, 0, 255) - zero
+    weight, weight_scale = self.integers("onnx::MatMul_" + name)
+    return q @ weight * (scale * weight_scale) + self.w[name + ".bias"]
+
+
 def normalized_mean(hidden):
   """sentence-transformers' pooling of one unpadded text: mean over tokens, then unit length."""
   mean = hidden.astype(np.float64).mean(0)
