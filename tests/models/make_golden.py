@@ -248,10 +248,10 @@ def golden_onnx(dtype):
 
 def legitimate_others(dtype, path):
   """Functions, ids to embedding, that compute the same MiniLM weights in another order. Where activations are
-  quantized on the fly that shows: the last bit of a float becomes a step of an int8. So for int8 and uint8 the
-  file is also computed by numpy as the standard defines it, and the same quantization done to the graph in the
-  other exporter's style; and int8's weights are moved to unsigned ones, which changes no product but leaves
-  ONNX Runtime's saturating kernel (make_smollm2_folder.py says when it saturates)."""
+  quantized on the fly that shows: the last bit of a float becomes a step of an int8. So for int8 and uint8
+  the file is also computed by numpy as the standard defines it, and the same quantization done to the graph
+  in the other exporter's style; and int8's weights are moved to unsigned ones, which changes no product but
+  leaves ONNX Runtime's saturating kernel (make_smollm2_folder.py says when it saturates)."""
   import make_minilm_folder as m
   import onnx
   from onnx import TensorProto, numpy_helper

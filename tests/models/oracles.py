@@ -230,7 +230,8 @@ class MiniLmReference:
 
 class QuantizedMiniLmReference(MiniLmReference):
   """What a dynamically quantized MiniLM file says, by the standard's definition in float64: its integers, and
-  DynamicQuantizeLinear before each linear layer. Integer products are exact, so that only rounding ties differ."""
+  DynamicQuantizeLinear before each linear layer. Integer products are exact, so that only rounding ties
+  differ."""
 
   def __init__(self, path):
     import onnx
