@@ -4,8 +4,9 @@
 
 #include "base/memory.h"
 
-/* Copies a caller's desc of struct_size bytes into `out` of `out_size`: a shorter (older) one is zero-filled; a longer one
- * must be zero in the part not known here. NULL desc = all zero. min_size = the size of the first released layout. */
+/* Copies a caller's desc of struct_size bytes into `out` of `out_size`: a shorter (older) one is zero-filled;
+ * a longer one must be zero in the part not known here. NULL desc = all zero. min_size = the size of the
+ * first released layout. */
 tern_status tern__desc_read(const char *what, const void *desc, size_t min_size, void *out, size_t out_size);
 /* Writes an info struct back to a caller whose struct may be older (struct_size set by the caller). */
 tern_status tern__info_write(const char *what, void *out, const void *info, size_t info_size);

@@ -10,9 +10,12 @@ tern_status tern__desc_read(const char *what, const void *desc, size_t min_size,
   if (!desc) goto cleanup;
   memcpy(&size, desc, sizeof size);
   if (size < min_size)
-    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "%s: struct_size is %u, expected at least %zu; initialise it with its _INIT macro",
-              what, size, min_size);
-  if (size > 65536) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "%s: struct_size is %u; initialise it with its _INIT macro", what, size);
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT,
+              "%s: struct_size is %u, expected at least %zu; initialise it with its _INIT macro", what, size,
+              min_size);
+  if (size > 65536)
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "%s: struct_size is %u; initialise it with its _INIT macro", what,
+              size);
   for (size_t i = out_size; i < size; i++)
     if (((const unsigned char *)desc)[i])
       TERN_FAIL(TERN_STATUS_UNSUPPORTED, "%s: a member that this version of tern does not know is set", what);

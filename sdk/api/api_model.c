@@ -15,8 +15,12 @@ tern_status tern_model_open(tern_runtime *runtime, const tern_model_desc *desc, 
 
 void tern_model_close(tern_model *model) { tern__model_unref(model); }
 
-int32_t tern_model_input_count(const tern_model *model) { return model ? (int32_t)tern__array_count(model->graph->inputs) : 0; }
-int32_t tern_model_output_count(const tern_model *model) { return model ? (int32_t)tern__array_count(model->graph->outputs) : 0; }
+int32_t tern_model_input_count(const tern_model *model) {
+  return model ? (int32_t)tern__array_count(model->graph->inputs) : 0;
+}
+int32_t tern_model_output_count(const tern_model *model) {
+  return model ? (int32_t)tern__array_count(model->graph->outputs) : 0;
+}
 
 static tern_status io(const tern_model *model, const tern__value_id *ids, int32_t index, tern_io_info *out) {
   if (index < 0 || (size_t)index >= tern__array_count(ids))

@@ -14,11 +14,14 @@ static tern_status read_pipeline_desc(const tern_pipeline_desc *desc, tern_pipel
     if (status == TERN_OK) out->session = session;
   }
   if (status == TERN_OK && !out->path)
-    status = tern__fail(TERN_STATUS_INVALID_ARGUMENT, "tern_pipeline_desc: path is NULL; give a .gguf file or a model folder");
+    status = tern__fail(TERN_STATUS_INVALID_ARGUMENT,
+                        "tern_pipeline_desc: path is NULL; give a .gguf file or a model folder");
   if (status == TERN_OK && out->session.kv_cache)
-    status = tern__fail(TERN_STATUS_INVALID_ARGUMENT, "tern_pipeline_desc: session.kv_cache is the task's own decision; leave it 0");
+    status = tern__fail(TERN_STATUS_INVALID_ARGUMENT,
+                        "tern_pipeline_desc: session.kv_cache is the task's own decision; leave it 0");
   if (status == TERN_OK && out->session.cancel)
-    status = tern__fail(TERN_STATUS_INVALID_ARGUMENT, "tern_pipeline_desc: use its cancel (loading) or tern_run_desc.cancel");
+    status = tern__fail(TERN_STATUS_INVALID_ARGUMENT,
+                        "tern_pipeline_desc: use its cancel (loading) or tern_run_desc.cancel");
   return status;
 }
 
@@ -41,14 +44,17 @@ tern_status tern_pipeline_open_async(tern_runtime *runtime, const tern_pipeline_
 }
 
 void tern_pipeline_close(tern_pipeline *pipeline) { tern__pipeline_unref(pipeline); }
-const tern_tokenizer *tern_pipeline_tokenizer(const tern_pipeline *pipeline) { return pipeline ? pipeline->public_tokenizer : NULL; }
+const tern_tokenizer *tern_pipeline_tokenizer(const tern_pipeline *pipeline) {
+  return pipeline ? pipeline->public_tokenizer : NULL;
+}
 tern_model *tern_pipeline_model(const tern_pipeline *pipeline) { return pipeline ? pipeline->model : NULL; }
 
 tern_status tern_pipeline_memory(tern_pipeline *pipeline, tern_memory_plan *out) {
   tern_memory_plan plan;
   TERN_REQUIRE(pipeline);
   TERN_REQUIRE(out);
-  if (atomic_exchange(&pipeline->busy, 1)) return tern__fail(TERN_STATUS_BUSY, "this pipeline is running on another thread");
+  if (atomic_exchange(&pipeline->busy, 1))
+    return tern__fail(TERN_STATUS_BUSY, "this pipeline is running on another thread");
   tern_status status = pipeline->task->memory(pipeline, &plan);
   atomic_store(&pipeline->busy, 0);
   return status == TERN_OK ? tern__info_write("tern_memory_plan", out, &plan, sizeof plan) : status;
@@ -73,7 +79,9 @@ tern_status tern_pipeline_run_async(tern_pipeline *pipeline, const tern_run_desc
 }
 
 void tern_result_destroy(tern_result *result) { tern__result_destroy(result); }
-int32_t tern_result_count(const tern_result *result) { return result ? (int32_t)tern__array_count(result->entries) : 0; }
+int32_t tern_result_count(const tern_result *result) {
+  return result ? (int32_t)tern__array_count(result->entries) : 0;
+}
 
 static const tern__text_entry *entry_at(const tern_result *result, int32_t index) {
   return result && index >= 0 && (size_t)index < tern__array_count(result->entries) ? &result->entries[index] : NULL;

@@ -11,9 +11,11 @@ tern_status tern_runtime_create(const tern_runtime_desc *desc, tern_runtime **ou
   tern_status status = tern__desc_read("tern_runtime_desc", desc, sizeof d, &d, sizeof d);
   if (status != TERN_OK) return status;
   if (d.n_threads < 0 || d.n_threads > 256)
-    return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "tern_runtime_desc: n_threads is %d; give 0 (all cores) to 256", d.n_threads);
+    return tern__fail(TERN_STATUS_INVALID_ARGUMENT,
+                      "tern_runtime_desc: n_threads is %d; give 0 (all cores) to 256", d.n_threads);
   if (!d.allocator.alloc != !d.allocator.free)
-    return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "tern_runtime_desc: allocator needs both alloc and free, or neither");
+    return tern__fail(TERN_STATUS_INVALID_ARGUMENT,
+                      "tern_runtime_desc: allocator needs both alloc and free, or neither");
   return tern__runtime_create(&d, out);
 }
 
@@ -25,7 +27,9 @@ void tern_runtime_memory(const tern_runtime *runtime, uint64_t *live_bytes, uint
   if (peak_bytes) *peak_bytes = r ? atomic_load(&r->alloc.peak_bytes) : 0;
 }
 
-int32_t tern_runtime_n_threads(const tern_runtime *runtime) { return runtime ? tern__pool_n_threads(runtime->pool) : 0; }
+int32_t tern_runtime_n_threads(const tern_runtime *runtime) {
+  return runtime ? tern__pool_n_threads(runtime->pool) : 0;
+}
 
 int32_t tern_runtime_device_count(const tern_runtime *runtime) { return runtime ? runtime->n_backends : 0; }
 
@@ -34,13 +38,15 @@ tern_status tern_runtime_device(const tern_runtime *runtime, int32_t index, tern
   TERN_REQUIRE(out);
   if (index < 0 || index >= runtime->n_backends)
     return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "device %d of %d", index, runtime->n_backends);
-  tern_device_info info = {sizeof info, 0, runtime->apis[index]->name, runtime->apis[index]->describe(runtime->backends[index])};
+  tern_device_info info = {sizeof info, 0, runtime->apis[index]->name,
+                           runtime->apis[index]->describe(runtime->backends[index])};
   return tern__info_write("tern_device_info", out, &info, sizeof info);
 }
 
 static tern_status read_shape(const char *function, int32_t rank, const int64_t *dims, tern__shape *out) {
   if (rank < 0 || rank > TERN_MAX_RANK)
-    return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "%s: rank is %d; 0 to %d are possible", function, rank, TERN_MAX_RANK);
+    return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "%s: rank is %d; 0 to %d are possible", function, rank,
+                      TERN_MAX_RANK);
   if (rank && !dims) return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "%s: dims is NULL", function);
   *out = (tern__shape){.rank = rank};
   for (int32_t i = 0; i < rank; i++) {
@@ -50,7 +56,8 @@ static tern_status read_shape(const char *function, int32_t rank, const int64_t 
   return TERN_OK;
 }
 
-tern_status tern_tensor_create(tern_runtime *runtime, tern_dtype dtype, int32_t rank, const int64_t *dims, tern_tensor **out) {
+tern_status tern_tensor_create(tern_runtime *runtime, tern_dtype dtype, int32_t rank, const int64_t *dims,
+                               tern_tensor **out) {
   tern__shape shape;
   TERN_REQUIRE(out);
   *out = NULL;
@@ -69,9 +76,11 @@ tern_status tern_tensor_wrap(tern_runtime *runtime, tern_dtype dtype, int32_t ra
   tern_status status = read_shape(__func__, rank, dims, &shape);
   if (status != TERN_OK) return status;
   if (dtype == TERN_DTYPE_STRING || !tern__shape_bytes(dtype, &shape, &need))
-    return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "tern_tensor_wrap: type %s cannot have this shape", tern_dtype_name(dtype));
+    return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "tern_tensor_wrap: type %s cannot have this shape",
+                      tern_dtype_name(dtype));
   if (need != size_bytes || (!data && need))
-    return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "tern_tensor_wrap: the shape needs %zu bytes, %zu are given", need, size_bytes);
+    return tern__fail(TERN_STATUS_INVALID_ARGUMENT,
+                      "tern_tensor_wrap: the shape needs %zu bytes, %zu are given", need, size_bytes);
   tern_tensor *tensor = tern__calloc(&runtime->alloc, 1, sizeof *tensor);
   if (!tensor) return tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory for a tensor");
   tensor->view = (tern__view){dtype, shape, data, need};

@@ -37,10 +37,13 @@ tern_status tern_session_create(tern_model *model, const tern_session_desc *desc
   tern__pass_options passes = {.kv_cache = d.kv_cache != 0};
   TERN_TRY(tern__passes_run(s->graph, &passes));
   options.kv_batch = d.kv_cache != 0;
-  if (!options.kv_capacity) options.kv_capacity = model->context_length > 0 && model->context_length < 4096 ? model->context_length : 4096;
+  if (!options.kv_capacity)
+    options.kv_capacity =
+        model->context_length > 0 && model->context_length < 4096 ? model->context_length : 4096;
   TERN_TRY(tern__session_create(model->runtime, s->graph, model->packs, &options, &s->session));
   if (d.kv_cache && !tern__session_kv(s->session))
-    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "kv_cache was asked for, but the graph has no attention over past_key_values in a known form");
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED,
+              "kv_cache was asked for, but the graph has no attention over past_key_values in a known form");
   s->inputs = tern__calloc(&model->runtime->alloc, tern__array_count(s->graph->inputs) + 1, sizeof *s->inputs);
   TERN_CHECK_ALLOC(s->inputs);
   *out = s, s = NULL;
@@ -61,11 +64,13 @@ void tern_session_destroy(tern_session *session) {
 }
 
 /* Puts the caller's tensors in graph order; every input must be there, with a fitting type and rank. */
-static tern_status gather_inputs(tern_session *s, int32_t n, const char *const *names, const tern_tensor *const *tensors) {
+static tern_status gather_inputs(tern_session *s, int32_t n, const char *const *names,
+                                 const tern_tensor *const *tensors) {
   tern_status status = TERN_OK;
   const tern__graph *g = tern__session_graph(s->session);
   size_t n_inputs = tern__array_count(g->inputs);
-  if (n < 0 || (n > 0 && (!names || !tensors))) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "inputs or their names are NULL");
+  if (n < 0 || (n > 0 && (!names || !tensors)))
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "inputs or their names are NULL");
   memset(s->inputs, 0, n_inputs * sizeof *s->inputs);
   for (int32_t i = 0; i < n; i++) {
     size_t at = 0;
@@ -75,10 +80,11 @@ static tern_status gather_inputs(tern_session *s, int32_t n, const char *const *
     const tern__value *v = &g->values[g->inputs[at]];
     const tern__view *view = &tensors[i]->view;
     if (v->dtype != TERN_DTYPE_NONE && v->dtype != view->dtype)
-      TERN_FAIL(TERN_STATUS_SHAPE_MISMATCH, "input '%s' is %s, the model takes %s", names[i], tern_dtype_name(view->dtype),
-                tern_dtype_name(v->dtype));
+      TERN_FAIL(TERN_STATUS_SHAPE_MISMATCH, "input '%s' is %s, the model takes %s", names[i],
+                tern_dtype_name(view->dtype), tern_dtype_name(v->dtype));
     if (v->shape.rank >= 0 && v->shape.rank != view->shape.rank)
-      TERN_FAIL(TERN_STATUS_SHAPE_MISMATCH, "input '%s' has %d dimensions, the model takes %d", names[i], view->shape.rank, v->shape.rank);
+      TERN_FAIL(TERN_STATUS_SHAPE_MISMATCH, "input '%s' has %d dimensions, the model takes %d", names[i],
+                view->shape.rank, v->shape.rank);
     for (int32_t d = 0; d < v->shape.rank; d++)
       if (v->shape.dims[d] >= 0 && v->shape.dims[d] != view->shape.dims[d])
         TERN_FAIL(TERN_STATUS_SHAPE_MISMATCH, "input '%s': dimension %d is %lld, the model takes %lld", names[i], d,
@@ -92,10 +98,13 @@ static tern_status gather_inputs(tern_session *s, int32_t n, const char *const *
   tern__kv_cache *kv = tern__session_kv(s->session);
   if (kv) { /* every position of this run is new */
     int64_t fresh = n_inputs && s->inputs[0].shape.rank > 1 ? s->inputs[0].shape.dims[1] : 1;
-    if (s->inputs[0].shape.dims[0] != 1) TERN_FAIL(TERN_STATUS_SHAPE_MISMATCH, "a session with kv_cache takes batches of 1");
+    if (s->inputs[0].shape.dims[0] != 1)
+      TERN_FAIL(TERN_STATUS_SHAPE_MISMATCH, "a session with kv_cache takes batches of 1");
     if (kv->past[0] + fresh > kv->capacity)
-      TERN_FAIL(TERN_STATUS_CONTEXT_FULL, "%d positions are cached and %lld are new, the context holds %d; truncate it or open a "
-                "session with a larger context_length", kv->past[0], (long long)fresh, kv->capacity);
+      TERN_FAIL(TERN_STATUS_CONTEXT_FULL,
+                "%d positions are cached and %lld are new, the context holds %d; truncate it or open a "
+                "session with a larger context_length",
+                kv->past[0], (long long)fresh, kv->capacity);
     kv->fresh[0] = (int32_t)fresh;
   }
 cleanup:
@@ -137,7 +146,8 @@ static tern_status copy_output(tern_session *s, int32_t index, tern_tensor **out
   return status;
 }
 
-tern_status tern_session_wait(tern_session *session, int32_t n_outputs, const char *const *output_names, tern_tensor **outputs) {
+tern_status tern_session_wait(tern_session *session, int32_t n_outputs, const char *const *output_names,
+                              tern_tensor **outputs) {
   tern_status status = TERN_OK;
   TERN_REQUIRE(session);
   if (n_outputs > 0) TERN_REQUIRE(outputs);
@@ -187,7 +197,8 @@ tern_status tern_session_kv_truncate(tern_session *session, int32_t length) {
   tern__kv_cache *kv = tern__session_kv(session->session);
   if (!kv) return tern__fail(TERN_STATUS_INVALID_STATE, "this session was created without kv_cache");
   if (length < 0 || length > kv->past[0])
-    return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "length %d is not between 0 and the %d cached positions", length, kv->past[0]);
+    return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "length %d is not between 0 and the %d cached positions",
+                      length, kv->past[0]);
   tern__kv_cache_truncate(kv, 0, length);
   return TERN_OK;
 }

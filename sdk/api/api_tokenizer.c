@@ -55,8 +55,8 @@ static void give_text(char *all, char *text, size_t capacity, size_t *n_out) {
   if (capacity && *n_out) memcpy(text, all, *n_out < capacity ? *n_out : capacity);
 }
 
-tern_status tern_tokenizer_decode(const tern_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, uint32_t flags, char *text,
-                                  size_t capacity, size_t *n_out) {
+tern_status tern_tokenizer_decode(const tern_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
+                                  uint32_t flags, char *text, size_t capacity, size_t *n_out) {
   tern_status status = TERN_OK;
   char *all = NULL;
   TERN_REQUIRE(n_out);
@@ -84,8 +84,8 @@ int32_t tern_tokenizer_token_id(const tern_tokenizer *tokenizer, const char *tok
   return tokenizer && token ? tern__tokenizer_token_id(tokenizer->tokenizer, token) : -1;
 }
 
-tern_status tern_tokenizer_chat(const tern_tokenizer *tokenizer, const char *messages_json, int32_t add_generation_prompt,
-                                char *text, size_t capacity, size_t *n_out) {
+tern_status tern_tokenizer_chat(const tern_tokenizer *tokenizer, const char *messages_json,
+                                int32_t add_generation_prompt, char *text, size_t capacity, size_t *n_out) {
   tern_status status = TERN_OK;
   char *all = NULL;
   TERN_REQUIRE(n_out);

@@ -10,7 +10,9 @@ void *tern__array_grow(tern__alloc *alloc, void *array, size_t element_size, siz
   if (array && need <= capacity) return array;
   if (need < capacity * 2) need = capacity * 2;
   if (need < 4) need = 4;
-  if (!tern__mul_size(need, element_size, &bytes) || !tern__add_size(bytes, sizeof(stbds_array_header), &bytes)) return NULL;
+  if (!tern__mul_size(need, element_size, &bytes) ||
+      !tern__add_size(bytes, sizeof(stbds_array_header), &bytes))
+    return NULL;
   stbds_array_header *header = tern__realloc(alloc, array ? (void *)stbds_header(array) : NULL, bytes);
   if (!header) return NULL;
   if (!array) memset(header, 0, sizeof *header);

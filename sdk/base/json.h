@@ -29,7 +29,13 @@ int64_t tern__json_int(const tern__json *node, int64_t fallback); /* fallback al
 bool tern__json_bool(const tern__json *node, bool fallback);
 
 /* Writing: text grows in a buffer; check `failed` once at the end. */
-typedef struct tern__json_writer { tern__alloc *alloc; char *text; size_t size, capacity; bool failed; bool comma; } tern__json_writer;
+typedef struct tern__json_writer {
+  tern__alloc *alloc;
+  char *text;
+  size_t size, capacity;
+  bool failed;
+  bool comma;
+} tern__json_writer;
 void tern__json_begin(tern__json_writer *w, const char *key, char bracket); /* '{' or '['; key NULL inside arrays */
 void tern__json_end(tern__json_writer *w, char bracket);                    /* '}' or ']' */
 void tern__json_put_string(tern__json_writer *w, const char *key, const char *text, size_t size);

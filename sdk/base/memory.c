@@ -28,10 +28,11 @@ void tern__alloc_init(tern__alloc *alloc, const tern_allocator *fns, uint64_t bu
 tern_status tern__alloc_explain(tern__alloc *alloc, tern_status status) {
   uint64_t refused = atomic_exchange(&alloc->refused_bytes, 0);
   if (status != TERN_STATUS_OUT_OF_MEMORY || !refused) return status;
-  return tern__fail_context(tern__fail(TERN_STATUS_OUT_OF_BUDGET, "give a larger budget, a shorter context or a smaller model"),
-                            "the runtime's budget of %llu bytes is used up: %llu are held and %llu more were needed",
-                            (unsigned long long)alloc->budget_bytes,
-                            (unsigned long long)atomic_load(&alloc->live_bytes), (unsigned long long)refused);
+  return tern__fail_context(
+      tern__fail(TERN_STATUS_OUT_OF_BUDGET, "give a larger budget, a shorter context or a smaller model"),
+      "the runtime's budget of %llu bytes is used up: %llu are held and %llu more were needed",
+      (unsigned long long)alloc->budget_bytes, (unsigned long long)atomic_load(&alloc->live_bytes),
+      (unsigned long long)refused);
 }
 
 void *tern__alloc_aligned(tern__alloc *alloc, size_t size, size_t align) {

@@ -4,14 +4,17 @@
 #include <stdio.h>
 
 static const tern__dtype_info infos[] = {
-    [TERN_DTYPE_F32] = {"float32", 1, 4},   [TERN_DTYPE_F16] = {"float16", 1, 2}, [TERN_DTYPE_BF16] = {"bfloat16", 1, 2},
-    [TERN_DTYPE_F64] = {"float64", 1, 8},   [TERN_DTYPE_I8] = {"int8", 1, 1},     [TERN_DTYPE_U8] = {"uint8", 1, 1},
-    [TERN_DTYPE_I16] = {"int16", 1, 2},     [TERN_DTYPE_U16] = {"uint16", 1, 2},  [TERN_DTYPE_I32] = {"int32", 1, 4},
-    [TERN_DTYPE_U32] = {"uint32", 1, 4},    [TERN_DTYPE_I64] = {"int64", 1, 8},   [TERN_DTYPE_U64] = {"uint64", 1, 8},
+    [TERN_DTYPE_F32] = {"float32", 1, 4},   [TERN_DTYPE_F16] = {"float16", 1, 2},
+    [TERN_DTYPE_BF16] = {"bfloat16", 1, 2}, [TERN_DTYPE_F64] = {"float64", 1, 8},
+    [TERN_DTYPE_I8] = {"int8", 1, 1},       [TERN_DTYPE_U8] = {"uint8", 1, 1},
+    [TERN_DTYPE_I16] = {"int16", 1, 2},     [TERN_DTYPE_U16] = {"uint16", 1, 2},
+    [TERN_DTYPE_I32] = {"int32", 1, 4},     [TERN_DTYPE_U32] = {"uint32", 1, 4},
+    [TERN_DTYPE_I64] = {"int64", 1, 8},     [TERN_DTYPE_U64] = {"uint64", 1, 8},
     [TERN_DTYPE_BOOL] = {"bool", 1, 1},     [TERN_DTYPE_STRING] = {"string", 1, 0},
     [TERN_DTYPE_I4] = {"int4", 2, 1},       [TERN_DTYPE_U4] = {"uint4", 2, 1},
-    [TERN_DTYPE_Q4_0] = {"q4_0", 32, 18},   [TERN_DTYPE_Q4_1] = {"q4_1", 32, 20}, [TERN_DTYPE_Q5_0] = {"q5_0", 32, 22},
-    [TERN_DTYPE_Q5_1] = {"q5_1", 32, 24},   [TERN_DTYPE_Q8_0] = {"q8_0", 32, 34}, [TERN_DTYPE_Q4_K] = {"q4_K", 256, 144},
+    [TERN_DTYPE_Q4_0] = {"q4_0", 32, 18},   [TERN_DTYPE_Q4_1] = {"q4_1", 32, 20},
+    [TERN_DTYPE_Q5_0] = {"q5_0", 32, 22},   [TERN_DTYPE_Q5_1] = {"q5_1", 32, 24},
+    [TERN_DTYPE_Q8_0] = {"q8_0", 32, 34},   [TERN_DTYPE_Q4_K] = {"q4_K", 256, 144},
     [TERN_DTYPE_Q5_K] = {"q5_K", 256, 176}, [TERN_DTYPE_Q6_K] = {"q6_K", 256, 210},
 };
 
@@ -52,7 +55,8 @@ bool tern__shape_bytes(tern_dtype dtype, const tern__shape *shape, size_t *out) 
   const tern__dtype_info *info = tern__dtype_info_of(dtype);
   size_t n;
   if (!info || !tern__shape_count(shape, &n)) return false;
-  if (tern__dtype_is_block(dtype) && (shape->rank < 1 || shape->dims[shape->rank - 1] % info->block_elements)) return false;
+  if (tern__dtype_is_block(dtype) && (shape->rank < 1 || shape->dims[shape->rank - 1] % info->block_elements))
+    return false;
   size_t blocks = n / info->block_elements + (n % info->block_elements != 0);
   return tern__mul_size(blocks, info->block_bytes, out);
 }
@@ -66,8 +70,9 @@ const char *tern__shape_text(const tern__shape *shape, char *text, size_t size) 
   size_t n = 0;
   n += (size_t)snprintf(text, size, "[");
   for (int32_t i = 0; i < shape->rank && n < size; i++)
-    n += (size_t)(shape->dims[i] < 0 ? snprintf(text + n, size - n, "%s?", i ? ", " : "")
-                                     : snprintf(text + n, size - n, "%s%lld", i ? ", " : "", (long long)shape->dims[i]));
+    n += (size_t)(shape->dims[i] < 0
+                      ? snprintf(text + n, size - n, "%s?", i ? ", " : "")
+                      : snprintf(text + n, size - n, "%s%lld", i ? ", " : "", (long long)shape->dims[i]));
   if (n < size) snprintf(text + n, size - n, "]");
   return text;
 }

@@ -12,7 +12,9 @@ typedef struct tern__dtype_info {
 
 /* NULL for values that are no type. */
 const tern__dtype_info *tern__dtype_info_of(tern_dtype dtype);
-static inline bool tern__dtype_is_block(tern_dtype dtype) { return dtype >= TERN_DTYPE_Q4_0 && dtype <= TERN_DTYPE_Q6_K; }
+static inline bool tern__dtype_is_block(tern_dtype dtype) {
+  return dtype >= TERN_DTYPE_Q4_0 && dtype <= TERN_DTYPE_Q6_K;
+}
 static inline bool tern__dtype_is_float(tern_dtype dtype) {
   return dtype == TERN_DTYPE_F32 || dtype == TERN_DTYPE_F16 || dtype == TERN_DTYPE_BF16 || dtype == TERN_DTYPE_F64;
 }

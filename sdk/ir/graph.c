@@ -60,12 +60,13 @@ cleanup:
   return status;
 }
 
-tern_status tern__graph_add_value(tern__graph *graph, const char *name, tern_dtype dtype, int32_t rank, const int64_t *dims,
-                                  tern__value_id *out) {
+tern_status tern__graph_add_value(tern__graph *graph, const char *name, tern_dtype dtype, int32_t rank,
+                                  const int64_t *dims, tern__value_id *out) {
   tern_status status = TERN_OK;
   *out = -1;
   if (rank > TERN_MAX_RANK)
-    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "value '%s' has %d dimensions; at most %d are supported", name, rank, TERN_MAX_RANK);
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "value '%s' has %d dimensions; at most %d are supported", name, rank,
+              TERN_MAX_RANK);
   if (*name && tern__map_get(&graph->by_name, name, strlen(name), NULL))
     TERN_FAIL(TERN_STATUS_CORRUPT, "value '%s' is defined twice", name);
   size_t id = tern__array_count(graph->values);
@@ -158,10 +159,12 @@ cleanup:
 }
 
 tern_status tern__node_set_int(tern__graph *graph, int32_t node, const char *name, int64_t value) {
-  return tern__node_add_attr(graph, node, &(tern__attr){.name = name, .kind = TERN__ATTR_INT, .i = value, .tensor = -1});
+  return tern__node_add_attr(graph, node,
+                             &(tern__attr){.name = name, .kind = TERN__ATTR_INT, .i = value, .tensor = -1});
 }
 tern_status tern__node_set_float(tern__graph *graph, int32_t node, const char *name, float value) {
-  return tern__node_add_attr(graph, node, &(tern__attr){.name = name, .kind = TERN__ATTR_FLOAT, .f = value, .tensor = -1});
+  return tern__node_add_attr(graph, node,
+                             &(tern__attr){.name = name, .kind = TERN__ATTR_FLOAT, .f = value, .tensor = -1});
 }
 tern_status tern__node_set_string(tern__graph *graph, int32_t node, const char *name, const char *value) {
   char *copy = tern__arena_strdup(graph->arena, value);
@@ -169,12 +172,14 @@ tern_status tern__node_set_string(tern__graph *graph, int32_t node, const char *
   return tern__node_add_attr(graph, node, &(tern__attr){.name = name, .kind = TERN__ATTR_STRING, .s = copy,
                                                         .s_size = strlen(copy), .tensor = -1});
 }
-tern_status tern__node_set_ints(tern__graph *graph, int32_t node, const char *name, const int64_t *values, size_t count) {
+tern_status tern__node_set_ints(tern__graph *graph, int32_t node, const char *name, const int64_t *values,
+                                size_t count) {
   int64_t *copy = tern__arena_calloc(graph->arena, count, sizeof *copy);
   if (!copy) return tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory for an attribute");
   if (count) memcpy(copy, values, count * sizeof *copy);
-  return tern__node_add_attr(graph, node,
-                             &(tern__attr){.name = name, .kind = TERN__ATTR_INTS, .ints = copy, .count = count, .tensor = -1});
+  return tern__node_add_attr(
+      graph, node,
+      &(tern__attr){.name = name, .kind = TERN__ATTR_INTS, .ints = copy, .count = count, .tensor = -1});
 }
 
 void tern__graph_replace_uses(tern__graph *graph, tern__value_id from, tern__value_id to) {

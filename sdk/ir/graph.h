@@ -68,8 +68,8 @@ void tern__graph_destroy(tern__graph *graph); /* frees arrays and map; the arena
 tern_status tern__graph_copy(const tern__graph *graph, tern__alloc *alloc, tern__arena *arena, tern__graph **out);
 
 /* Adds a value. A non-empty name must be new: CORRUPT otherwise. dims may be NULL with rank -1. */
-tern_status tern__graph_add_value(tern__graph *graph, const char *name, tern_dtype dtype, int32_t rank, const int64_t *dims,
-                                  tern__value_id *out);
+tern_status tern__graph_add_value(tern__graph *graph, const char *name, tern_dtype dtype, int32_t rank,
+                                  const int64_t *dims, tern__value_id *out);
 tern_status tern__graph_add_constant(tern__graph *graph, const char *name, tern_dtype dtype, int32_t rank,
                                      const int64_t *dims, const void *data, size_t size_bytes, tern__value_id *out);
 tern__value_id tern__graph_find(const tern__graph *graph, const char *name); /* -1 = none */
@@ -83,7 +83,8 @@ tern_status tern__graph_add_node(tern__graph *graph, const tern__op_def *op, con
 tern_status tern__node_set_int(tern__graph *graph, int32_t node, const char *name, int64_t value);
 tern_status tern__node_set_float(tern__graph *graph, int32_t node, const char *name, float value);
 tern_status tern__node_set_string(tern__graph *graph, int32_t node, const char *name, const char *value);
-tern_status tern__node_set_ints(tern__graph *graph, int32_t node, const char *name, const int64_t *values, size_t count);
+tern_status tern__node_set_ints(tern__graph *graph, int32_t node, const char *name, const int64_t *values,
+                                size_t count);
 tern_status tern__node_add_attr(tern__graph *graph, int32_t node, const tern__attr *attr);
 
 /* Every use of `from` (node inputs, graph outputs) becomes `to`. */
@@ -93,7 +94,8 @@ int32_t tern__graph_use_count(const tern__graph *graph, tern__value_id value);
 bool tern__graph_is_output(const tern__graph *graph, tern__value_id value);
 /* Drops dead nodes and nodes whose results nobody uses, and sorts topologically (stable). CORRUPT on a cycle. */
 tern_status tern__graph_tidy(tern__graph *graph);
-/* Structural check: ids in range, every input has a producer, input or constant; arities fit. CORRUPT names the node. */
+/* Structural check: ids in range, every input has a producer, input or constant; arities fit. CORRUPT names
+ * the node. */
 tern_status tern__graph_verify(const tern__graph *graph);
 
 #endif

@@ -71,12 +71,14 @@ tern_status tern__op_fail(const tern__op_call *call, tern_status code, const cha
 tern_status tern__op_axis(const tern__op_call *call, int64_t axis, int32_t rank, int32_t *out) {
   *out = 0;
   if (axis < -(int64_t)rank || axis >= rank)
-    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "axis %lld is out of range for rank %d", (long long)axis, rank);
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "axis %lld is out of range for rank %d",
+                         (long long)axis, rank);
   *out = (int32_t)(axis < 0 ? axis + rank : axis);
   return TERN_OK;
 }
 
-tern_status tern__op_broadcast(const tern__op_call *call, const tern__shape *a, const tern__shape *b, tern__shape *out) {
+tern_status tern__op_broadcast(const tern__op_call *call, const tern__shape *a, const tern__shape *b,
+                               tern__shape *out) {
   char ta[96], tb[96];
   tern__shape r = {.rank = a->rank > b->rank ? a->rank : b->rank};
   if (a->rank < 0 || b->rank < 0) {
@@ -107,10 +109,12 @@ tern_status tern__op_ints(const tern__op_call *call, int32_t input, int64_t *val
                          tern_dtype_name(v->dtype));
   if (!tern__shape_count(&v->shape, &n)) return TERN_OK;
   if (n > (size_t)capacity)
-    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "input %d has %zu entries, at most %d fit", input, n, capacity);
+    return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "input %d has %zu entries, at most %d fit", input,
+                         n, capacity);
   if (n && !v->data) return TERN_OK;
   for (size_t i = 0; i < n; i++) {
-    if (v->dtype == TERN_DTYPE_I64) memcpy(&values[i], (const char *)v->data + i * 8, 8); /* file data may be unaligned */
+    if (v->dtype == TERN_DTYPE_I64)
+      memcpy(&values[i], (const char *)v->data + i * 8, 8); /* file data may be unaligned */
     else {
       int32_t x;
       memcpy(&x, (const char *)v->data + i * 4, 4);

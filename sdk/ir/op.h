@@ -91,7 +91,8 @@ static inline bool tern__has_output(const tern__op_call *call, int32_t i) {
 tern_status tern__op_axis(const tern__op_call *call, int64_t axis, int32_t rank, int32_t *out);
 /* NumPy broadcasting of two shapes; unknown dims stay unknown. */
 tern_status tern__op_broadcast(const tern__op_call *call, const tern__shape *a, const tern__shape *b, tern__shape *out);
-/* Reads a known 1-D (or scalar) integer input (int64 or int32) of at most `capacity` entries. *count = -1: not known yet. */
+/* Reads a known 1-D (or scalar) integer input (int64 or int32) of at most `capacity` entries. *count = -1:
+ * not known yet. */
 tern_status tern__op_ints(const tern__op_call *call, int32_t input, int64_t *values, int32_t capacity, int32_t *count);
 
 #endif

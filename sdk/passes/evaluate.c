@@ -24,7 +24,8 @@ static tern_status run_node(const tern__graph *graph, const tern__node *node, te
   for (int32_t i = 0; i < node->n_inputs; i++) {
     if (node->inputs[i] < 0) continue;
     in[i] = views[node->inputs[i]];
-    if (in[i].dtype == TERN_DTYPE_NONE) TERN_FAIL(TERN_STATUS_UNSUPPORTED, "node '%s' needs a value that is not known", node->name);
+    if (in[i].dtype == TERN_DTYPE_NONE)
+      TERN_FAIL(TERN_STATUS_UNSUPPORTED, "node '%s' needs a value that is not known", node->name);
     complete &= in[i].data != NULL || in[i].size_bytes == 0;
   }
   for (int32_t i = 0; i < node->n_outputs; i++) out[i].shape.rank = -1;
@@ -63,7 +64,8 @@ tern_status tern__evaluate(const tern__graph *graph, tern__value_id target, cons
   mark_needed(graph, target, views, needed);
   for (size_t n = 0; n < n_nodes; n++)
     if (needed[n] && !graph->nodes[n].dead) TERN_TRY(run_node(graph, &graph->nodes[n], views, arena));
-  if (!views[target].data) TERN_FAIL(TERN_STATUS_UNSUPPORTED, "value '%s' could not be evaluated", graph->values[target].name);
+  if (!views[target].data)
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "value '%s' could not be evaluated", graph->values[target].name);
   *out = views[target];
 cleanup:
   return status;

@@ -5,7 +5,8 @@
 
 #include "passes/evaluate.h"
 
-bool tern__match_transpose(const tern__graph *graph, tern__value_id value, const int64_t *perm, size_t rank, tern__value_id *x) {
+bool tern__match_transpose(const tern__graph *graph, tern__value_id value, const int64_t *perm, size_t rank,
+                           tern__value_id *x) {
   const tern__node *t = tern__match_producer(graph, value, "Transpose");
   size_t count;
   const int64_t *p = t ? tern__node_ints(t, "perm", &count) : NULL;
@@ -77,7 +78,8 @@ static tern__value_id skip_nan_guard(const tern__graph *graph, tern__value_id p)
   return p;
 }
 
-bool tern__match_split_heads(const tern__graph *graph, tern__value_id value, tern__value_id *x, int64_t *heads, int64_t *head_dim) {
+bool tern__match_split_heads(const tern__graph *graph, tern__value_id value, tern__value_id *x,
+                             int64_t *heads, int64_t *head_dim) {
   const tern__node *reshape = tern__match_producer(graph, value, "Reshape");
   if (!reshape) return false;
   const tern__value *shape = &graph->values[reshape->inputs[1]];
@@ -147,7 +149,8 @@ bool tern__match_attention(const tern__graph *graph, int32_t index, tern__attent
     if (div && tern__match_scalar(graph, div->inputs[1], &c) && c != 0) m->scale /= c, *operand = div->inputs[0];
   }
   if (tern__match_transpose(graph, m->k, last_two, 4, &k)) m->k = k;
-  else if (tern__match_transpose(graph, m->k, heads_last, 4, &k)) m->k_transposed = true, m->k = k; /* [B,T,H,D] before it */
+  else if (tern__match_transpose(graph, m->k, heads_last, 4, &k))
+    m->k_transposed = true, m->k = k; /* [B,T,H,D] before it */
   else if (match_swap_by_reshapes(graph, m->k, &k)) m->k = k;
   else return false;
   tern__value_id weights = skip_nan_guard(graph, softmax->outputs[0]);
@@ -160,7 +163,8 @@ bool tern__match_attention(const tern__graph *graph, int32_t index, tern__attent
   if (transpose < 0 || !tern__match_transpose(graph, graph->nodes[transpose].outputs[0], back, 4, &x)) return false;
   tern__value_id merged = graph->nodes[transpose].outputs[0];
   for (size_t n = 0; n < tern__array_count(graph->nodes); n++) /* Shape may read it, too */
-    if (!graph->nodes[n].dead && strcmp(graph->nodes[n].op->name, "Reshape") == 0 && graph->nodes[n].inputs[0] == merged) {
+    if (!graph->nodes[n].dead && strcmp(graph->nodes[n].op->name, "Reshape") == 0 &&
+        graph->nodes[n].inputs[0] == merged) {
       m->reshape = (int32_t)n;
       return true;
     }

@@ -17,8 +17,10 @@ typedef struct tern__attention_match {
 
 bool tern__match_attention(const tern__graph *graph, int32_t softmax, tern__attention_match *out);
 /* `value` = Transpose(x, perm): gives x. */
-bool tern__match_transpose(const tern__graph *graph, tern__value_id value, const int64_t *perm, size_t rank, tern__value_id *x);
+bool tern__match_transpose(const tern__graph *graph, tern__value_id value, const int64_t *perm, size_t rank,
+                           tern__value_id *x);
 /* `value` = Reshape(x) to [..., heads, head_dim] with both known: gives x, heads, head_dim. */
-bool tern__match_split_heads(const tern__graph *graph, tern__value_id value, tern__value_id *x, int64_t *heads, int64_t *head_dim);
+bool tern__match_split_heads(const tern__graph *graph, tern__value_id value, tern__value_id *x,
+                             int64_t *heads, int64_t *head_dim);
 
 #endif

@@ -21,8 +21,9 @@ typedef struct tern__pass {
 tern_status tern__passes_run(tern__graph *graph, const tern__pass_options *options);
 
 /* Matching helpers (pass_match.c). Node pointers are valid until a node is added. */
-const tern__node *tern__match_producer(const tern__graph *graph, tern__value_id value, const char *op_name); /* NULL = other */
-int32_t tern__match_producer_index(const tern__graph *graph, tern__value_id value);                         /* -1 = none */
+const tern__node *tern__match_producer(const tern__graph *graph, tern__value_id value,
+                                       const char *op_name);                        /* NULL = other */
+int32_t tern__match_producer_index(const tern__graph *graph, tern__value_id value); /* -1 = none */
 /* The only consumer of a value that is no graph output; -1 if there are several or none. */
 int32_t tern__match_single_consumer(const tern__graph *graph, tern__value_id value);
 /* A constant of one element, as float. */
@@ -31,8 +32,9 @@ bool tern__match_scalar_near(const tern__graph *graph, tern__value_id value, flo
 /* For commutative ops: which input (0 or 1) is produced by `op_name`; -1 if none. */
 int32_t tern__match_operand(const tern__graph *graph, const tern__node *node, const char *op_name);
 /* Replaces node `index` by a new one that makes the same outputs; the old node is dead. Returns the new index. */
-tern_status tern__pass_replace_node(tern__graph *graph, int32_t index, const char *op_name, const char *domain, int32_t opset,
-                                    const tern__value_id *inputs, int32_t n_inputs, const tern__value_id *outputs,
-                                    int32_t n_outputs, int32_t *out);
+tern_status tern__pass_replace_node(tern__graph *graph, int32_t index, const char *op_name,
+                                    const char *domain, int32_t opset, const tern__value_id *inputs,
+                                    int32_t n_inputs, const tern__value_id *outputs, int32_t n_outputs,
+                                    int32_t *out);
 
 #endif

@@ -1,18 +1,21 @@
-/* Weight-only int8 files hold Mul(Cast(q), scale) or DequantizeLinear(q, scale, zero point) in front of every matmul. The
- * result is a constant: it is computed once here, in float32, in place of at every run. */
+/* Weight-only int8 files hold Mul(Cast(q), scale) or DequantizeLinear(q, scale, zero point) in front of every
+ * matmul. The result is a constant: it is computed once here, in float32, in place of at every run. */
 #include <string.h>
 
 #include "passes/pass.h"
 
 enum { LARGEST = 1 << 30 };
 
-static tern_status evaluate(tern__graph *graph, const tern__node *node, const tern__view *in, tern__view *out, bool *done) {
+static tern_status evaluate(tern__graph *graph, const tern__node *node, const tern__view *in, tern__view *out,
+                            bool *done) {
   tern_status status = TERN_OK;
   out->shape.rank = -1;
   tern__op_call call = {node, graph, in, out, node->n_inputs, 1, graph->alloc, NULL};
   *done = false;
   TERN_TRY(node->op->infer(&call));
-  if (out->dtype != TERN_DTYPE_F32 || !tern__shape_bytes(out->dtype, &out->shape, &out->size_bytes) || out->size_bytes > LARGEST) goto cleanup;
+  if (out->dtype != TERN_DTYPE_F32 || !tern__shape_bytes(out->dtype, &out->shape, &out->size_bytes) ||
+      out->size_bytes > LARGEST)
+    goto cleanup;
   if (!out->data) out->data = tern__arena_alloc(graph->arena, out->size_bytes);
   TERN_CHECK_ALLOC(out->data);
   TERN_TRY(node->op->reference(&call));

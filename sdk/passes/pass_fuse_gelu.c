@@ -41,12 +41,13 @@ static bool match_gelu(const tern__graph *graph, const tern__node *mul, tern__va
     /* (0.5 * x) * (1 + erf) */
     if (match_one_plus_erf(graph, a, &inner) && sub)
       for (int32_t k = 0; k < 2; k++)
-        if (tern__match_scalar_near(graph, sub->inputs[k], 0.5f, 0) && sub->inputs[1 - k] == inner) return *x = inner, true;
+        if (tern__match_scalar_near(graph, sub->inputs[k], 0.5f, 0) && sub->inputs[1 - k] == inner)
+          return *x = inner, true;
     /* x * (0.5 * (1 + erf)) */
     if (sub)
       for (int32_t k = 0; k < 2; k++)
-        if (tern__match_scalar_near(graph, sub->inputs[k], 0.5f, 0) && match_one_plus_erf(graph, sub->inputs[1 - k], &inner) &&
-            inner == a)
+        if (tern__match_scalar_near(graph, sub->inputs[k], 0.5f, 0) &&
+            match_one_plus_erf(graph, sub->inputs[1 - k], &inner) && inner == a)
           return *x = inner, true;
   }
   return false;
@@ -59,7 +60,8 @@ tern_status tern__pass_fuse_gelu(tern__graph *graph, const tern__pass_options *o
   for (size_t n = 0; n < n_nodes; n++) {
     tern__value_id x;
     int32_t fused;
-    if (graph->nodes[n].dead || strcmp(graph->nodes[n].op->name, "Mul") != 0 || !match_gelu(graph, &graph->nodes[n], &x))
+    if (graph->nodes[n].dead || strcmp(graph->nodes[n].op->name, "Mul") != 0 ||
+        !match_gelu(graph, &graph->nodes[n], &x))
       continue;
     tern__value_id out = graph->nodes[n].outputs[0];
     TERN_TRY(tern__pass_replace_node(graph, (int32_t)n, "Gelu", "", 20, &x, 1, &out, 1, &fused));

@@ -19,8 +19,8 @@ static void remove_from(tern__value_id *list, tern__value_id id) {
 }
 
 /* One packed [B, S, (H + 2 Hkv) D] input is cut into query, key and value. */
-static tern_status split_packed(tern__graph *graph, const char *name, tern__value_id packed, int64_t heads, int64_t kv_heads,
-                                int64_t head_dim, tern__value_id *qkv) {
+static tern_status split_packed(tern__graph *graph, const char *name, tern__value_id packed, int64_t heads,
+                                int64_t kv_heads, int64_t head_dim, tern__value_id *qkv) {
   tern_status status = TERN_OK;
   const tern__op_def *split = tern__op_find("Split", "", 13);
   if (!split) TERN_FAIL(TERN_STATUS_INTERNAL, "operator Split is not in this build");
@@ -45,7 +45,8 @@ static tern_status fuse(tern__graph *graph, int32_t index, int64_t layer) {
   const tern__shape *past = &graph->values[past_k].shape;
   if (heads <= 0 || kv_heads <= 0 || past->rank != 4 || past->dims[3] <= 0)
     TERN_FAIL(TERN_STATUS_UNSUPPORTED,
-              "node '%s' (GroupQueryAttention): '%s' must be declared as [batch, %lld, past, head size] for an in-place cache",
+              "node '%s' (GroupQueryAttention): '%s' must be declared as [batch, %lld, past, head size] for "
+              "an in-place cache",
               gqa.name, graph->values[past_k].name, (long long)kv_heads);
   if (tern__node_int(&gqa, "smooth_softmax", 0) > 0)
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "node '%s' (GroupQueryAttention): smooth_softmax is not supported", gqa.name);

@@ -1,7 +1,8 @@
-/* Decoder attention in plain operators, as the older exports of Transformers.js folders have it: present = Concat(past, new)
- * for K and V, K and V repeated for grouped heads, MatMul, mask, Softmax, MatMul. It becomes tern.KvAttention.
- * The mask is a subgraph of its own (Range, Greater, Trilu, Where ...): in place of guessing at its form, it is evaluated for
- * a small example, and the rewrite happens only if it is exactly the causal mask that KvAttention applies. */
+/* Decoder attention in plain operators, as the older exports of Transformers.js folders have it: present =
+ * Concat(past, new) for K and V, K and V repeated for grouped heads, MatMul, mask, Softmax, MatMul. It
+ * becomes tern.KvAttention. The mask is a subgraph of its own (Range, Greater, Trilu, Where ...): in place of
+ * guessing at its form, it is evaluated for a small example, and the rewrite happens only if it is exactly
+ * the causal mask that KvAttention applies. */
 #include <stdio.h>
 #include <string.h>
 
@@ -32,7 +33,10 @@ static int32_t find_concat(const tern__graph *graph, tern__value_id value) {
     if (p < 0) return -1;
     const tern__node *node = &graph->nodes[p];
     if (strcmp(node->op->name, "Concat") == 0)
-      return node->n_inputs == 2 && is_in(graph->inputs, node->inputs[0]) && is_in(graph->outputs, node->outputs[0]) ? p : -1;
+      return node->n_inputs == 2 && is_in(graph->inputs, node->inputs[0]) &&
+                     is_in(graph->outputs, node->outputs[0])
+                 ? p
+                 : -1;
     bool ok = false;
     for (int i = 0; through[i]; i++) ok |= strcmp(node->op->name, through[i]) == 0;
     if (!ok) return -1;
@@ -41,7 +45,8 @@ static int32_t find_concat(const tern__graph *graph, tern__value_id value) {
   return -1;
 }
 
-/* True if the mask, for one sequence with EXAMPLE_PAST cached and EXAMPLE_NEW new positions, hides exactly the future. */
+/* True if the mask, for one sequence with EXAMPLE_PAST cached and EXAMPLE_NEW new positions, hides exactly
+ * the future. */
 static tern_status mask_is_causal(const tern__graph *graph, tern__value_id mask, bool *causal) {
   tern_status status = TERN_OK;
   tern__arena arena;
@@ -76,7 +81,8 @@ static tern_status mask_is_causal(const tern__graph *graph, tern__value_id mask,
   if (evaluated == TERN_STATUS_OUT_OF_MEMORY) TERN_TRY(evaluated);
   if (evaluated != TERN_OK || out.dtype != TERN_DTYPE_F32 || out.shape.rank < 2) goto cleanup;
   size_t count;
-  if (!tern__shape_count(&out.shape, &count) || count != (size_t)EXAMPLE_NEW * (EXAMPLE_PAST + EXAMPLE_NEW)) goto cleanup;
+  if (!tern__shape_count(&out.shape, &count) || count != (size_t)EXAMPLE_NEW * (EXAMPLE_PAST + EXAMPLE_NEW))
+    goto cleanup;
   for (int32_t s = 0; s < EXAMPLE_NEW; s++)
     for (int32_t t = 0; t < EXAMPLE_PAST + EXAMPLE_NEW; t++) {
       float m = ((const float *)out.data)[s * (EXAMPLE_PAST + EXAMPLE_NEW) + t];
@@ -114,8 +120,8 @@ cleanup:
   return status;
 }
 
-static tern_status fuse(tern__graph *graph, const tern__attention_match *m, int32_t concat_k, int32_t concat_v, int64_t heads,
-                        int64_t layer) {
+static tern_status fuse(tern__graph *graph, const tern__attention_match *m, int32_t concat_k,
+                        int32_t concat_v, int64_t heads, int64_t layer) {
   tern_status status = TERN_OK;
   tern__value_id past_k = graph->nodes[concat_k].inputs[0], past_v = graph->nodes[concat_v].inputs[0];
   tern__value_id new_k = graph->nodes[concat_k].inputs[1], new_v = graph->nodes[concat_v].inputs[1];
@@ -147,7 +153,8 @@ static bool query_heads(const tern__graph *graph, tern__value_id value, int64_t 
   for (int depth = 0; depth < 6; depth++) {
     tern__value_id x;
     int64_t dim;
-    if (tern__match_transpose(graph, value, heads_first, 4, &x)) return tern__match_split_heads(graph, x, &x, heads, &dim);
+    if (tern__match_transpose(graph, value, heads_first, 4, &x))
+      return tern__match_split_heads(graph, x, &x, heads, &dim);
     int32_t p = tern__match_producer_index(graph, value);
     if (p < 0 || graph->nodes[p].n_inputs < 1) return false;
     value = graph->nodes[p].inputs[0];

@@ -31,7 +31,8 @@ tern_status tern__pass_last_row(tern__graph *graph, const tern__pass_options *op
       break;
     }
     if (!one_of(node->op->name, row_wise)) break;
-    tern__value_id next = -1; /* the one operand that is computed from rows: the other must be constant or a scalar chain */
+    tern__value_id next =
+        -1; /* the one operand that is computed from rows: the other must be constant or a scalar chain */
     for (int32_t i = 0; i < node->n_inputs; i++) {
       int32_t q = node->inputs[i] < 0 ? -1 : graph->values[node->inputs[i]].producer;
       if (q < 0) continue;

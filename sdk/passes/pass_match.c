@@ -74,9 +74,10 @@ int32_t tern__match_operand(const tern__graph *graph, const tern__node *node, co
   return -1;
 }
 
-tern_status tern__pass_replace_node(tern__graph *graph, int32_t index, const char *op_name, const char *domain, int32_t opset,
-                                    const tern__value_id *inputs, int32_t n_inputs, const tern__value_id *outputs,
-                                    int32_t n_outputs, int32_t *out) {
+tern_status tern__pass_replace_node(tern__graph *graph, int32_t index, const char *op_name,
+                                    const char *domain, int32_t opset, const tern__value_id *inputs,
+                                    int32_t n_inputs, const tern__value_id *outputs, int32_t n_outputs,
+                                    int32_t *out) {
   tern_status status = TERN_OK;
   const tern__op_def *op = tern__op_find(op_name, domain, opset);
   if (!op) TERN_FAIL(TERN_STATUS_INTERNAL, "operator %s is not in this build", op_name);

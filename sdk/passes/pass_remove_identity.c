@@ -6,9 +6,10 @@
 
 /* The tern type of an ONNX TensorProto.DataType number, for Cast's `to`. */
 static tern_dtype onnx_dtype(int64_t to) {
-  static const tern_dtype table[] = {TERN_DTYPE_NONE, TERN_DTYPE_F32, TERN_DTYPE_U8,  TERN_DTYPE_I8,   TERN_DTYPE_U16,
-                                     TERN_DTYPE_I16,  TERN_DTYPE_I32, TERN_DTYPE_I64, TERN_DTYPE_STRING, TERN_DTYPE_BOOL,
-                                     TERN_DTYPE_F16,  TERN_DTYPE_F64, TERN_DTYPE_U32, TERN_DTYPE_U64};
+  static const tern_dtype table[] = {TERN_DTYPE_NONE,   TERN_DTYPE_F32,  TERN_DTYPE_U8,  TERN_DTYPE_I8,
+                                     TERN_DTYPE_U16,    TERN_DTYPE_I16,  TERN_DTYPE_I32, TERN_DTYPE_I64,
+                                     TERN_DTYPE_STRING, TERN_DTYPE_BOOL, TERN_DTYPE_F16, TERN_DTYPE_F64,
+                                     TERN_DTYPE_U32,    TERN_DTYPE_U64};
   return to >= 0 && to < (int64_t)(sizeof table / sizeof *table) ? table[to] : TERN_DTYPE_NONE;
 }
 

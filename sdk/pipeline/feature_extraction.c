@@ -39,7 +39,8 @@ static tern_status read_pooling(tern_pipeline *p) {
     TERN_TRY(tern__json_open(pooling, &json));
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
       if (tern__json_bool(tern__json_get(json, unsupported[i]), false))
-        TERN_FAIL(TERN_STATUS_UNSUPPORTED, "%s: %s is not supported; mean, cls and last-token pooling are", pooling, unsupported[i]);
+        TERN_FAIL(TERN_STATUS_UNSUPPORTED, "%s: %s is not supported; mean, cls and last-token pooling are",
+                  pooling, unsupported[i]);
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
       if (tern__json_bool(tern__json_get(json, modes[i].key), false)) s->pooling = modes[i].mode;
     tern__json_close(json);
@@ -100,7 +101,8 @@ static tern_status feature_extraction_open(tern_pipeline *p, const tern_pipeline
   tern__session_options session = p->session_options;
   session.kv_batch = 0;
   if (p->session_options.kv_capacity > s->max_length)
-    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "context_length %d is beyond the model's own %d", p->session_options.kv_capacity, s->max_length);
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "context_length %d is beyond the model's own %d",
+              p->session_options.kv_capacity, s->max_length);
   if (p->session_options.kv_capacity > 0) s->max_length = p->session_options.kv_capacity;
   TERN_TRY(tern__session_create(p->runtime, s->graph, p->model->packs, &session, &s->session));
 cleanup:
@@ -122,7 +124,8 @@ static void fill_inputs(const state *s, int32_t batch, int32_t width, int64_t *m
     bool narrow = s->graph->values[s->graph->inputs[i]].dtype == TERN_DTYPE_I32;
     int64_t *data = memory ? memory + cells * (size_t)s->input_kind[i] : NULL;
     if (data && narrow)
-      for (size_t c = 0; c < cells; c++) ((int32_t *)data)[c] = (int32_t)data[c]; /* in place: never ahead of the reader */
+      for (size_t c = 0; c < cells; c++)
+        ((int32_t *)data)[c] = (int32_t)data[c]; /* in place: never ahead of the reader */
     inputs[i] = (tern__view){narrow ? TERN_DTYPE_I32 : TERN_DTYPE_I64, shape, data, cells * (narrow ? 4 : 8)};
   }
 }
@@ -165,8 +168,9 @@ static void normalize_row(float *row, int64_t hidden) {
 }
 
 /* One batch of entries [0, count), all at least one token long. */
-static tern_status run_batch(tern_pipeline *p, const entry *entries, int32_t count, const tern_run_desc *d, tern_pooling pooling,
-                             bool normalize, int32_t n_texts, int32_t longest, tern_result *result) {
+static tern_status run_batch(tern_pipeline *p, const entry *entries, int32_t count, const tern_run_desc *d,
+                             tern_pooling pooling, bool normalize, int32_t n_texts, int32_t longest,
+                             tern_result *result) {
   tern_status status = TERN_OK;
   state *s = p->state;
   tern__alloc *alloc = &p->runtime->alloc;
@@ -188,12 +192,14 @@ static tern_status run_batch(tern_pipeline *p, const entry *entries, int32_t cou
   fill_inputs(s, count, width, memory, inputs);
   TERN_TRY(tern__session_run(s->session, inputs, d->cancel, NULL));
   const tern__view *hidden = tern__session_output(s->session, s->output);
-  if (hidden->dtype != TERN_DTYPE_F32 || hidden->shape.rank != 3 || hidden->shape.dims[0] != count || hidden->shape.dims[1] != width)
+  if (hidden->dtype != TERN_DTYPE_F32 || hidden->shape.rank != 3 || hidden->shape.dims[0] != count ||
+      hidden->shape.dims[1] != width)
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "output '%s' must be float32 [batch, sequence, hidden]",
               s->graph->values[s->graph->outputs[s->output]].name);
   int64_t dim = hidden->shape.dims[2];
   if (!result->tensor) {
-    tern__shape shape = pooling == TERN_POOLING_NONE ? (tern__shape){3, {n_texts, longest, dim}} : (tern__shape){2, {n_texts, dim}};
+    tern__shape shape = pooling == TERN_POOLING_NONE ? (tern__shape){3, {n_texts, longest, dim}}
+                                                     : (tern__shape){2, {n_texts, dim}};
     TERN_TRY(tern__tensor_create(p->runtime, TERN_DTYPE_F32, &shape, &result->tensor));
   }
   for (int32_t b = 0; b < count; b++) {
@@ -203,7 +209,8 @@ static tern_status run_batch(tern_pipeline *p, const entry *entries, int32_t cou
     float *out = (float *)result->tensor->view.data + entries[b].index * rows * dim;
     if (pooling == TERN_POOLING_NONE) memcpy(out, tokens, (size_t)length * (size_t)dim * sizeof *out);
     else pool_row(tokens, length, dim, pooling, out);
-    for (int64_t r = 0; normalize && r < (pooling == TERN_POOLING_NONE ? length : 1); r++) normalize_row(out + r * dim, dim);
+    for (int64_t r = 0; normalize && r < (pooling == TERN_POOLING_NONE ? length : 1); r++)
+      normalize_row(out + r * dim, dim);
   }
 cleanup:
   tern__free(alloc, memory);
@@ -244,7 +251,8 @@ static tern_status feature_extraction_run(tern_pipeline *p, const tern_run_desc 
       goto cleanup;
     }
     truncate_ids(s, ids);
-    for (; at > 0 && tern__array_count(entries[at - 1].ids) > tern__array_count(ids); at--) entries[at] = entries[at - 1];
+    for (; at > 0 && tern__array_count(entries[at - 1].ids) > tern__array_count(ids); at--)
+      entries[at] = entries[at - 1];
     entries[at] = (entry){ids, i};
     if ((int32_t)tern__array_count(ids) > longest) longest = (int32_t)tern__array_count(ids);
     result->timings.n_prompt_tokens += (int32_t)tern__array_count(ids);

@@ -122,7 +122,9 @@ cleanup:
   return status;
 }
 
-tern_job_state tern__job_poll(const tern_job *job) { return (tern_job_state)atomic_load(&((tern_job *)(uintptr_t)job)->state); }
+tern_job_state tern__job_poll(const tern_job *job) {
+  return (tern_job_state)atomic_load(&((tern_job *)(uintptr_t)job)->state);
+}
 
 void tern__job_cancel(tern_job *job) {
   tern_cancel_set(&job->cancel);

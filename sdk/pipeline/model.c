@@ -34,12 +34,16 @@ static tern_status resolve_folder(tern_model *model, const tern_model_desc *desc
     if (wanted && !model->file) model->file = file, model->dtype = variants[i].dtype;
   }
   if (!known)
-    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "dtype '%s' is not one of fp32, fp16, q8, int8, uint8, q4, q4f16, bnb4", desc->dtype);
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT,
+              "dtype '%s' is not one of fp32, fp16, q8, int8, uint8, q4, q4f16, bnb4", desc->dtype);
   if (!model->file && *present)
-    TERN_FAIL(TERN_STATUS_NOT_FOUND, "'%s' has no dtype %s for '%s'; it has: %s", desc->path, desc->dtype, name, present);
+    TERN_FAIL(TERN_STATUS_NOT_FOUND, "'%s' has no dtype %s for '%s'; it has: %s", desc->path, desc->dtype,
+              name, present);
   if (!model->file)
-    TERN_FAIL(TERN_STATUS_NOT_FOUND,
-              "'%s' holds no onnx/%s*.onnx; give a Transformers.js model folder, an .onnx file or a .gguf file", desc->path, name);
+    TERN_FAIL(
+        TERN_STATUS_NOT_FOUND,
+        "'%s' holds no onnx/%s*.onnx; give a Transformers.js model folder, an .onnx file or a .gguf file",
+        desc->path, name);
   model->folder = tern__arena_strdup(&model->arena, desc->path);
   TERN_CHECK_ALLOC(model->folder);
 cleanup:
@@ -56,13 +60,15 @@ static tern_status resolve(tern_model *model, const tern_model_desc *desc) {
   if (!desc->path || !*desc->path) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "tern_model_desc has neither path nor data");
   model->path = tern__arena_strdup(&model->arena, desc->path);
   TERN_CHECK_ALLOC(model->path);
-  if (!tern__path_exists(desc->path)) TERN_FAIL(TERN_STATUS_NOT_FOUND, "no file or folder '%s'; check the path", desc->path);
+  if (!tern__path_exists(desc->path))
+    TERN_FAIL(TERN_STATUS_NOT_FOUND, "no file or folder '%s'; check the path", desc->path);
   if (tern__path_is_dir(desc->path)) {
     TERN_TRY(resolve_folder(model, desc));
     goto cleanup;
   }
   if (desc->dtype)
-    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "dtype '%s' chooses a file of a model folder, but '%s' is a file", desc->dtype, desc->path);
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "dtype '%s' chooses a file of a model folder, but '%s' is a file",
+              desc->dtype, desc->path);
   model->file = model->path;
 cleanup:
   return status;
@@ -70,7 +76,8 @@ cleanup:
 
 static tern_status add_end_ids(tern_model *model, const tern__json *node) {
   tern_status status = TERN_OK;
-  if (tern__json_is_number(node)) TERN_ARRAY_PUSH(&model->runtime->alloc, model->end_ids, (int32_t)tern__json_int(node, -1));
+  if (tern__json_is_number(node))
+    TERN_ARRAY_PUSH(&model->runtime->alloc, model->end_ids, (int32_t)tern__json_int(node, -1));
   else if (tern__json_is_array(node))
     for (const tern__json *e = tern__json_first(node); e; e = tern__json_next(e))
       TERN_ARRAY_PUSH(&model->runtime->alloc, model->end_ids, (int32_t)tern__json_int(e, -1));
@@ -118,7 +125,8 @@ static tern_status read_graph(tern_model *model, const uint8_t *data, size_t siz
   } else {
     model->format = "onnx";
     if (model->path && !model->folder && !ends_with(model->file, ".onnx") && (size == 0 || data[0] != 0x08))
-      TERN_FAIL(TERN_STATUS_UNSUPPORTED, "this is neither GGUF nor ONNX; give an .onnx or .gguf file, or a model folder");
+      TERN_FAIL(TERN_STATUS_UNSUPPORTED,
+                "this is neither GGUF nor ONNX; give an .onnx or .gguf file, or a model folder");
     TERN_TRY(tern__onnx_read(alloc, &model->arena, data, size, model->path ? model->file : NULL, &model->graph,
                              &model->onnx_files));
   }
@@ -211,7 +219,8 @@ tern_status tern__model_tokenizer(tern_model *model, tern__tokenizer **out) {
     goto cleanup;
   }
   if (!model->folder)
-    TERN_FAIL(TERN_STATUS_NOT_FOUND, "'%s' has no tokenizer with it; open its model folder (with tokenizer.json)", model->file);
+    TERN_FAIL(TERN_STATUS_NOT_FOUND,
+              "'%s' has no tokenizer with it; open its model folder (with tokenizer.json)", model->file);
   TERN_TRY(tern__tokenizer_open(&model->runtime->alloc, model->folder, out));
 cleanup:
   return status;
@@ -228,7 +237,8 @@ tern_status tern__tokenizer_for_path(tern__alloc *alloc, const char *path, tern_
   }
   TERN_TRY(tern__file_map_open(path, &map));
   if (!tern__gguf_has_magic(map.data, map.size))
-    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "'%s' holds no tokenizer; give a model folder, a tokenizer.json or a .gguf file", path);
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED,
+              "'%s' holds no tokenizer; give a model folder, a tokenizer.json or a .gguf file", path);
   status = tern__gguf_open(alloc, map.data, map.size, &gguf);
   if (status == TERN_OK) status = tokenizer_from_gguf(alloc, gguf, out);
   if (status != TERN_OK) tern__fail_context(status, "%s", path);
@@ -260,7 +270,8 @@ static void put_weights(tern__json_writer *w, const tern__graph *graph) {
   uint64_t bytes[TERN_DTYPE_Q6_K + 1] = {0}, tensors[TERN_DTYPE_Q6_K + 1] = {0};
   for (size_t v = 0; v < tern__array_count(graph->values); v++) {
     const tern__value *value = &graph->values[v];
-    if (value->data && value->dtype <= TERN_DTYPE_Q6_K) bytes[value->dtype] += value->size_bytes, tensors[value->dtype]++;
+    if (value->data && value->dtype <= TERN_DTYPE_Q6_K)
+      bytes[value->dtype] += value->size_bytes, tensors[value->dtype]++;
   }
   tern__json_begin(w, "weights", '[');
   for (int t = 0; t <= TERN_DTYPE_Q6_K; t++) {

@@ -29,7 +29,8 @@ void tern__result_destroy(tern_result *result) {
   tern__runtime_unref(runtime);
 }
 
-tern_status tern__session_options_read(tern_runtime *runtime, const tern_session_desc *desc, tern__session_options *out) {
+tern_status tern__session_options_read(tern_runtime *runtime, const tern_session_desc *desc,
+                                       tern__session_options *out) {
   tern_status status = TERN_OK;
   memset(out, 0, sizeof *out);
   TERN_TRY(tern__runtime_find_device(runtime, desc->device, &out->device));
@@ -55,7 +56,8 @@ tern_status tern__pipeline_open(tern_runtime *runtime, const tern_pipeline_desc 
   p->runtime = runtime;
   tern__runtime_ref(runtime);
   if (!desc->task || !(p->task = tern__task_find(desc->task)))
-    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "no task '%s'; this build has: %s", desc->task ? desc->task : "", tern__task_names());
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "no task '%s'; this build has: %s", desc->task ? desc->task : "",
+              tern__task_names());
   TERN_TRY(tern__session_options_read(runtime, &desc->session, &p->session_options));
   tern_model_desc model_desc = TERN_MODEL_DESC_INIT;
   model_desc.path = desc->path, model_desc.dtype = desc->dtype, model_desc.file_name = desc->file_name;

@@ -68,6 +68,7 @@ const tern__task *tern__task_find(const char *name); /* NULL = unknown */
 const char *tern__task_names(void);                  /* "text-generation, feature-extraction" */
 
 /* Reads a session desc into options: device, threads, budget. */
-tern_status tern__session_options_read(tern_runtime *runtime, const tern_session_desc *desc, tern__session_options *out);
+tern_status tern__session_options_read(tern_runtime *runtime, const tern_session_desc *desc,
+                                       tern__session_options *out);
 
 #endif

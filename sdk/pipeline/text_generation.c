@@ -130,7 +130,8 @@ static tern_status text_generation_memory(tern_pipeline *p, tern_memory_plan *ou
 /* ------------------------------------------------------------------------------------------------ evaluation */
 
 /* Evaluates fresh[b] tokens from tokens[b] + cached count for every sequence; afterwards they are cached. */
-static tern_status evaluate(tern_pipeline *p, generator *g, sequence *seqs, const int32_t *fresh, const tern_cancel *cancel) {
+static tern_status evaluate(tern_pipeline *p, generator *g, sequence *seqs, const int32_t *fresh,
+                            const tern_cancel *cancel) {
   tern_status status = TERN_OK;
   state *s = p->state;
   tern__alloc *alloc = &p->runtime->alloc;
@@ -200,7 +201,8 @@ static void keep_common_prefix(tern_pipeline *p, generator *g, const sequence *s
   tern__kv_cache *kv = tern__session_kv(g->session);
   for (int32_t b = 0; b < g->batch; b++) {
     size_t n = tern__array_count(seqs[b].tokens), cached = tern__array_count(g->cached[b]), same = 0;
-    while (same < cached && same + 1 < n && g->cached[b][same] == seqs[b].tokens[same]) same++; /* one is left to evaluate */
+    while (same < cached && same + 1 < n && g->cached[b][same] == seqs[b].tokens[same])
+      same++; /* one is left to evaluate */
     tern__array_truncate(g->cached[b], same);
     kv->past[b] = (int32_t)same;
     result->timings.n_reused_tokens += (int32_t)same;
@@ -247,7 +249,8 @@ static tern_status emit(sequence *q, const tern_run_desc *d, int32_t id, bool la
   if (until > q->streamed) {
     size_t begin = q->streamed;
     q->streamed = until;
-    if (d->on_text.fn && d->on_text.fn(d->on_text.user_data, q->text + begin, until - begin, id)) q->finish_reason = "cancelled";
+    if (d->on_text.fn && d->on_text.fn(d->on_text.user_data, q->text + begin, until - begin, id))
+      q->finish_reason = "cancelled";
   }
   return TERN_OK;
 }
@@ -305,7 +308,8 @@ static tern_status add_prompt(tern_pipeline *p, const char *text, size_t size, b
   q->n_prompt = tern__array_count(q->tokens);
   if (q->n_prompt >= (size_t)s->context_length)
     TERN_FAIL(TERN_STATUS_CONTEXT_FULL,
-              "the prompt has %zu tokens, the context window %d; shorten the prompt or open with a larger context_length",
+              "the prompt has %zu tokens, the context window %d; shorten the prompt or open with a larger "
+              "context_length",
               q->n_prompt, s->context_length);
   tern__sampler_options options = {d->temperature, d->top_k, d->top_p, d->min_p, d->repetition_penalty, d->seed};
   if (!options.seed) options.seed = tern__now_ns();
@@ -331,7 +335,8 @@ static tern_status tokenize(tern_pipeline *p, const tern_run_desc *d, sequence *
     TERN_TRY(tern__chat_render(alloc, template_text, &inputs, &text));
     TERN_TRY(add_prompt(p, text ? text : "", tern__array_count(text), true, d, &seqs[0]));
   }
-  for (int32_t i = 0; i < d->n_texts; i++) TERN_TRY(add_prompt(p, d->texts[i], strlen(d->texts[i]), false, d, &seqs[i]));
+  for (int32_t i = 0; i < d->n_texts; i++)
+    TERN_TRY(add_prompt(p, d->texts[i], strlen(d->texts[i]), false, d, &seqs[i]));
 cleanup:
   TERN_ARRAY_FREE(alloc, text);
   return status;
@@ -350,8 +355,8 @@ static tern_status decode(tern_pipeline *p, generator *g, sequence *seqs, const 
       TERN_FAIL(TERN_STATUS_UNSUPPORTED, "logits must be float32 [batch, sequence, vocabulary]");
     int64_t width = logits->shape.dims[2] < s->vocab_size ? logits->shape.dims[2] : s->vocab_size;
     if (width != s->vocab_size)
-      TERN_FAIL(TERN_STATUS_CORRUPT, "the graph gives %lld logits for a vocabulary of %d", (long long)logits->shape.dims[2],
-                s->vocab_size);
+      TERN_FAIL(TERN_STATUS_CORRUPT, "the graph gives %lld logits for a vocabulary of %d",
+                (long long)logits->shape.dims[2], s->vocab_size);
     bool running = false;
     for (int32_t b = 0; b < g->batch; b++) {
       fresh[b] = 0;
@@ -447,8 +452,10 @@ static tern_status text_generation_run(tern_pipeline *p, const tern_run_desc *d,
   sequence *seqs = NULL;
   generator *g = &s->single;
   if (d->chat_json && d->n_texts) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "give chat_json or texts, not both");
-  if (batch < 1 || batch > MAX_BATCH) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "give 1 to %d prompts, not %d", MAX_BATCH, batch);
-  if (d->max_new_tokens < 0) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "max_new_tokens is %d; give 1 or more", d->max_new_tokens);
+  if (batch < 1 || batch > MAX_BATCH)
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "give 1 to %d prompts, not %d", MAX_BATCH, batch);
+  if (d->max_new_tokens < 0)
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "max_new_tokens is %d; give 1 or more", d->max_new_tokens);
   if (d->context_policy != TERN_CONTEXT_ERROR && d->context_policy != TERN_CONTEXT_SHIFT)
     TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "context_policy %d is neither ERROR nor SHIFT", d->context_policy);
   if (d->context_policy == TERN_CONTEXT_SHIFT && batch > 1)

@@ -1,5 +1,6 @@
 /* THE backend interface: what the runtime asks of a device. Order of calls for a session:
- *   optimize(graph copy) once -> per set of input shapes: compile -> (runtime places memory) -> prepare -> run, run, ... */
+ *   optimize(graph copy) once -> per set of input shapes: compile -> (runtime places memory) -> prepare ->
+ * run, run, ... */
 #ifndef TERN_RUNTIME_BACKEND_H
 #define TERN_RUNTIME_BACKEND_H
 
@@ -20,8 +21,9 @@ typedef struct tern__backend_env {
 /* Concrete shapes for one set of inputs, made by the runtime. */
 typedef struct tern__plan {
   const tern__graph *graph;
-  tern__view *views;       /* per value id. dtype and shape are set for every value that the steps touch; data is set from
-                              the start for constants and values known while planning, and before each run for the rest */
+  tern__view
+      *views; /* per value id. dtype and shape are set for every value that the steps touch; data is set from
+                 the start for constants and values known while planning, and before each run for the rest */
   const int32_t *steps;    /* node indices to run, in order */
   int32_t n_steps;
   int32_t n_threads;       /* at most this many */
@@ -32,7 +34,8 @@ typedef struct tern__program tern__program; /* a compiled plan; defined by the b
 
 typedef struct tern__program_info {
   size_t scratch_bytes;    /* what the program allocates for itself in prepare */
-  size_t packed_bytes;     /* weights in this device's layout, counted once per model however many programs share them */
+  size_t packed_bytes; /* weights in this device's layout, counted once per model however many programs share
+                          them */
 } tern__program_info;
 
 typedef struct tern__run_args {

@@ -9,7 +9,8 @@ tern_status tern__kv_layout_of(const tern__graph *graph, tern__arena *arena, ter
   for (size_t n = 0; n < tern__array_count(graph->nodes); n++)
     if (strcmp(graph->nodes[n].op->name, "KvAttention") == 0) {
       int64_t layer = tern__node_int(&graph->nodes[n], "layer", -1);
-      if (layer < 0 || layer > 4096) TERN_FAIL(TERN_STATUS_CORRUPT, "node '%s': layer out of range", graph->nodes[n].name);
+      if (layer < 0 || layer > 4096)
+        TERN_FAIL(TERN_STATUS_CORRUPT, "node '%s': layer out of range", graph->nodes[n].name);
       if (layer >= out->n_layers) out->n_layers = (int32_t)layer + 1;
     }
   if (!out->n_layers) goto cleanup;

@@ -10,7 +10,8 @@ typedef struct tern__lifetime {
   size_t offset;       /* result */
 } tern__lifetime;
 
-/* Gives every entry an offset (64-byte aligned) so that no two that live at the same step overlap; *total = arena size. */
+/* Gives every entry an offset (64-byte aligned) so that no two that live at the same step overlap; *total =
+ * arena size. */
 tern_status tern__plan_memory(tern__alloc *alloc, tern__lifetime *lifetimes, size_t count, size_t *total);
 
 #endif

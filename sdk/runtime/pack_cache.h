@@ -9,8 +9,9 @@ typedef struct tern__pack_cache tern__pack_cache;
 tern_status tern__pack_cache_create(tern__alloc *alloc, tern__pack_cache **out);
 void tern__pack_cache_destroy(tern__pack_cache *cache); /* NULL is fine */
 
-/* The packed form of the constant(s) at `key` in `layout` (a number that the backend chooses; part of the key). Built by
- * `build` into `size` bytes, 64-byte aligned, on the first call; other callers of the same key wait. */
+/* The packed form of the constant(s) at `key` in `layout` (a number that the backend chooses; part of the
+ * key). Built by `build` into `size` bytes, 64-byte aligned, on the first call; other callers of the same key
+ * wait. */
 typedef tern_status (*tern__pack_fn)(void *user_data, void *packed);
 tern_status tern__pack_cache_get(tern__pack_cache *cache, const void *key, uint64_t layout, size_t size,
                                  tern__pack_fn build, void *user_data, const void **out);

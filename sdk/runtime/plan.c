@@ -6,7 +6,8 @@
 
 #include "runtime/memory_planner.h"
 
-/* Values known while planning stay below this; larger ones (a causal mask for a long window) are computed in the run. */
+/* Values known while planning stay below this; larger ones (a causal mask for a long window) are computed in
+ * the run. */
 enum { MAX_FOLDED_BYTES = 1 << 20, MAX_SHAPE_INPUT_ELEMENTS = 64 };
 
 static bool is_shape_input(const tern__view *view) {
@@ -113,9 +114,10 @@ static tern_status infer_all(tern__session_plan *plan, const tern__graph *graph,
     TERN_TRY(infer_node(plan, graph, (int32_t)n, alloc, kv, in, out, &folded, &node_unknown));
     if (node_unknown) {
       *unknown = true;
-      TERN_FAIL(TERN_STATUS_UNSUPPORTED,
-                "node '%s' (%s): the shape of its result depends on computed data, which is not supported yet", node->name,
-                node->op->name);
+      TERN_FAIL(
+          TERN_STATUS_UNSUPPORTED,
+          "node '%s' (%s): the shape of its result depends on computed data, which is not supported yet",
+          node->name, node->op->name);
     }
     if (folded) continue;
     if (node->op->flags & TERN__OP_ALIAS) {
@@ -157,7 +159,8 @@ cleanup:
 static tern_status place_memory(tern__session_plan *plan, const tern__graph *graph, tern__alloc *alloc) {
   tern_status status = TERN_OK;
   size_t n_values = tern__array_count(graph->values), count = 0;
-  int32_t *first = tern__calloc(alloc, n_values + 1, sizeof *first), *last = tern__calloc(alloc, n_values + 1, sizeof *last);
+  int32_t *first = tern__calloc(alloc, n_values + 1, sizeof *first),
+          *last = tern__calloc(alloc, n_values + 1, sizeof *last);
   tern__lifetime *lifetimes = tern__calloc(alloc, n_values + 1, sizeof *lifetimes);
   tern__value_id *owner = tern__calloc(alloc, n_values + 1, sizeof *owner);
   if (!first || !last || !lifetimes || !owner) TERN_CHECK_ALLOC(NULL);
@@ -169,7 +172,8 @@ static tern_status place_memory(tern__session_plan *plan, const tern__graph *gra
     for (int32_t i = 0; i < node->n_inputs; i++)
       if (node->inputs[i] >= 0) last[plan->root[node->inputs[i]]] = s;
   }
-  for (size_t i = 0; i < tern__array_count(graph->outputs); i++) last[plan->root[graph->outputs[i]]] = plan->base.n_steps;
+  for (size_t i = 0; i < tern__array_count(graph->outputs); i++)
+    last[plan->root[graph->outputs[i]]] = plan->base.n_steps;
   for (size_t v = 0; v < n_values; v++)
     if (first[v] >= 0) {
       lifetimes[count] = (tern__lifetime){plan->base.views[v].size_bytes, first[v], last[v], 0};
@@ -191,7 +195,8 @@ static tern_status record_key(tern__session_plan *plan, const tern__graph *graph
   for (size_t i = 0; plan->uses_input_data && i < n; i++)
     if (is_shape_input(&inputs[i])) bytes += inputs[i].size_bytes;
   plan->input_data = tern__arena_alloc(&plan->arena, bytes + 1);
-  if (!plan->input_key || !plan->input_data) return tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory while planning");
+  if (!plan->input_key || !plan->input_data)
+    return tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory while planning");
   for (size_t i = 0; i < n; i++) {
     plan->input_key[i] = inputs[i];
     if (!plan->uses_input_data || !is_shape_input(&inputs[i])) continue;
@@ -218,7 +223,8 @@ bool tern__plan_fits(const tern__session_plan *plan, const tern__graph *graph, c
 
 tern_status tern__plan_create(tern__alloc *alloc, const tern__graph *graph, const tern__view *inputs,
                               const tern__backend_api *api, tern__backend *backend, tern__pack_cache *cache,
-                              const tern__kv_cache *kv, tern_numerics numerics, int32_t n_threads, tern__session_plan **out) {
+                              const tern__kv_cache *kv, tern_numerics numerics, int32_t n_threads,
+                              tern__session_plan **out) {
   tern_status status = TERN_OK;
   tern__session_plan *plan = NULL;
   size_t n_values = tern__array_count(graph->values);
@@ -271,7 +277,8 @@ void tern__plan_bind(tern__session_plan *plan, uint8_t *base) {
 
 void tern__plan_bind_input(tern__session_plan *plan, int32_t input, void *data) {
   tern__value_id id = plan->base.graph->inputs[input];
-  if (plan->uses_input_data && plan->base.views[id].data && is_shape_input(&plan->base.views[id])) return; /* planned in */
+  if (plan->uses_input_data && plan->base.views[id].data && is_shape_input(&plan->base.views[id]))
+    return; /* planned in */
   size_t n_values = tern__array_count(plan->base.graph->values);
   plan->base.views[id].data = data;
   for (size_t v = 0; v < n_values; v++)

@@ -14,7 +14,8 @@ typedef struct tern__session_plan {
   uint8_t *input_data;            /* that data, concatenated */
   size_t input_data_size;
   tern__value_id *root;           /* per value: the value whose memory it shares (itself, or through aliases) */
-  size_t *offsets;                /* per value that is its own root and lives in the activation arena; SIZE_MAX = not there */
+  size_t
+      *offsets; /* per value that is its own root and lives in the activation arena; SIZE_MAX = not there */
   size_t activation_bytes;
   const tern__backend_api *api;
   tern__program *program;
@@ -28,7 +29,8 @@ typedef struct tern__session_plan {
  * for the backend and places memory. Errors name the node. */
 tern_status tern__plan_create(tern__alloc *alloc, const tern__graph *graph, const tern__view *inputs,
                               const tern__backend_api *api, tern__backend *backend, tern__pack_cache *cache,
-                              const tern__kv_cache *kv, tern_numerics numerics, int32_t n_threads, tern__session_plan **out);
+                              const tern__kv_cache *kv, tern_numerics numerics, int32_t n_threads,
+                              tern__session_plan **out);
 void tern__plan_destroy(tern__alloc *alloc, tern__session_plan *plan);
 bool tern__plan_fits(const tern__session_plan *plan, const tern__graph *graph, const tern__view *inputs);
 /* Points the plan's views into `base` (activation_bytes long). */

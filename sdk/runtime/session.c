@@ -56,9 +56,11 @@ tern_status tern__session_create(tern_runtime *runtime, const tern__graph *graph
       TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "the KV cache would be too large; use a shorter context");
     if (options->budget_bytes && session->kv_bytes > options->budget_bytes)
       TERN_FAIL(TERN_STATUS_OUT_OF_BUDGET,
-                "the KV cache of %d positions x %d sequences takes %zu bytes, the session's budget is %llu; use a shorter "
+                "the KV cache of %d positions x %d sequences takes %zu bytes, the session's budget is %llu; "
+                "use a shorter "
                 "context or a larger budget",
-                options->kv_capacity, options->kv_batch, session->kv_bytes, (unsigned long long)options->budget_bytes);
+                options->kv_capacity, options->kv_batch, session->kv_bytes,
+                (unsigned long long)options->budget_bytes);
     TERN_TRY(tern__kv_cache_create(alloc, &session->kv_layout, options->kv_batch, options->kv_capacity, &session->kv));
   }
   *out = session, session = NULL;
@@ -101,7 +103,8 @@ static tern_status check_budget(const tern__session *session, const tern_memory_
   uint64_t budget = session->options.budget_bytes;
   if (budget && m->peak_bytes > budget)
     TERN_FAIL(TERN_STATUS_OUT_OF_BUDGET,
-              "this run needs %llu bytes (packed weights %llu, activations %llu, KV cache %llu, scratch %llu), the session's "
+              "this run needs %llu bytes (packed weights %llu, activations %llu, KV cache %llu, scratch "
+              "%llu), the session's "
               "budget is %llu; use shorter inputs, a shorter context or a larger budget",
               (unsigned long long)m->peak_bytes, (unsigned long long)m->packed_bytes,
               (unsigned long long)m->activation_bytes, (unsigned long long)m->kv_bytes,
@@ -125,7 +128,8 @@ static tern_status find_plan(tern__session *session, const tern__view *inputs, t
     if (!session->plans[i] || session->plans[i]->last_used < session->plans[slot]->last_used) slot = i;
   }
   TERN_TRY(tern__plan_create(&session->runtime->alloc, session->graph, inputs, session->api, session->backend,
-                             session->cache, session->kv, session->options.numerics, session->options.n_threads, &plan));
+                             session->cache, session->kv, session->options.numerics,
+                             session->options.n_threads, &plan));
   if (session->current == session->plans[slot]) session->current = NULL;
   tern__plan_destroy(&session->runtime->alloc, session->plans[slot]);
   session->plans[slot] = plan;
@@ -166,7 +170,8 @@ static tern_status ensure_ready(tern__session *session, tern__session_plan *plan
       if (session->plans[i]) session->plans[i]->bound_base = NULL;
     session->activations = tern__alloc_aligned(&session->runtime->alloc, plan->activation_bytes, 64);
     if (!session->activations)
-      TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of activations; use shorter inputs or a larger budget",
+      TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY,
+                "no memory for %zu bytes of activations; use shorter inputs or a larger budget",
                 plan->activation_bytes);
     session->activation_capacity = plan->activation_bytes;
   }

@@ -16,7 +16,8 @@ typedef struct tern__session_options {
   int32_t kv_batch, kv_capacity; /* for graphs with tern.KvAttention; 0 batch = no cache */
 } tern__session_options;
 
-/* Takes its own copy of the graph and lets the backend rewrite it. `graph`'s arena and `cache` must outlive the session. */
+/* Takes its own copy of the graph and lets the backend rewrite it. `graph`'s arena and `cache` must outlive
+ * the session. */
 tern_status tern__session_create(tern_runtime *runtime, const tern__graph *graph, tern__pack_cache *cache,
                                  const tern__session_options *options, tern__session **out);
 void tern__session_destroy(tern__session *session);

@@ -52,7 +52,8 @@ static void *work(void *arg) {
     int32_t n_threads = (int32_t)(seen & COUNT_MASK);
     if (self->index >= n_threads) continue;
     pool->fn(pool->arg, self->index, n_threads);
-    if (atomic_fetch_sub(&pool->running, 1) == 1 && atomic_load(&pool->caller_sleeps)) tern__wake_address(&pool->running);
+    if (atomic_fetch_sub(&pool->running, 1) == 1 && atomic_load(&pool->caller_sleeps))
+      tern__wake_address(&pool->running);
   }
 }
 

@@ -169,7 +169,8 @@ typedef struct tern_runtime_desc {
   tern_log log;
   uint64_t budget_bytes;    /* all memory that tern may hold through `allocator`; 0 = no limit */
 } tern_runtime_desc;
-#define TERN_RUNTIME_DESC_INIT { sizeof(tern_runtime_desc), 0, { NULL, NULL, NULL }, { NULL, NULL, (tern_log_level)0 }, 0 }
+#define TERN_RUNTIME_DESC_INIT \
+  { sizeof(tern_runtime_desc), 0, {NULL, NULL, NULL}, {NULL, NULL, (tern_log_level)0}, 0 }
 
 TERN_API tern_status tern_runtime_create(const tern_runtime_desc *desc, tern_runtime **out); /* [any] */
 TERN_API void tern_runtime_destroy(tern_runtime *runtime);                                   /* [any] */
@@ -260,7 +261,8 @@ typedef struct tern_session_desc {
 } tern_session_desc;
 #define TERN_SESSION_DESC_INIT { sizeof(tern_session_desc), TERN_NUMERICS_FAST, NULL, 0, 0, 0, 0, 0, NULL }
 
-TERN_API tern_status tern_session_create(tern_model *model, const tern_session_desc *desc, tern_session **out); /* [any] */
+TERN_API tern_status tern_session_create(tern_model *model, const tern_session_desc *desc,
+                                         tern_session **out); /* [any] */
 TERN_API void tern_session_destroy(tern_session *session);
 
 typedef struct tern_memory_plan {
@@ -340,7 +342,8 @@ typedef struct tern_pipeline_desc {
 #define TERN_PIPELINE_DESC_INIT \
   { sizeof(tern_pipeline_desc), 0, NULL, NULL, NULL, NULL, TERN_SESSION_DESC_INIT, { NULL, NULL }, NULL }
 
-TERN_API tern_status tern_pipeline_open(tern_runtime *runtime, const tern_pipeline_desc *desc, tern_pipeline **out); /* [any] */
+TERN_API tern_status tern_pipeline_open(tern_runtime *runtime, const tern_pipeline_desc *desc,
+                                        tern_pipeline **out); /* [any] */
 /* The same off the caller's thread; tern_job_pipeline takes the pipeline out when the job is done. [any] */
 TERN_API tern_status tern_pipeline_open_async(tern_runtime *runtime, const tern_pipeline_desc *desc, tern_job **out);
 TERN_API void tern_pipeline_close(tern_pipeline *pipeline);
@@ -393,8 +396,11 @@ typedef struct tern_run_desc {
   int32_t normalize;             /* 0 = as the folder says, 1 = yes, -1 = no */
   tern_cancel *cancel;
 } tern_run_desc;
-#define TERN_RUN_DESC_INIT                                                                                       \
-  { sizeof(tern_run_desc), 0, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, { NULL, NULL }, TERN_POOLING_DEFAULT, 0, NULL }
+#define TERN_RUN_DESC_INIT                                                                     \
+  {                                                                                            \
+    sizeof(tern_run_desc), 0, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, {NULL, NULL}, \
+        TERN_POOLING_DEFAULT, 0, NULL                                                          \
+  }
 
 /* [one] Runs on the calling thread. */
 TERN_API tern_status tern_pipeline_run(tern_pipeline *pipeline, const tern_run_desc *desc, tern_result **out);
@@ -414,7 +420,8 @@ TERN_API void tern_result_destroy(tern_result *result);
 TERN_API int32_t tern_result_count(const tern_result *result);
 TERN_API const char *tern_result_text(const tern_result *result, int32_t index, size_t *size_out);
 TERN_API const int32_t *tern_result_tokens(const tern_result *result, int32_t index, size_t *n_out);
-/* "stop" (end token or stop text), "length" (max_new_tokens), "context_full" (the window ended), "cancelled" (by on_text). */
+/* "stop" (end token or stop text), "length" (max_new_tokens), "context_full" (the window ended), "cancelled"
+ * (by on_text). */
 TERN_API const char *tern_result_finish_reason(const tern_result *result, int32_t index);
 /* feature-extraction: float32 [n_texts, hidden], or [n_texts, longest, hidden] without pooling. Borrowed. */
 TERN_API const tern_tensor *tern_result_tensor(const tern_result *result);
