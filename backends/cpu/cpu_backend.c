@@ -119,6 +119,7 @@ cleanup:
 static tern_status cpu_prepare(tern__program *program, const tern_progress *progress, const tern_cancel *cancel) {
   tern_status status = TERN_OK;
   (void)progress;
+  program->cancel = cancel;
   for (size_t i = 0; i < tern__array_count(program->packs); i++) {
     const tern__cpu_pack *pack = &program->packs[i];
     if (tern__cancelled(cancel)) TERN_FAIL(TERN_STATUS_CANCELLED, "cancelled while packing weights");
@@ -131,6 +132,7 @@ static tern_status cpu_prepare(tern__program *program, const tern_progress *prog
     TERN_CHECK_ALLOC(program->scratch);
   }
 cleanup:
+  program->cancel = NULL;
   return status;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "ir/quants.h"
+#include "runtime/thread_pool.h"
 
 enum { LINE = 64, LAYOUT_VERSION = 1, HASHED_SAMPLES = 512 };
 
@@ -205,11 +206,30 @@ void tern__cpu_pack_panels(const tern__cpu_weight_source *s, const tern__cpu_wei
 
 /* ---- registration ---- */
 
-typedef struct pack_job { tern__cpu_weight_source source; tern__cpu_weight_format format; } pack_job;
+typedef struct pack_job {
+  tern__cpu_weight_source source;
+  tern__cpu_weight_format format;
+  tern__program *program;
+  uint8_t *packed;
+  _Atomic size_t next;
+} pack_job;
+
+/* A panel at a time, so that a cancellation is seen soon. */
+static void pack_some(void *arg, int32_t thread, int32_t n_threads) {
+  pack_job *job = arg;
+  size_t n = tern__cpu_divide_up(job->source.n, TERN__CPU_PANEL), p;
+  size_t bytes = tern__cpu_panel_bytes(&job->format, job->source.k);
+  (void)thread, (void)n_threads;
+  while ((p = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < n && !tern__cancelled(job->program->cancel))
+    tern__cpu_pack_panels(&job->source, &job->format, p, 1, job->packed + p * bytes);
+}
 
 static tern_status build(void *user_data, void *packed) {
-  const pack_job *job = user_data;
-  tern__cpu_pack_panels(&job->source, &job->format, 0, tern__cpu_divide_up(job->source.n, TERN__CPU_PANEL), packed);
+  pack_job *job = user_data;
+  job->packed = packed;
+  atomic_store(&job->next, 0);
+  tern__pool_run(job->program->backend->env.pool, job->program->n_threads, pack_some, job);
+  if (tern__cancelled(job->program->cancel)) return tern__fail(TERN_STATUS_CANCELLED, "cancelled while packing weights");
   return TERN_OK;
 }
 
@@ -232,7 +252,7 @@ tern_status tern__cpu_pack_weights(tern__program *program, const tern__cpu_weigh
   tern__shape shape = {.rank = 2, .dims = {(int64_t)s->n, (int64_t)s->k}};
   pack_job *job = tern__cpu_params(program, sizeof *job);
   TERN_CHECK_ALLOC(job);
-  *job = (pack_job){*s, *f};
+  job->source = *s, job->format = *f, job->program = program;
   if (!tern__mul_size(tern__cpu_panel_bytes(f, s->k), panels, &size) || !tern__shape_bytes(s->dtype, &shape, &source_bytes))
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "weights of %zu rows of %zu are too large", s->n, s->k);
   if (s->bits) source_bytes = s->n * ((s->k + (size_t)s->block_size - 1) / (size_t)s->block_size) * (size_t)s->block_size *

@@ -24,7 +24,8 @@ typedef tern_status (*tern__cpu_chunk_fn)(const tern__cpu_step *step, const tern
 struct tern__cpu_step {
   tern__cpu_chunk_fn run;
   uint32_t n_chunks;
-  bool joined;               /* may run in one piece with the step before it: both have one chunk */
+  bool joined;               /* runs in one piece with the step before it: both have one chunk */
+  bool beside;               /* needs nothing of the step before it: their chunks run together */
   const tern__node *node;
   const tern__view **in;     /* NULL entries: absent */
   const tern__view **out;
@@ -50,6 +51,7 @@ struct tern__program {
   tern__cpu_pack *packs;
   uint32_t *ends;            /* per phase (steps between two joins): chunks of the run up to its end */
   uint32_t *starts;          /* per phase: its first step */
+  const tern_cancel *cancel; /* while preparing */
   size_t thread_scratch, shared_scratch;
   const tern__view *shared_holds; /* while compiling: the X whose quantized rows the shared scratch has */
   uint8_t *scratch;          /* shared_scratch, then n_threads times thread_scratch */

@@ -36,20 +36,27 @@ void tern__cpu_run_destroy(tern__program *program) {
   if (program->run) tern__free_aligned(program->backend->env.alloc, program->run, run_size(program), 64);
 }
 
-/* Steps of one chunk each that follow one another make one phase: handing such a step over costs more than it does. */
+/* A phase is a chain of steps of one chunk each (handing such a step over costs more than it does), or steps that need
+ * nothing of one another. */
 tern_status tern__cpu_phases(tern__program *program) {
   tern_status status = TERN_OK;
   tern__alloc *alloc = program->backend->env.alloc;
+  size_t n = tern__array_count(program->steps);
   uint32_t end = 0;
-  for (size_t s = 0; s < tern__array_count(program->steps); s++) {
+  for (size_t s = 0; s < n; s++) {
     tern__cpu_step *step = &program->steps[s];
-    step->joined = s > 0 && step->n_chunks == 1 && program->steps[s - 1].n_chunks == 1;
+    bool group = step->beside || (s + 1 < n && program->steps[s + 1].beside);
+    step->joined = s > 0 && !group && step->n_chunks == 1 && !step[-1].beside && step[-1].n_chunks == 1;
     if (step->joined) continue;
     end += step->n_chunks;
+    if (step->beside) {
+      program->ends[tern__array_count(program->ends) - 1] = end;
+      continue;
+    }
     TERN_ARRAY_PUSH(alloc, program->starts, (uint32_t)s);
     TERN_ARRAY_PUSH(alloc, program->ends, end);
   }
-  TERN_ARRAY_PUSH(alloc, program->starts, (uint32_t)tern__array_count(program->steps));
+  TERN_ARRAY_PUSH(alloc, program->starts, (uint32_t)n);
 cleanup:
   return status;
 }
@@ -73,7 +80,12 @@ static void set_failure(tern__cpu_counters *run, tern_status status) {
 
 static void run_chunk(tern__program *program, const tern__cpu_context *context, uint32_t phase, uint32_t chunk) {
   tern__cpu_counters *run = program->run;
-  for (uint32_t s = program->starts[phase]; s < program->starts[phase + 1]; s++) {
+  uint32_t s = program->starts[phase], last = program->starts[phase + 1];
+  if (s + 1 < last && program->steps[s + 1].beside) {
+    while (chunk >= program->steps[s].n_chunks) chunk -= program->steps[s++].n_chunks;
+    last = s + 1;
+  }
+  for (; s < last; s++) {
     if (atomic_load_explicit(&run->failed, memory_order_relaxed)) return;
     if (stop_wanted(context->args)) {
       set_failure(run, tern__fail(TERN_STATUS_CANCELLED, "cancelled"));

@@ -15,6 +15,7 @@
 #include "base/half.h"
 #include "cpu/cpu_features.h"
 #include "cpu/cpu_program.h"
+#include "ir/quants.h"
 #include "runtime/kv_cache.h"
 #include "runtime/plan.h"
 #include "runtime/thread_pool.h"
@@ -656,4 +657,56 @@ Test(cpu_failures, error_of_a_step) {
   cr_expect_not_null(strstr(tern_last_error(), "KV cache"), "%s", tern_last_error());
   close_plan(&t, &o);
   end(&t);
+}
+
+/* Projections of one X run in one phase: all right on any number of threads, and nobody's memory is overwritten. */
+Test(cpu_linear, siblings_run_together) {
+  enum { K = 256, N = 200, COUNT = 3 };
+  const tern_dtype types[COUNT] = {TERN_DTYPE_Q4_1, TERN_DTYPE_Q8_0, TERN_DTYPE_F32};
+  for (int m = 1; m <= 9; m += 8) {
+    one_op t;
+    tern__value_id weights[COUNT], sums[2];
+    int32_t last = -1;
+    begin(&t, "Linear", "tern", 1);
+    input(&t, TERN_DTYPE_F32, 2, m, K);
+    for (int i = 0; i < COUNT; i++) {
+      void *w = constant(&t, types[i], 2, N, K);
+      if (tern__dtype_is_block(types[i])) fill_blocks(w, types[i], t.graph->values[t.ids[i + 1]].size_bytes);
+      weights[i] = t.ids[i + 1];
+    }
+    for (int i = 0; i < COUNT; i++) {
+      tern__graph_add_value(t.graph, tern__arena_printf(&t.arena, "y%d", i), TERN_DTYPE_NONE, -1, NULL, &t.outs[i]);
+      tern__graph_add_node(t.graph, t.op, "product", 1, (tern__value_id[]){t.ids[0], weights[i]}, 2, &t.outs[i], 1, &last);
+    }
+    const tern__op_def *plus = tern__op_find("Add", "", 13);
+    for (int i = 0; i < 2; i++) {
+      tern__graph_add_value(t.graph, i ? "sum" : "part", TERN_DTYPE_NONE, -1, NULL, &sums[i]);
+      tern__graph_add_node(t.graph, plus, "add", 13, (tern__value_id[]){i ? sums[0] : t.outs[0], t.outs[i + 1]}, 2, &sums[i], 1, &last);
+    }
+    tern__graph_add_output(t.graph, sums[1]);
+    t.outs[0] = sums[1], t.n_outputs = 1;
+    float want[9 * N] = {0};
+    for (int i = 0; i < COUNT; i++)
+      for (int n = 0; n < N; n++) {
+        float row[K];
+        const tern__value *w = &t.graph->values[weights[i]];
+        tern__dequantize_row(types[i], (const uint8_t *)w->data + (size_t)n * (w->size_bytes / N), row, K);
+        for (int r = 0; r < m; r++)
+          for (int k = 0; k < K; k++) want[r * N + n] += row[k] * ((float *)t.feeds[0].data)[r * K + k];
+      }
+    for (int threads = 1; threads <= 4; threads++) {
+      opened o;
+      double error = 0, norm = 0;
+      open_plan(&t, UINT32_MAX, threads, &o);
+      cr_assert_eq(tern__backend_cpu.prepare(o.plan->program, NULL, NULL), TERN_OK);
+      cr_expect_eq(tern__array_count(o.plan->program->ends), 3, "quantize, products, sums");
+      for (int run = 0; run < 50; run++)
+        cr_assert_eq(tern__backend_cpu.run(o.plan->program, &(tern__run_args){0}), TERN_OK);
+      const float *y = o.plan->base.views[sums[1]].data;
+      for (int e = 0; e < m * N; e++) error += (y[e] - want[e]) * (y[e] - want[e]), norm += want[e] * want[e];
+      cr_expect(sqrt(error / norm) < quantized_error, "m %d, %d threads: error %g", m, threads, sqrt(error / norm));
+      close_plan(&t, &o);
+    }
+    end(&t);
+  }
 }
