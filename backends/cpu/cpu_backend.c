@@ -31,7 +31,8 @@ tern_status tern__cpu_open_with(const tern__backend_env *env, uint32_t isa_mask,
   if (!(*out)->kernels) {
     tern__free(env->alloc, *out);
     *out = NULL;
-    TERN_FAIL(TERN_STATUS_NO_DEVICE, "this CPU has none of the instruction sets asked for (mask %u)", (unsigned)isa_mask);
+    TERN_FAIL(TERN_STATUS_NO_DEVICE, "this CPU has none of the instruction sets asked for (mask %u)",
+              (unsigned)isa_mask);
   }
 cleanup:
   return status;
@@ -90,8 +91,8 @@ cleanup:
   return status;
 }
 
-static tern_status cpu_compile(tern__backend *backend, const tern__plan *plan, tern__pack_cache *cache, tern__program **out,
-                               tern__program_info *info) {
+static tern_status cpu_compile(tern__backend *backend, const tern__plan *plan, tern__pack_cache *cache,
+                               tern__program **out, tern__program_info *info) {
   tern_status status = TERN_OK;
   tern__program *program = tern__calloc(backend->env.alloc, 1, sizeof *program);
   *out = NULL;

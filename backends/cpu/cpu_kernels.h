@@ -24,9 +24,10 @@ typedef enum tern__cpu_weight_kind {
 } tern__cpu_weight_kind;
 
 /* Q4 and Q8 panels, a block of 32 k. Weight = scale * (q - offset) + min.
- * Q4: four lines of [16 rows][4 bytes], q in 0..15. In the 32-bit word of a row in line j, nibble n of halfword h is
- *     k = 8 j + 2 n + h: shifted and masked by 0x000f000f a word holds k and k + 1 as 16-bit values.
- * Q8: eight lines of [16 rows][4 bytes], q in -128..127, offset 0. Line j holds k = 8 (j / 2) + 2 (j % 2) + {0, 4, 1, 5}. */
+ * Q4: four lines of [16 rows][4 bytes], q in 0..15. In the 32-bit word of a row in line j, nibble n of
+ * halfword h is k = 8 j + 2 n + h: shifted and masked by 0x000f000f a word holds k and k + 1 as 16-bit
+ * values. Q8: eight lines of [16 rows][4 bytes], q in -128..127, offset 0. Line j holds k = 8 (j / 2) + 2 (j
+ * % 2) + {0, 4, 1, 5}. */
 typedef struct tern__cpu_weight_format {
   uint8_t kind;
   uint8_t scale_block;  /* k that share a scale: 32, or 16 with Q8 */
@@ -58,7 +59,9 @@ typedef struct tern__cpu_linear_call {
   uint8_t *scratch;        /* TERN__CPU_LINEAR_SCRATCH bytes, 64-byte aligned */
 } tern__cpu_linear_call;
 
-static inline size_t tern__cpu_padded(size_t k) { return (k + TERN__CPU_BLOCK - 1) / TERN__CPU_BLOCK * TERN__CPU_BLOCK; }
+static inline size_t tern__cpu_padded(size_t k) {
+  return (k + TERN__CPU_BLOCK - 1) / TERN__CPU_BLOCK * TERN__CPU_BLOCK;
+}
 
 enum { TERN__CPU_LINEAR_SCRATCH = 20 * 1024 + TERN__CPU_ROW_BLOCK * TERN__CPU_PANEL * 4 };
 
@@ -75,9 +78,10 @@ typedef struct tern__cpu_linear_i32_call {
 
 /* ---- attention ---- */
 
-/* `n_queries` vectors against keys and values in f16 or f32 rows, online softmax over keys [begin, end). Key j is visible
- * to query i iff first[i] <= j < last[i]; mask[i * mask_stride + j * mask_step] is added to its score. Results are
- * unnormalised: out[i] = sum of p v, maximum[i] and sum[i] of p; so ranges of keys can be merged. */
+/* `n_queries` vectors against keys and values in f16 or f32 rows, online softmax over keys [begin, end). Key
+ * j is visible to query i iff first[i] <= j < last[i]; mask[i * mask_stride + j * mask_step] is added to its
+ * score. Results are unnormalised: out[i] = sum of p v, maximum[i] and sum[i] of p; so ranges of keys can be
+ * merged. */
 typedef struct tern__cpu_attention_call {
   const float *q;              /* [n_queries][q_stride], already scaled */
   size_t q_stride, n_queries;
@@ -120,9 +124,11 @@ typedef struct tern__cpu_kernels {
   void (*linear_i32)(const tern__cpu_linear_i32_call *call);
   void (*attention)(const tern__cpu_attention_call *call);
   /* y = a op b over n elements; steps are 1 (array) or 0 (one value). */
-  void (*binary[TERN__CPU_BINARY_COUNT])(const float *a, size_t a_step, const float *b, size_t b_step, float *y, size_t n);
+  void (*binary[TERN__CPU_BINARY_COUNT])(const float *a, size_t a_step, const float *b, size_t b_step,
+                                         float *y, size_t n);
   void (*unary[TERN__CPU_UNARY_COUNT])(const float *x, float *y, size_t n);
-  /* y = x / sqrt(mean(x^2) + epsilon) * weight [+ bias]; layer norm subtracts the mean first. weight, bias may be NULL. */
+  /* y = x / sqrt(mean(x^2) + epsilon) * weight [+ bias]; layer norm subtracts the mean first. weight, bias
+   * may be NULL. */
   void (*rms_norm)(const float *x, const float *weight, float *y, size_t n, float epsilon);
   void (*layer_norm)(const float *x, const float *weight, const float *bias, float *y, size_t n, float epsilon,
                      float *mean, float *inverse_deviation);

@@ -29,7 +29,8 @@ bool tern__cpu_weight_format_of(const tern__cpu_weight_source *source, tern__cpu
     case TERN_DTYPE_Q5_K: f.has_min = f.f32_scales = true; break;
     case TERN_DTYPE_Q6_K: f.scale_block = 16, f.f32_scales = true; break;
     case TERN_DTYPE_U8:
-      if ((source->bits != 4 && source->bits != 8) || (source->block_size != 16 && source->block_size % 32)) return false;
+      if ((source->bits != 4 && source->bits != 8) || (source->block_size != 16 && source->block_size % 32))
+        return false;
       f.has_min = source->zeros != NULL;
       /* A min is a product of the scale and does not fit f16 exactly. */
       f.f32_scales = f.has_min || source->scale_dtype != TERN_DTYPE_F16 || source->block_size == 16;
@@ -186,8 +187,8 @@ static void pack_dense(const tern__cpu_weight_source *s, size_t first_row, uint8
   }
 }
 
-void tern__cpu_pack_panels(const tern__cpu_weight_source *s, const tern__cpu_weight_format *f, size_t panel, size_t count,
-                           uint8_t *out) {
+void tern__cpu_pack_panels(const tern__cpu_weight_source *s, const tern__cpu_weight_format *f, size_t panel,
+                           size_t count, uint8_t *out) {
   size_t bytes = tern__cpu_panel_bytes(f, s->k), blocks = tern__cpu_padded(s->k) / TERN__CPU_BLOCK;
   for (size_t p = panel; p < panel + count; p++, out += bytes) {
     if (f->kind < TERN__CPU_WEIGHT_Q4) {
@@ -220,7 +221,8 @@ static void pack_some(void *arg, int32_t thread, int32_t n_threads) {
   size_t n = tern__cpu_divide_up(job->source.n, TERN__CPU_PANEL), p;
   size_t bytes = tern__cpu_panel_bytes(&job->format, job->source.k);
   (void)thread, (void)n_threads;
-  while ((p = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < n && !tern__cancelled(job->program->cancel))
+  while ((p = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < n &&
+         !tern__cancelled(job->program->cancel))
     tern__cpu_pack_panels(&job->source, &job->format, p, 1, job->packed + p * bytes);
 }
 
@@ -229,7 +231,8 @@ static tern_status build(void *user_data, void *packed) {
   job->packed = packed;
   atomic_store(&job->next, 0);
   tern__pool_run(job->program->backend->env.pool, job->program->n_threads, pack_some, job);
-  if (tern__cancelled(job->program->cancel)) return tern__fail(TERN_STATUS_CANCELLED, "cancelled while packing weights");
+  if (tern__cancelled(job->program->cancel))
+    return tern__fail(TERN_STATUS_CANCELLED, "cancelled while packing weights");
   return TERN_OK;
 }
 
@@ -253,10 +256,12 @@ tern_status tern__cpu_pack_weights(tern__program *program, const tern__cpu_weigh
   pack_job *job = tern__cpu_params(program, sizeof *job);
   TERN_CHECK_ALLOC(job);
   job->source = *s, job->format = *f, job->program = program;
-  if (!tern__mul_size(tern__cpu_panel_bytes(f, s->k), panels, &size) || !tern__shape_bytes(s->dtype, &shape, &source_bytes))
+  if (!tern__mul_size(tern__cpu_panel_bytes(f, s->k), panels, &size) ||
+      !tern__shape_bytes(s->dtype, &shape, &source_bytes))
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "weights of %zu rows of %zu are too large", s->n, s->k);
-  if (s->bits) source_bytes = s->n * ((s->k + (size_t)s->block_size - 1) / (size_t)s->block_size) * (size_t)s->block_size *
-                              (size_t)s->bits / 8;
+  if (s->bits)
+    source_bytes = s->n * ((s->k + (size_t)s->block_size - 1) / (size_t)s->block_size) *
+                   (size_t)s->block_size * (size_t)s->bits / 8;
   uint64_t layout = sample_hash(14695981039346656037u, s->data, source_bytes);
   uint64_t form[] = {LAYOUT_VERSION, f->kind, f->scale_block, f->has_min, f->f32_scales, s->n, s->k, s->k_major};
   layout = sample_hash(layout, (const uint8_t *)form, sizeof form);

@@ -1,9 +1,11 @@
-/* Running a program: every thread of the pool walks the same phases. In a phase each thread takes the chunks of its own
- * contiguous range, in order (the hardware prefetcher likes that), then takes what is left of the others' ranges.
+/* Running a program: every thread of the pool walks the same phases. In a phase each thread takes the chunks
+ * of its own contiguous range, in order (the hardware prefetcher likes that), then takes what is left of the
+ * others' ranges.
  *
- * Per thread one 64-bit word holds (phase, next chunk of its range). It only grows and only changes by compare-exchange,
- * so nobody can take a chunk of a phase that is over, and a late thread loses its range to the others. One counter of
- * finished chunks joins all phases of the run: phase p is over when it reaches ends[p]. Nothing is reset between phases. */
+ * Per thread one 64-bit word holds (phase, next chunk of its range). It only grows and only changes by
+ * compare-exchange, so nobody can take a chunk of a phase that is over, and a late thread loses its range to
+ * the others. One counter of finished chunks joins all phases of the run: phase p is over when it reaches
+ * ends[p]. Nothing is reset between phases. */
 #include "cpu/cpu_program.h"
 #include "runtime/thread_pool.h"
 
@@ -100,7 +102,8 @@ static void run_chunk(tern__program *program, const tern__cpu_context *context, 
 static uint64_t word_of(uint32_t phase, uint32_t chunk) { return (uint64_t)phase << 32 | chunk; }
 
 /* Takes the next chunk of the range [begin, end) of `owner` in this phase (phases count from 1 in words). */
-static bool take(tern__cpu_counters *run, int32_t owner, uint32_t phase, uint32_t begin, uint32_t end, uint32_t *chunk) {
+static bool take(tern__cpu_counters *run, int32_t owner, uint32_t phase, uint32_t begin, uint32_t end,
+                 uint32_t *chunk) {
   _Atomic uint64_t *word = &run->ranges[owner].word;
   uint64_t now = atomic_load_explicit(word, memory_order_relaxed);
   for (;;) {
@@ -140,7 +143,8 @@ static void walk(void *arg, int32_t thread, int32_t n_threads) {
     if (atomic_load_explicit(&run->done, memory_order_acquire) >= end) continue;
     for (int32_t i = 0; i < n_threads; i++) {
       uint64_t owner = (uint64_t)((thread + i) % n_threads);
-      uint32_t from = (uint32_t)(n * owner / (uint64_t)n_threads), to = (uint32_t)(n * (owner + 1) / (uint64_t)n_threads);
+      uint32_t from = (uint32_t)(n * owner / (uint64_t)n_threads),
+               to = (uint32_t)(n * (owner + 1) / (uint64_t)n_threads);
       while (take(run, (int32_t)owner, p + 1, from, to, &chunk)) {
         run_chunk(program, &context, p, chunk);
         taken++;

@@ -24,7 +24,8 @@ tern_status tern__fail_context(tern_status code, const char *fmt, ...) {
   int n = vsnprintf(joined, sizeof joined, fmt, args);
   va_end(args);
   if (n < 0) n = 0;
-  if ((size_t)n < sizeof joined) snprintf(joined + n, sizeof joined - (size_t)n, ": %.*s", (int)(sizeof joined - 3), error_text);
+  if ((size_t)n < sizeof joined)
+    snprintf(joined + n, sizeof joined - (size_t)n, ": %.*s", (int)(sizeof joined - 3), error_text);
   memcpy(error_text, joined, sizeof joined);
   return code;
 }

@@ -114,7 +114,8 @@ INLINE void attend(int n, bool f16, const tern__cpu_attention_call *c, size_t qu
   for (int t = 0; t < n; t++) c->maximum[query + (size_t)t] = maximum[t], c->sum[query + (size_t)t] = sum[t];
 }
 
-/* Where a query stands among others must not change its result: one and four queries do the same sums in the same order. */
+/* Where a query stands among others must not change its result: one and four queries do the same sums in the
+ * same order. */
 #define ATTEND(n)                                                                                        \
   static void attend_f16_##n(const tern__cpu_attention_call *c, size_t i) { attend(n, true, c, i); }    \
   static void attend_f32_##n(const tern__cpu_attention_call *c, size_t i) { attend(n, false, c, i); }
@@ -126,7 +127,8 @@ ATTEND(4)
 
 static void attention(const tern__cpu_attention_call *c) {
   static void (*const attends[2][QUERIES])(const tern__cpu_attention_call *, size_t) = {
-      {attend_f32_1, attend_f32_2, attend_f32_3, attend_f32_4}, {attend_f16_1, attend_f16_2, attend_f16_3, attend_f16_4}};
+      {attend_f32_1, attend_f32_2, attend_f32_3, attend_f32_4},
+      {attend_f16_1, attend_f16_2, attend_f16_3, attend_f16_4}};
   for (size_t i = 0, n; i < c->n_queries; i += n) {
     n = c->n_queries - i < QUERIES ? c->n_queries - i : QUERIES;
     attends[c->f16][n - 1](c, i);

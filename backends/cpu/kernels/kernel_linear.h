@@ -1,8 +1,9 @@
-/* X * W^T over panels of 16 weight rows. A lane of a vector is a weight row, so every output is one chain of additions in
- * the order of k: the same for one row of X and for many, on any number of threads.
+/* X * W^T over panels of 16 weight rows. A lane of a vector is a weight row, so every output is one chain of
+ * additions in the order of k: the same for one row of X and for many, on any number of threads.
  *
- * Many rows: a piece of the panel is expanded (to f32, or to pairs of 16-bit integers) into 16 KiB that stay in the L1
- * cache, and all rows pass over it in register tiles. One row: weights are decoded in registers as they stream by. */
+ * Many rows: a piece of the panel is expanded (to f32, or to pairs of 16-bit integers) into 16 KiB that stay
+ * in the L1 cache, and all rows pass over it in register tiles. One row: weights are decoded in registers as
+ * they stream by. */
 
 enum {
   PV = TERN__CPU_PANEL / VF,
@@ -40,7 +41,8 @@ INLINE void tile_f32(int n_rows, const float *w, const float *x, size_t ldx, siz
 /* All m rows over one expanded piece. */
 static void rows_f32(const float *w, const float *x, size_t ldx, size_t m, size_t k, float *tile, bool first) {
   size_t t = 0;
-  for (; t + TILE_F32 <= m; t += TILE_F32) tile_f32(TILE_F32, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
+  for (; t + TILE_F32 <= m; t += TILE_F32)
+    tile_f32(TILE_F32, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
   for (; t + 2 <= m; t += 2) tile_f32(2, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
   if (t < m) tile_f32(1, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
 }
@@ -78,7 +80,8 @@ static void block_to_f32(const tern__cpu_weight_format *format, const uint8_t *b
 }
 
 /* k values from k0 on of a panel as f32 [k][16]; the panel's own memory if it is that already. */
-static const float *expand_f32(const tern__cpu_weight_format *format, const uint8_t *panel, size_t k0, size_t k, float *out) {
+static const float *expand_f32(const tern__cpu_weight_format *format, const uint8_t *panel, size_t k0,
+                               size_t k, float *out) {
   size_t from = k0 * TERN__CPU_PANEL, n = k * TERN__CPU_PANEL;
   switch (format->kind) {
     case TERN__CPU_WEIGHT_F32: return (const float *)(const void *)panel + from;
@@ -316,25 +319,27 @@ INLINE vf add_scaled(bool mins, vf sum, vi acc, vf d, vf m, vf x_scale, vf x_sum
 /* Of a half of a block, or of all of it (part -1). */
 INLINE float x_sum_of(const float *sums, int part) { return part < 0 ? sums[0] : part ? sums[1] : sums[0] - sums[1]; }
 
-INLINE void tile_scaled(int n_rows, bool mins, const float *scales, const float *x_scales, const float *x_sums, size_t k,
-                        int part, vi (*acc)[PV], vf (*sum)[PV]) {
+INLINE void tile_scaled(int n_rows, bool mins, const float *scales, const float *x_scales,
+                        const float *x_sums, size_t k, int part, vi (*acc)[PV], vf (*sum)[PV]) {
   UNROLL for (int v = 0; v < PV; v++) {
     vf d = vf_load(scales + v * VF), m = vf_load(scales + SCALES + v * VF);
     UNROLL for (int t = 0; t < n_rows; t++) {
       vf x_scale = vf_set1(x_scales[(size_t)t * (k / TERN__CPU_BLOCK)]);
-      sum[t][v] = add_scaled(mins, sum[t][v], acc[t][v], d, m, x_scale, vf_set1(x_sum_of(x_sums + (size_t)t * (k / 16), part)));
+      sum[t][v] = add_scaled(mins, sum[t][v], acc[t][v], d, m, x_scale,
+                             vf_set1(x_sum_of(x_sums + (size_t)t * (k / 16), part)));
       acc[t][v] = vi_set1(0);
     }
   }
 }
 
 /* n_rows rows over n_blocks expanded blocks. */
-INLINE void tile_quantized(int n_rows, bool halves, bool mins, const uint8_t *w, size_t n_blocks, const tern__cpu_rows *rows,
-                           size_t k, float *tile) {
+INLINE void tile_quantized(int n_rows, bool halves, bool mins, const uint8_t *w, size_t n_blocks,
+                           const tern__cpu_rows *rows, size_t k, float *tile) {
   vf sum[TILE_INT][PV];
   vi acc[TILE_INT][PV];
-  UNROLL for (int t = 0; t < n_rows; t++)
-    UNROLL for (int v = 0; v < PV; v++) sum[t][v] = vf_load(tile + t * TERN__CPU_PANEL + v * VF), acc[t][v] = vi_set1(0);
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) sum[t][v] =
+      vf_load(tile + t * TERN__CPU_PANEL + v * VF),
+                                                                              acc[t][v] = vi_set1(0);
   for (size_t b = 0; b < n_blocks; b++, w += CHUNK_BLOCK) {
     const int16_t *q = rows->q + b * TERN__CPU_BLOCK;
     const float *scales = (const float *)(const void *)(w + EXPANDED_BLOCK), *x_sums = rows->sums + 2 * b;
@@ -348,12 +353,13 @@ INLINE void tile_quantized(int n_rows, bool halves, bool mins, const uint8_t *w,
 }
 
 static tern__cpu_rows rows_from(const tern__cpu_rows *rows, size_t row, size_t block, size_t k) {
-  return (tern__cpu_rows){rows->q + row * k + block * TERN__CPU_BLOCK, rows->scales + row * (k / TERN__CPU_BLOCK) + block,
+  return (tern__cpu_rows){rows->q + row * k + block * TERN__CPU_BLOCK,
+                          rows->scales + row * (k / TERN__CPU_BLOCK) + block,
                           rows->sums + row * (k / 16) + 2 * block};
 }
 
-INLINE void rows_quantized(bool halves, bool mins, const uint8_t *w, size_t b0, size_t n, const tern__cpu_linear_call *c,
-                           size_t k, float *tile) {
+INLINE void rows_quantized(bool halves, bool mins, const uint8_t *w, size_t b0, size_t n,
+                           const tern__cpu_linear_call *c, size_t k, float *tile) {
   size_t t = 0;
   for (; t + TILE_INT <= c->m; t += TILE_INT) {
     tern__cpu_rows rows = rows_from(&c->rows, t, b0, k);
@@ -447,11 +453,13 @@ static void linear(const tern__cpu_linear_call *c) {
 
 /* ---- plain integers ---- */
 
-INLINE void tile_i32(int n_rows, const uint8_t *w, size_t n_blocks, const int16_t *q, size_t k, int32_t *tile, bool first) {
+INLINE void tile_i32(int n_rows, const uint8_t *w, size_t n_blocks, const int16_t *q, size_t k, int32_t *tile,
+                     bool first) {
   vi acc[TILE_INT][PV];
   UNROLL for (int t = 0; t < n_rows; t++)
     UNROLL for (int v = 0; v < PV; v++) acc[t][v] = first ? vi_set1(0) : vi_load(tile + t * TERN__CPU_PANEL + v * VF);
-  for (size_t b = 0; b < n_blocks; b++) dot_lines(n_rows, w + b * EXPANDED_BLOCK, 0, 8, q + b * TERN__CPU_BLOCK, k, acc);
+  for (size_t b = 0; b < n_blocks; b++)
+    dot_lines(n_rows, w + b * EXPANDED_BLOCK, 0, 8, q + b * TERN__CPU_BLOCK, k, acc);
   UNROLL for (int t = 0; t < n_rows; t++)
     UNROLL for (int v = 0; v < PV; v++) vi_store(tile + t * TERN__CPU_PANEL + v * VF, acc[t][v]);
 }
@@ -465,7 +473,8 @@ static void linear_i32(const tern__cpu_linear_i32_call *c) {
       size_t n = all - b0 < INT_CHUNK_BLOCKS ? all - b0 : INT_CHUNK_BLOCKS, t = 0;
       const int16_t *q = c->q + b0 * TERN__CPU_BLOCK;
       for (size_t b = 0; b < n; b++)
-        expand_block(TERN__CPU_WEIGHT_Q8, c->panels + p * c->panel_bytes + (b0 + b) * 8 * LINE, expanded + b * EXPANDED_BLOCK);
+        expand_block(TERN__CPU_WEIGHT_Q8, c->panels + p * c->panel_bytes + (b0 + b) * 8 * LINE,
+                     expanded + b * EXPANDED_BLOCK);
       for (; t + TILE_INT <= c->m; t += TILE_INT)
         tile_i32(TILE_INT, expanded, n, q + t * c->k, c->k, tile + t * TERN__CPU_PANEL, b0 == 0);
       for (; t < c->m; t++) tile_i32(1, expanded, n, q + t * c->k, c->k, tile + t * TERN__CPU_PANEL, b0 == 0);
@@ -478,8 +487,8 @@ static void linear_i32(const tern__cpu_linear_i32_call *c) {
 /* ---- two activations ---- */
 
 /* One panel of 16 columns at a time is gathered into [k][16]; scratch as in tern__cpu_linear_call. */
-static void matmul(const float *a, size_t lda, const float *b, size_t ldb_k, size_t ldb_n, float *c, size_t ldc, size_t m,
-                   size_t n, size_t k, float *scratch) {
+static void matmul(const float *a, size_t lda, const float *b, size_t ldb_k, size_t ldb_n, float *c,
+                   size_t ldc, size_t m, size_t n, size_t k, float *scratch) {
   float *tile = scratch + F32_CHUNK * TERN__CPU_PANEL;
   for (size_t n0 = 0; n0 < n; n0 += TERN__CPU_PANEL) {
     size_t columns = n - n0 < TERN__CPU_PANEL ? n - n0 : TERN__CPU_PANEL;

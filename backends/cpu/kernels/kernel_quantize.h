@@ -1,5 +1,5 @@
-/* Activations to 15-bit integers per block of 32. Eight bits are not enough: on SmolLM2-135M and Gemma 3 270M the cosine
- * of a token's logits to the exact ones falls to 0.995-0.997, with 15 bits it is 1.000000. */
+/* Activations to 15-bit integers per block of 32. Eight bits are not enough: on SmolLM2-135M and Gemma 3 270M
+ * the cosine of a token's logits to the exact ones falls to 0.995-0.997, with 15 bits it is 1.000000. */
 
 /* The order that the dot products read: as it is, or per 8 values the high bytes, then the low bytes, each in the order
  * of the weights' lines. */

@@ -118,7 +118,8 @@ static tern_status add_binary(tern__program *program, const tern__node *node, te
   p->piece = p->n < CHUNK_ELEMENTS ? p->n : CHUNK_ELEMENTS;
   p->pieces = tern__cpu_divide_up(p->n, p->piece);
   p->rows_per_chunk = CHUNK_ELEMENTS / p->piece;
-  TERN_TRY(tern__cpu_add_step(program, node, run_binary, p->pieces * tern__cpu_divide_up(p->rows, p->rows_per_chunk), p));
+  TERN_TRY(tern__cpu_add_step(program, node, run_binary,
+                              p->pieces * tern__cpu_divide_up(p->rows, p->rows_per_chunk), p));
   *taken = true;
 cleanup:
   return status;

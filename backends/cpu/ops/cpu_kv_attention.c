@@ -70,7 +70,8 @@ static tern_status run_store(const tern__cpu_step *step, const tern__cpu_context
     size_t at = ((b * p->rows + row) * p->kv_heads + h) * p->dim;
     rotate(p, cos, sin, (const float *)step->in[1]->data + at, turned);
     context->kernels->f32_to_f16(turned, cache_row(kv, kv->k, p, b, h, position), p->dim);
-    context->kernels->f32_to_f16((const float *)step->in[2]->data + at, cache_row(kv, kv->v, p, b, h, position), p->dim);
+    context->kernels->f32_to_f16((const float *)step->in[2]->data + at,
+                                 cache_row(kv, kv->v, p, b, h, position), p->dim);
   }
   for (size_t h = 0; h < p->heads; h++) {
     float *q = (float *)(void *)context->shared +
@@ -85,7 +86,8 @@ cleanup:
 static tern__cpu_attention_call call_for(const kv_params *p, const tern__cpu_context *context, size_t b, size_t head,
                                          size_t row) {
   const tern__kv_cache *kv = context->args->kv;
-  const float *q = (const float *)(void *)context->shared + ((b * p->kv_heads + head) * p->rows + row) * p->group * p->dim;
+  const float *q =
+      (const float *)(void *)context->shared + ((b * p->kv_heads + head) * p->rows + row) * p->group * p->dim;
   return (tern__cpu_attention_call){.q = q, .q_stride = p->dim, .f16 = true, .kv_stride = p->dim, .d = p->dim,
                                     .k = cache_row(kv, kv->k, p, b, head, 0), .v = cache_row(kv, kv->v, p, b, head, 0),
                                     .softcap = p->softcap, .out_stride = p->dim};
@@ -98,9 +100,12 @@ static int32_t first_visible(const kv_params *p, int64_t position) {
 /* Chunk: (b, kv head, block of rows). */
 static tern_status run_rows(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const kv_params *p = step->params;
-  size_t block = chunk % p->row_blocks, head = chunk / p->row_blocks % p->kv_heads, b = chunk / p->row_blocks / p->kv_heads;
+  size_t block = chunk % p->row_blocks, head = chunk / p->row_blocks % p->kv_heads,
+         b = chunk / p->row_blocks / p->kv_heads;
   size_t row0 = block * p->row_block, rows = p->rows - row0 < p->row_block ? p->rows - row0 : p->row_block;
-  size_t fresh = (size_t)context->args->kv->fresh[b], real = fresh <= row0 ? 0 : fresh - row0 < rows ? fresh - row0 : rows;
+  size_t fresh = (size_t)context->args->kv->fresh[b], real = fresh <= row0         ? 0
+                                                             : fresh - row0 < rows ? fresh - row0
+                                                                                   : rows;
   size_t capacity = p->row_block * p->group;
   float *out = (float *)(void *)context->scratch, *maximum = out + capacity * p->dim, *sum = maximum + capacity;
   int32_t *first = (int32_t *)(void *)(sum + capacity), *last = first + capacity;
@@ -181,7 +186,8 @@ tern_status tern__cpu_compile_kv_attention(tern__program *program, const tern__n
   kv_params *p = tern__cpu_params(program, sizeof *p);
   TERN_CHECK_ALLOC(p);
   p->batch = (size_t)q->shape.dims[0], p->rows = (size_t)q->shape.dims[1];
-  p->heads = (size_t)tern__node_int(node, "num_heads", 1), p->kv_heads = (size_t)tern__node_int(node, "kv_num_heads", 1);
+  p->heads = (size_t)tern__node_int(node, "num_heads", 1),
+  p->kv_heads = (size_t)tern__node_int(node, "kv_num_heads", 1);
   p->group = p->heads / p->kv_heads, p->dim = (size_t)q->shape.dims[2] / p->heads;
   p->half = cos ? (size_t)cos->shape.dims[1] : 0;
   p->layer = (int32_t)tern__node_int(node, "layer", -1), p->window = (int32_t)tern__node_int(node, "local_window", -1);
@@ -194,7 +200,8 @@ tern_status tern__cpu_compile_kv_attention(tern__program *program, const tern__n
   size_t queries = p->batch * p->rows * p->heads, chunk_queries = p->row_block * p->group;
   p->partials = tern__cpu_divide_up(queries * p->dim * sizeof(float), 64) * 64;
   size_t partial_bytes = p->rows == 1 ? queries * SPLITS * (p->dim + 2) * sizeof(float) : 0;
-  size_t store_bytes = (p->dim + 2 * p->half) * sizeof(float), rows_bytes = chunk_queries * (p->dim + 4) * sizeof(float);
+  size_t store_bytes = (p->dim + 2 * p->half) * sizeof(float),
+         rows_bytes = chunk_queries * (p->dim + 4) * sizeof(float);
   tern__cpu_need_scratch(program, store_bytes > rows_bytes ? store_bytes : rows_bytes, p->partials + partial_bytes);
   TERN_TRY(tern__cpu_add_step(program, node, run_store, p->batch * p->rows, p));
   if (p->rows == 1) {

@@ -97,7 +97,8 @@ tern_status tern__cpu_compile_cast(tern__program *program, const tern__node *nod
   bool widen = (x->dtype == TERN_DTYPE_F16 || x->dtype == TERN_DTYPE_I32) && y->dtype == TERN_DTYPE_F32;
   if (!widen && !(x->dtype == TERN_DTYPE_F32 && y->dtype == TERN_DTYPE_F16)) return TERN_OK;
   if ((uintptr_t)x->data & 3) return TERN_OK;
-  TERN_TRY(tern__cpu_add_step(program, node, run_cast, tern__cpu_divide_up(tern__cpu_elements(y), CHUNK_ELEMENTS), NULL));
+  TERN_TRY(tern__cpu_add_step(program, node, run_cast,
+                              tern__cpu_divide_up(tern__cpu_elements(y), CHUNK_ELEMENTS), NULL));
   *taken = true;
 cleanup:
   return status;

@@ -60,11 +60,14 @@ static tern_status run_linear(const tern__cpu_step *step, const tern__cpu_contex
 
 static size_t align64(size_t n) { return (n + 63) / 64 * 64; }
 
-/* True if the step before is a product of the same X too (projections to Q, K and V, gate and up). Memory that dies after
- * that step may hold our result, so nothing may: it reads X, which we keep alive, and constants. */
+/* True if the step before is a product of the same X too (projections to Q, K and V, gate and up). Memory
+ * that dies after that step may hold our result, so nothing may: it reads X, which we keep alive, and
+ * constants. */
 static bool follows_sibling(const tern__program *program, const tern__node *node, int32_t bias) {
   size_t n = tern__array_count(program->steps);
-  if (!n || program->steps[n - 1].run != run_linear || (bias >= 0 && !tern__cpu_constant(program, node, bias))) return false;
+  if (!n || program->steps[n - 1].run != run_linear ||
+      (bias >= 0 && !tern__cpu_constant(program, node, bias)))
+    return false;
   const tern__cpu_step *before = &program->steps[n - 1];
   const linear_params *p = before->params;
   return before->in[0] == tern__cpu_in(program, node, 0) &&
@@ -103,7 +106,8 @@ static tern_status add_linear(tern__program *program, const tern__node *node, co
   }
   tern__cpu_need_scratch(program, TERN__CPU_LINEAR_SCRATCH, 0);
   bool beside = follows_sibling(program, node, bias);
-  TERN_TRY(tern__cpu_add_step(program, node, run_linear, p->panel_chunks * tern__cpu_divide_up(m, TERN__CPU_ROW_BLOCK), p));
+  TERN_TRY(tern__cpu_add_step(program, node, run_linear,
+                              p->panel_chunks * tern__cpu_divide_up(m, TERN__CPU_ROW_BLOCK), p));
   program->steps[tern__array_count(program->steps) - 1].beside = beside;
   *taken = true;
 cleanup:
@@ -168,7 +172,8 @@ tern_status tern__cpu_compile_matmul_nbits(tern__program *program, const tern__n
                                     .scale_dtype = scales->dtype,
                                     .zeros = zero_data,
                                     .float_zeros = zeros && zeros->dtype != TERN_DTYPE_U8};
-  if ((scales->dtype != TERN_DTYPE_F32 && scales->dtype != TERN_DTYPE_F16) || tern__cpu_in(program, node, 4)) return TERN_OK;
+  if ((scales->dtype != TERN_DTYPE_F32 && scales->dtype != TERN_DTYPE_F16) || tern__cpu_in(program, node, 4))
+    return TERN_OK;
   if (source.float_zeros && zeros->dtype != scales->dtype) return TERN_OK;
   if (source.block_size < 16 || (source.bits != 4 && source.bits != 8)) return TERN_OK;
   size_t blocks = tern__cpu_divide_up(source.k, (size_t)source.block_size);

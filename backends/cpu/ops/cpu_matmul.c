@@ -17,8 +17,9 @@ static tern_status run_matmul(const tern__cpu_step *step, const tern__cpu_contex
   size_t m = p->m - row < ROW_BLOCK ? p->m - row : ROW_BLOCK, a_at = 0, b_at = 0;
   for (int32_t i = p->rank; i-- > 0; rest /= p->dims[i])
     a_at += rest % p->dims[i] * p->a_steps[i], b_at += rest % p->dims[i] * p->b_steps[i];
-  context->kernels->matmul((const float *)step->in[0]->data + a_at + row * p->k, p->k, (const float *)step->in[1]->data + b_at,
-                           p->n, 1, (float *)step->out[0]->data + (batch * p->m + row) * p->n, p->n, m, p->n, p->k,
+  context->kernels->matmul((const float *)step->in[0]->data + a_at + row * p->k, p->k,
+                           (const float *)step->in[1]->data + b_at, p->n, 1,
+                           (float *)step->out[0]->data + (batch * p->m + row) * p->n, p->n, m, p->n, p->k,
                            (float *)(void *)context->scratch);
   return TERN_OK;
 }

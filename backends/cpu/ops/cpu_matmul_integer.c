@@ -1,5 +1,5 @@
-/* MatMulInteger with a constant right side, and DynamicQuantizeLinear before it. Exact: activations less their zero point
- * are 16-bit integers, weights signed bytes, sums wrap in int32 as the standard's do. */
+/* MatMulInteger with a constant right side, and DynamicQuantizeLinear before it. Exact: activations less
+ * their zero point are 16-bit integers, weights signed bytes, sums wrap in int32 as the standard's do. */
 #include "cpu/cpu_pack.h"
 
 #include <string.h>
@@ -39,7 +39,8 @@ static tern_status build(void *user_data, void *packed) {
 
 static tern_status run_rows(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const integer_params *p = step->params;
-  int32_t zero = zero_at(step->node->n_inputs > 2 ? step->in[2] : NULL, 0), is_signed = step->in[0]->dtype == TERN_DTYPE_I8;
+  int32_t zero = zero_at(step->node->n_inputs > 2 ? step->in[2] : NULL, 0),
+          is_signed = step->in[0]->dtype == TERN_DTYPE_I8;
   for (size_t r = (size_t)chunk * ROWS; r < p->m && r < ((size_t)chunk + 1) * ROWS; r++) {
     const uint8_t *x = (const uint8_t *)step->in[0]->data + r * p->k;
     int16_t *q = (int16_t *)(void *)context->shared + r * p->padded_k;
@@ -62,12 +63,19 @@ static tern_status run_products(const tern__cpu_step *step, const tern__cpu_cont
   size_t row = chunk / p->panel_chunks * TERN__CPU_ROW_BLOCK, panel = chunk % p->panel_chunks * p->chunk_panels;
   size_t m = p->m - row < TERN__CPU_ROW_BLOCK ? p->m - row : TERN__CPU_ROW_BLOCK;
   size_t panels = p->n_panels - panel < p->chunk_panels ? p->n_panels - panel : p->chunk_panels;
-  size_t first = panel * TERN__CPU_PANEL, n = p->n - first < panels * TERN__CPU_PANEL ? p->n - first : panels * TERN__CPU_PANEL;
+  size_t first = panel * TERN__CPU_PANEL,
+         n = p->n - first < panels * TERN__CPU_PANEL ? p->n - first : panels * TERN__CPU_PANEL;
   int32_t *y = (int32_t *)step->out[0]->data + row * p->n + first;
-  tern__cpu_linear_i32_call call = {
-      .panels = (const uint8_t *)p->panels + panel * p->panel_bytes, .panel_bytes = p->panel_bytes, .n_panels = panels,
-      .k = p->padded_k, .q = (const int16_t *)(void *)context->shared + row * p->padded_k, .m = m, .y = y, .ldy = p->n, .n = n,
-      .scratch = context->scratch};
+  tern__cpu_linear_i32_call call = {.panels = (const uint8_t *)p->panels + panel * p->panel_bytes,
+                                    .panel_bytes = p->panel_bytes,
+                                    .n_panels = panels,
+                                    .k = p->padded_k,
+                                    .q = (const int16_t *)(void *)context->shared + row * p->padded_k,
+                                    .m = m,
+                                    .y = y,
+                                    .ldy = p->n,
+                                    .n = n,
+                                    .scratch = context->scratch};
   context->kernels->linear_i32(&call);
   const int32_t *sums = (const int32_t *)(void *)(context->shared + p->sums) + row;
   bool many = zeros && tern__cpu_elements(zeros) > 1;
@@ -79,7 +87,9 @@ static tern_status run_products(const tern__cpu_step *step, const tern__cpu_cont
   return TERN_OK;
 }
 
-static bool zero_fits(const tern__view *zero, size_t n) { return !zero || tern__cpu_elements(zero) == 1 || tern__cpu_elements(zero) == n; }
+static bool zero_fits(const tern__view *zero, size_t n) {
+  return !zero || tern__cpu_elements(zero) == 1 || tern__cpu_elements(zero) == n;
+}
 
 tern_status tern__cpu_compile_matmul_integer(tern__program *program, const tern__node *node, bool *taken) {
   tern_status status = TERN_OK;
@@ -120,7 +130,8 @@ enum { RANGE_ELEMENTS = 16 * 1024 };
 static tern_status run_ranges(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   size_t from = (size_t)chunk * RANGE_ELEMENTS, n = tern__cpu_elements(step->in[0]) - from;
   float *range = (float *)(void *)context->shared + 2 * (size_t)chunk;
-  context->kernels->range((const float *)step->in[0]->data + from, n < RANGE_ELEMENTS ? n : RANGE_ELEMENTS, &range[0], &range[1]);
+  context->kernels->range((const float *)step->in[0]->data + from, n < RANGE_ELEMENTS ? n : RANGE_ELEMENTS,
+                          &range[0], &range[1]);
   return TERN_OK;
 }
 

@@ -17,13 +17,16 @@ typedef struct norm_params {
 static const float *input_of(const tern__cpu_step *step, int32_t i) {
   return i >= 0 && step->in[i] ? step->in[i]->data : NULL;
 }
-static float *output_of(const tern__cpu_step *step, int32_t i) { return i >= 0 && step->out[i] ? step->out[i]->data : NULL; }
+static float *output_of(const tern__cpu_step *step, int32_t i) {
+  return i >= 0 && step->out[i] ? step->out[i]->data : NULL;
+}
 
 static tern_status run_norm(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const norm_params *p = step->params;
   const tern__cpu_kernels *kernels = context->kernels;
   const float *skip = input_of(step, p->skip), *skip_bias = input_of(step, p->skip_bias);
-  float *mean = output_of(step, p->mean_out), *deviation = output_of(step, p->deviation_out), *sum = output_of(step, p->sum_out);
+  float *mean = output_of(step, p->mean_out), *deviation = output_of(step, p->deviation_out),
+        *sum = output_of(step, p->sum_out);
   size_t end = ((size_t)chunk + 1) * p->block;
   for (size_t r = (size_t)chunk * p->block; r < p->rows && r < end; r++) {
     const float *x = (const float *)step->in[0]->data + r * p->n;
@@ -75,8 +78,14 @@ cleanup:
   return status;
 }
 
-static const norm_params plain = {.weight = 1, .bias = -1, .skip = -1, .skip_bias = -1, .mean_out = -1, .deviation_out = -1,
-                                  .sum_out = -1, .epsilon = 1e-5f};
+static const norm_params plain = {.weight = 1,
+                                  .bias = -1,
+                                  .skip = -1,
+                                  .skip_bias = -1,
+                                  .mean_out = -1,
+                                  .deviation_out = -1,
+                                  .sum_out = -1,
+                                  .epsilon = 1e-5f};
 
 /* SimplifiedLayerNormalization and RMSNormalization. A second output (1 / deviation) is left to the reference. */
 tern_status tern__cpu_compile_rms_norm(tern__program *program, const tern__node *node, bool *taken) {
@@ -105,7 +114,8 @@ tern_status tern__cpu_compile_skip_rms_norm(tern__program *program, const tern__
 tern_status tern__cpu_compile_skip_layer_norm(tern__program *program, const tern__node *node, bool *taken) {
   norm_params p = plain;
   p.epsilon = tern__node_float(node, "epsilon", 1e-12f);
-  p.mean = true, p.skip = 1, p.weight = 2, p.bias = 3, p.skip_bias = 4, p.mean_out = 1, p.deviation_out = 2, p.sum_out = 3;
+  p.mean = true, p.skip = 1, p.weight = 2, p.bias = 3, p.skip_bias = 4, p.mean_out = 1, p.deviation_out = 2,
+  p.sum_out = 3;
   return add_norm(program, node, &p, -1, taken);
 }
 
@@ -115,7 +125,8 @@ static tern_status run_softmax(const tern__cpu_step *step, const tern__cpu_conte
   const norm_params *p = step->params;
   size_t end = ((size_t)chunk + 1) * p->block;
   for (size_t r = (size_t)chunk * p->block; r < p->rows && r < end; r++)
-    context->kernels->softmax((const float *)step->in[0]->data + r * p->n, (float *)step->out[0]->data + r * p->n, p->n);
+    context->kernels->softmax((const float *)step->in[0]->data + r * p->n,
+                              (float *)step->out[0]->data + r * p->n, p->n);
   return TERN_OK;
 }
 
@@ -125,11 +136,13 @@ tern_status tern__cpu_compile_softmax(tern__program *program, const tern__node *
   int64_t axis = tern__node_int(node, "axis", node->opset < 13 ? 1 : -1);
   if (axis < 0) axis += x->shape.rank;
   /* Before opset 13 all dimensions from `axis` on are one. */
-  if (x->dtype != TERN_DTYPE_F32 || axis < 0 || axis >= x->shape.rank || (node->opset >= 13 && axis != x->shape.rank - 1))
+  if (x->dtype != TERN_DTYPE_F32 || axis < 0 || axis >= x->shape.rank ||
+      (node->opset >= 13 && axis != x->shape.rank - 1))
     return TERN_OK;
   norm_params *p = tern__cpu_params(program, sizeof *p);
   TERN_CHECK_ALLOC(p);
-  p->rows = tern__cpu_product(&x->shape, 0, (int32_t)axis), p->n = tern__cpu_product(&x->shape, (int32_t)axis, x->shape.rank);
+  p->rows = tern__cpu_product(&x->shape, 0, (int32_t)axis),
+  p->n = tern__cpu_product(&x->shape, (int32_t)axis, x->shape.rank);
   p->block = CHUNK_ELEMENTS / p->n > 0 ? CHUNK_ELEMENTS / p->n : 1;
   TERN_TRY(tern__cpu_add_step(program, node, run_softmax, tern__cpu_divide_up(p->rows, p->block), p));
   *taken = true;
