@@ -1,4 +1,5 @@
-/* The kernels of one instruction set, as a table. Bodies: kernels/ (written once over simd/); builds: isa/. */
+/* The kernels of one instruction set, as a table. Bodies: kernels/ (written once over simd/); builds: isa/.
+ */
 #ifndef TERN_CPU_KERNELS_H
 #define TERN_CPU_KERNELS_H
 
@@ -12,15 +13,17 @@ enum {
   TERN__CPU_PANEL = 16,      /* rows (output columns) of a panel */
   TERN__CPU_BLOCK = 32,      /* activations that share a scale; K is padded to it in quantized panels */
   TERN__CPU_ROW_BLOCK = 128, /* most rows of one call */
-  TERN__CPU_X_MAX = 127 * 128 /* largest quantized activation: hi * 128 + lo with both parts in a signed byte */
+  TERN__CPU_X_MAX = 127 *
+                    128 /* largest quantized activation: hi * 128 + lo with both parts in a signed byte */
 };
 
 typedef enum tern__cpu_weight_kind {
   TERN__CPU_WEIGHT_F32, /* [K][16] */
   TERN__CPU_WEIGHT_F16,
   TERN__CPU_WEIGHT_BF16,
-  TERN__CPU_WEIGHT_Q4,  /* blocks of 32 k: 256 bytes of nibbles, scales[16], mins[16] */
-  TERN__CPU_WEIGHT_Q8   /* blocks of 32 k: 512 bytes, scales[16] (two such if scale_block is 16), mins[16] likewise */
+  TERN__CPU_WEIGHT_Q4, /* blocks of 32 k: 256 bytes of nibbles, scales[16], mins[16] */
+  TERN__CPU_WEIGHT_Q8  /* blocks of 32 k: 512 bytes, scales[16] (two such if scale_block is 16), mins[16]
+                          likewise */
 } tern__cpu_weight_kind;
 
 /* Q4 and Q8 panels, a block of 32 k. Weight = scale * (q - offset) + min.
@@ -130,12 +133,12 @@ typedef struct tern__cpu_kernels {
   /* y = x / sqrt(mean(x^2) + epsilon) * weight [+ bias]; layer norm subtracts the mean first. weight, bias
    * may be NULL. */
   void (*rms_norm)(const float *x, const float *weight, float *y, size_t n, float epsilon);
-  void (*layer_norm)(const float *x, const float *weight, const float *bias, float *y, size_t n, float epsilon,
-                     float *mean, float *inverse_deviation);
+  void (*layer_norm)(const float *x, const float *weight, const float *bias, float *y, size_t n,
+                     float epsilon, float *mean, float *inverse_deviation);
   void (*softmax)(const float *x, float *y, size_t n);
   /* c[m][n] = a[m][k] b, strided: b(k, n) at b[k * b_k + n * b_n]. */
-  void (*matmul)(const float *a, size_t lda, const float *b, size_t ldb_k, size_t ldb_n, float *c, size_t ldc, size_t m,
-                 size_t n, size_t k, float *scratch);
+  void (*matmul)(const float *a, size_t lda, const float *b, size_t ldb_k, size_t ldb_n, float *c, size_t ldc,
+                 size_t m, size_t n, size_t k, float *scratch);
   void (*f16_to_f32)(const void *x, float *y, size_t n);
   void (*f32_to_f16)(const float *x, void *y, size_t n);
   void (*range)(const float *x, size_t n, float *low, float *high); /* smallest and largest; n > 0 */

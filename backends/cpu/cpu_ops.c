@@ -22,7 +22,9 @@ tern__cpu_compile_fn tern__cpu_find_op(const tern__op_def *op) {
   return NULL;
 }
 
-void *tern__cpu_params(tern__program *program, size_t size) { return tern__arena_alloc(&program->arena, size); }
+void *tern__cpu_params(tern__program *program, size_t size) {
+  return tern__arena_alloc(&program->arena, size);
+}
 
 void tern__cpu_need_scratch(tern__program *program, size_t thread_bytes, size_t shared_bytes) {
   if (thread_bytes > program->thread_scratch) program->thread_scratch = thread_bytes;
@@ -37,8 +39,8 @@ cleanup:
   return status;
 }
 
-tern_status tern__cpu_add_step(tern__program *program, const tern__node *node, tern__cpu_chunk_fn run, size_t n_chunks,
-                               void *params) {
+tern_status tern__cpu_add_step(tern__program *program, const tern__node *node, tern__cpu_chunk_fn run,
+                               size_t n_chunks, void *params) {
   tern_status status = TERN_OK;
   tern__cpu_step step = {.run = run, .n_chunks = (uint32_t)n_chunks, .node = node, .params = params};
   /* Trailing optional operands that a node leaves out read as absent. */
@@ -57,7 +59,8 @@ cleanup:
 typedef struct reference_params { const tern__plan *plan; tern__view *in, *out; } reference_params;
 
 /* Views are copied anew in each run: their data moves between runs. */
-static tern_status run_reference(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
+static tern_status run_reference(const tern__cpu_step *step, const tern__cpu_context *context,
+                                 uint32_t chunk) {
   const reference_params *params = step->params;
   const tern__node *node = step->node;
   (void)chunk;

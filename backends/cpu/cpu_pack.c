@@ -1,4 +1,5 @@
-/* Packing: every quantized type is unpacked to 32 small integers with one or two scales and mins, then laid out. */
+/* Packing: every quantized type is unpacked to 32 small integers with one or two scales and mins, then laid
+ * out. */
 #include "cpu/cpu_pack.h"
 
 #include <string.h>
@@ -92,10 +93,12 @@ static void unpack_nbits(const tern__cpu_weight_source *s, size_t row, size_t b,
     memset(u->q + h * 16, 0, 16);
     u->scales[h] = u->mins[h] = 0;
     if (block >= blocks) continue;
-    tern__dequantize_row(s->scale_dtype, s->scales + at * (s->scale_dtype == TERN_DTYPE_F32 ? 4 : 2), &u->scales[h], 1);
+    tern__dequantize_row(s->scale_dtype, s->scales + at * (s->scale_dtype == TERN_DTYPE_F32 ? 4 : 2),
+                         &u->scales[h], 1);
     float zero = (float)centre;
     if (s->float_zeros)
-      tern__dequantize_row(s->scale_dtype, s->zeros + at * (s->scale_dtype == TERN_DTYPE_F32 ? 4 : 2), &zero, 1);
+      tern__dequantize_row(s->scale_dtype, s->zeros + at * (s->scale_dtype == TERN_DTYPE_F32 ? 4 : 2), &zero,
+                           1);
     else if (s->zeros && s->bits == 8) zero = s->zeros[row * zero_row + block];
     else if (s->zeros) zero = s->zeros[row * zero_row + block / 2] >> (block & 1) * 4 & 15;
     if (s->zeros) u->mins[h] = ((centred ? (float)centre : 0) - zero) * u->scales[h];
@@ -155,7 +158,8 @@ static const uint8_t line_order[8] = {0, 4, 1, 5, 2, 6, 3, 7}; /* of 8 k, over t
 
 void tern__cpu_put_q8(uint8_t *block, int row, const int8_t q[TERN__CPU_BLOCK]) {
   for (int l = 0; l < 8; l++)
-    for (int i = 0; i < 4; i++) block[l * LINE + row * 4 + i] = (uint8_t)q[l / 2 * 8 + line_order[l % 2 * 4 + i]];
+    for (int i = 0; i < 4; i++)
+      block[l * LINE + row * 4 + i] = (uint8_t)q[l / 2 * 8 + line_order[l % 2 * 4 + i]];
 }
 
 static void put_q4(uint8_t *block, int row, const int8_t q[TERN__CPU_BLOCK]) {
@@ -182,7 +186,8 @@ static void pack_dense(const tern__cpu_weight_source *s, size_t first_row, uint8
   for (size_t k = 0; k < s->k; k++, out += TERN__CPU_PANEL * size) {
     if (s->k_major) memcpy(out, s->data + (k * s->n + first_row) * size, rows * size);
     else
-      for (size_t r = 0; r < rows; r++) memcpy(out + r * size, s->data + ((first_row + r) * s->k + k) * size, size);
+      for (size_t r = 0; r < rows; r++)
+        memcpy(out + r * size, s->data + ((first_row + r) * s->k + k) * size, size);
     memset(out + rows * size, 0, (TERN__CPU_PANEL - rows) * size);
   }
 }
@@ -263,7 +268,8 @@ tern_status tern__cpu_pack_weights(tern__program *program, const tern__cpu_weigh
     source_bytes = s->n * ((s->k + (size_t)s->block_size - 1) / (size_t)s->block_size) *
                    (size_t)s->block_size * (size_t)s->bits / 8;
   uint64_t layout = sample_hash(14695981039346656037u, s->data, source_bytes);
-  uint64_t form[] = {LAYOUT_VERSION, f->kind, f->scale_block, f->has_min, f->f32_scales, s->n, s->k, s->k_major};
+  uint64_t form[] = {LAYOUT_VERSION, f->kind, f->scale_block, f->has_min,
+                     f->f32_scales,  s->n,    s->k,           s->k_major};
   layout = sample_hash(layout, (const uint8_t *)form, sizeof form);
   TERN_TRY(tern__cpu_add_pack(program, &(tern__cpu_pack){s->data, layout, size, build, job, out}));
 cleanup:

@@ -22,8 +22,8 @@ typedef struct tern__cpu_weight_source {
 bool tern__cpu_weight_format_of(const tern__cpu_weight_source *source, tern__cpu_weight_format *out);
 size_t tern__cpu_panel_bytes(const tern__cpu_weight_format *format, size_t k);
 /* Packs `count` panels from `panel` on to `out`, their first byte. */
-void tern__cpu_pack_panels(const tern__cpu_weight_source *source, const tern__cpu_weight_format *format, size_t panel,
-                           size_t count, uint8_t *out);
+void tern__cpu_pack_panels(const tern__cpu_weight_source *source, const tern__cpu_weight_format *format,
+                           size_t panel, size_t count, uint8_t *out);
 /* Registers the packing of all panels with the program; *out is set in prepare. */
 tern_status tern__cpu_pack_weights(tern__program *program, const tern__cpu_weight_source *source,
                                    const tern__cpu_weight_format *format, const void **out);
@@ -31,7 +31,8 @@ tern_status tern__cpu_pack_weights(tern__program *program, const tern__cpu_weigh
 void tern__cpu_put_q8(uint8_t *block, int row, const int8_t q[TERN__CPU_BLOCK]);
 /* A layout number for the pack cache from samples of the data and what else decides the packed form. */
 uint64_t tern__cpu_layout_hash(const uint8_t *data, size_t size, uint64_t a, uint64_t b);
-/* The value, if it is a constant of the graph (through reshapes): memory that outlives the plan. NULL otherwise. */
+/* The value, if it is a constant of the graph (through reshapes): memory that outlives the plan. NULL
+ * otherwise. */
 const uint8_t *tern__cpu_constant(const tern__program *program, const tern__node *node, int32_t input);
 
 #endif

@@ -17,9 +17,10 @@ typedef struct tern__cpu_context {
   uint8_t *shared;   /* of the program; a step may leave results there for the next steps of its node */
 } tern__cpu_context;
 
-/* Does chunk `chunk` of the step. Chunks of a step run in any order on any thread; the split into chunks must not
- * change results. */
-typedef tern_status (*tern__cpu_chunk_fn)(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk);
+/* Does chunk `chunk` of the step. Chunks of a step run in any order on any thread; the split into chunks must
+ * not change results. */
+typedef tern_status (*tern__cpu_chunk_fn)(const tern__cpu_step *step, const tern__cpu_context *context,
+                                          uint32_t chunk);
 
 struct tern__cpu_step {
   tern__cpu_chunk_fn run;
@@ -73,18 +74,20 @@ typedef tern_status (*tern__cpu_compile_fn)(tern__program *program, const tern__
 tern__cpu_compile_fn tern__cpu_find_op(const tern__op_def *op);
 
 /* Adds a step of the node with its views filled in; fails with OUT_OF_MEMORY. */
-tern_status tern__cpu_add_step(tern__program *program, const tern__node *node, tern__cpu_chunk_fn run, size_t n_chunks,
-                               void *params);
+tern_status tern__cpu_add_step(tern__program *program, const tern__node *node, tern__cpu_chunk_fn run,
+                               size_t n_chunks, void *params);
 void *tern__cpu_params(tern__program *program, size_t size); /* zeroed; NULL = no memory */
 void tern__cpu_need_scratch(tern__program *program, size_t thread_bytes, size_t shared_bytes);
 tern_status tern__cpu_add_pack(tern__program *program, const tern__cpu_pack *pack);
 /* The step that runs the op's reference. */
 tern_status tern__cpu_compile_reference(tern__program *program, const tern__node *node);
 
-static inline const tern__view *tern__cpu_in(const tern__program *program, const tern__node *node, int32_t i) {
+static inline const tern__view *tern__cpu_in(const tern__program *program, const tern__node *node,
+                                             int32_t i) {
   return i < node->n_inputs && node->inputs[i] >= 0 ? &program->plan->views[node->inputs[i]] : NULL;
 }
-static inline const tern__view *tern__cpu_out(const tern__program *program, const tern__node *node, int32_t i) {
+static inline const tern__view *tern__cpu_out(const tern__program *program, const tern__node *node,
+                                              int32_t i) {
   return i < node->n_outputs && node->outputs[i] >= 0 ? &program->plan->views[node->outputs[i]] : NULL;
 }
 /* Elements of a view whose shape is known (all are when a program is compiled). */

@@ -18,7 +18,8 @@ typedef struct range { _Alignas(64) _Atomic uint64_t word; } range;
 typedef struct tern__cpu_counters {
   _Alignas(64) _Atomic uint32_t done; /* chunks finished in this run */
   _Atomic int32_t sleepers;
-  _Alignas(64) _Atomic int32_t failed; /* also set by a cancellation: chunks are then counted without being run */
+  _Alignas(
+      64) _Atomic int32_t failed; /* also set by a cancellation: chunks are then counted without being run */
   tern_status status;                  /* of the first failure; written by the thread that set `failed` */
   char error[ERROR_TEXT];
   const tern__run_args *args;
@@ -38,8 +39,8 @@ void tern__cpu_run_destroy(tern__program *program) {
   if (program->run) tern__free_aligned(program->backend->env.alloc, program->run, run_size(program), 64);
 }
 
-/* A phase is a chain of steps of one chunk each (handing such a step over costs more than it does), or steps that need
- * nothing of one another. */
+/* A phase is a chain of steps of one chunk each (handing such a step over costs more than it does), or steps
+ * that need nothing of one another. */
 tern_status tern__cpu_phases(tern__program *program) {
   tern_status status = TERN_OK;
   tern__alloc *alloc = program->backend->env.alloc;
@@ -80,7 +81,8 @@ static void set_failure(tern__cpu_counters *run, tern_status status) {
   run->error[size] = 0;
 }
 
-static void run_chunk(tern__program *program, const tern__cpu_context *context, uint32_t phase, uint32_t chunk) {
+static void run_chunk(tern__program *program, const tern__cpu_context *context, uint32_t phase,
+                      uint32_t chunk) {
   tern__cpu_counters *run = program->run;
   uint32_t s = program->starts[phase], last = program->starts[phase + 1];
   if (s + 1 < last && program->steps[s + 1].beside) {

@@ -1,5 +1,6 @@
-/* Matrix products of the CPU backend in GB/s (one row) and GOPS (many rows), beside a plain read of memory and the rate
- * of independent multiply-adds on the same threads. Build as in CONTRIBUTING.md; run: bench_cpu_linear [threads]. */
+/* Matrix products of the CPU backend in GB/s (one row) and GOPS (many rows), beside a plain read of memory
+ * and the rate of independent multiply-adds on the same threads. Build as in CONTRIBUTING.md; run:
+ * bench_cpu_linear [threads]. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,9 +15,16 @@ extern const tern__backend_api tern__backend_cpu;
 
 enum { SAMPLES = 9 };
 
-typedef struct setting { tern__alloc alloc; tern__pool *pool; tern__backend *backend; int32_t threads; } setting;
+typedef struct setting {
+  tern__alloc alloc;
+  tern__pool *pool;
+  tern__backend *backend;
+  int32_t threads;
+} setting;
 
-static int by_value(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+static int by_value(const void *a, const void *b) {
+  return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
 
 static double median_seconds(void (*fn)(void *), void *arg, int repeat) {
   double samples[SAMPLES];
@@ -40,7 +48,8 @@ static void read_part(void *arg, int32_t thread, int32_t n) {
   const wide *data = (const wide *)(const void *)p->data;
   wide a = {0}, b = a, c = a, d = a;
   size_t all = p->words / 8 / (size_t)n, from = all * (size_t)thread;
-  for (size_t i = from; i + 4 <= from + all; i += 4) a |= data[i], b |= data[i + 1], c |= data[i + 2], d |= data[i + 3];
+  for (size_t i = from; i + 4 <= from + all; i += 4)
+    a |= data[i], b |= data[i + 1], c |= data[i + 2], d |= data[i + 3];
   a = (a | b) | (c | d);
   atomic_fetch_or(&p->sum, a[0] | a[1] | a[2] | a[3] | a[4] | a[5] | a[6] | a[7]);
 }
@@ -90,11 +99,13 @@ static void bench(setting *s, tern_dtype dtype, int m, int k, int n, double read
     snprintf(name, sizeof name, "y%d", c);
     tern__graph_add_value(graph, name, TERN_DTYPE_NONE, -1, NULL, &y);
     tern__graph_add_output(graph, y);
-    tern__graph_add_node(graph, tern__op_find("Linear", "tern", 1), "linear", 1, (tern__value_id[]){x, w}, 2, &y, 1, &node);
+    tern__graph_add_node(graph, tern__op_find("Linear", "tern", 1), "linear", 1, (tern__value_id[]){x, w}, 2,
+                         &y, 1, &node);
   }
   tern__view in = {TERN_DTYPE_F32, {2, {m, k}}, input, (size_t)m * (size_t)k * 4};
   tern__pack_cache_create(&s->alloc, &cache);
-  if (tern__plan_create(&s->alloc, graph, &in, &tern__backend_cpu, s->backend, cache, NULL, TERN_NUMERICS_FAST, s->threads, &p.plan) ||
+  if (tern__plan_create(&s->alloc, graph, &in, &tern__backend_cpu, s->backend, cache, NULL,
+                        TERN_NUMERICS_FAST, s->threads, &p.plan) ||
       tern__backend_cpu.prepare(p.plan->program, NULL, NULL)) {
     printf("failed: %s\n", tern_last_error());
     exit(1);
@@ -104,7 +115,9 @@ static void bench(setting *s, tern_dtype dtype, int m, int k, int n, double read
   tern__plan_bind_input(p.plan, 0, input);
   double seconds = median_seconds(run_product, &p, m == 1 ? 1 : 3) / copies;
   printf("%-5s m %4d k %5d n %6d: %9.1f us", tern_dtype_name(dtype), m, k, n, seconds * 1e6);
-  if (m == 1) printf("  %6.1f GB/s (%3.0f%% of a plain read)\n", (double)bytes / seconds * 1e-9, (double)bytes / seconds * 1e-7 / read_gbs);
+  if (m == 1)
+    printf("  %6.1f GB/s (%3.0f%% of a plain read)\n", (double)bytes / seconds * 1e-9,
+           (double)bytes / seconds * 1e-7 / read_gbs);
   else printf("  %6.1f GOPS\n", 2.0 * m * k * n / seconds * 1e-9);
   tern__plan_destroy(&s->alloc, p.plan);
   tern__pack_cache_destroy(cache);
@@ -119,15 +132,18 @@ int main(int argc, char **argv) {
   tern__alloc_init(&s.alloc, NULL, 0);
   if (tern__pool_create(&s.alloc, s.threads, &s.pool)) return 1;
   tern__backend_env env = {&s.alloc, NULL, s.pool};
-  if (tern__cpu_open_with(&env, argc > 2 ? (uint32_t)strtol(argv[2], NULL, 10) : UINT32_MAX, &s.backend)) return 1;
+  if (tern__cpu_open_with(&env, argc > 2 ? (uint32_t)strtol(argv[2], NULL, 10) : UINT32_MAX, &s.backend))
+    return 1;
   probe p = {.s = &s, .words = (256u << 20) / 8};
   uint64_t *data = aligned_alloc(64, 256u << 20);
   memset(data, 1, 256u << 20);
   p.data = data;
   double read_gbs = 0.268435456 / median_seconds(read_all, &p, 1);
   free(data);
-  printf("%s, %d threads; plain read %.1f GB/s\n", tern__backend_cpu.describe(s.backend), (int)s.threads, read_gbs);
-  const tern_dtype types[] = {TERN_DTYPE_Q4_0, TERN_DTYPE_Q4_1, TERN_DTYPE_Q4_K, TERN_DTYPE_Q6_K, TERN_DTYPE_Q8_0, TERN_DTYPE_F16, TERN_DTYPE_F32};
+  printf("%s, %d threads; plain read %.1f GB/s\n", tern__backend_cpu.describe(s.backend), (int)s.threads,
+         read_gbs);
+  const tern_dtype types[] = {TERN_DTYPE_Q4_0, TERN_DTYPE_Q4_1, TERN_DTYPE_Q4_K, TERN_DTYPE_Q6_K,
+                              TERN_DTYPE_Q8_0, TERN_DTYPE_F16,  TERN_DTYPE_F32};
   const int shapes[][2] = {{576, 1536}, {1536, 576}, {2048, 2048}};
   for (size_t t = 0; t < sizeof types / sizeof *types; t++)
     for (size_t i = 0; i < 3; i++) {

@@ -1,5 +1,5 @@
-/* Every CPU kernel against the op's reference: all instruction sets of this machine, odd sizes, and the same bits on 1, 2
- * and 4 threads. One node per case, through the real planner. */
+/* Every CPU kernel against the op's reference: all instruction sets of this machine, odd sizes, and the same
+ * bits on 1, 2 and 4 threads. One node per case, through the real planner. */
 #ifdef TERN_NO_CRITERION
 #  include "unit/mini_criterion.h"
 #else
@@ -68,7 +68,9 @@ static void *add(one_op *t, bool constant, tern_dtype dtype, int rank, va_list l
   v.data = tern__arena_alloc(&t->arena, v.size_bytes + 64);
   tern__value_id *id = &t->ids[t->n_inputs++];
   if (constant)
-    cr_assert_eq(tern__graph_add_constant(t->graph, name, dtype, rank, v.shape.dims, v.data, v.size_bytes, id), TERN_OK);
+    cr_assert_eq(
+        tern__graph_add_constant(t->graph, name, dtype, rank, v.shape.dims, v.data, v.size_bytes, id),
+        TERN_OK);
   else {
     cr_assert_eq(tern__graph_add_value(t->graph, name, dtype, rank, v.shape.dims, id), TERN_OK);
     tern__graph_add_input(t->graph, *id);
@@ -104,14 +106,21 @@ static void *constant(one_op *t, tern_dtype dtype, int rank, ...) {
 static void node(one_op *t, int n_outputs, int32_t opset) {
   t->n_outputs = n_outputs;
   for (int i = 0; i < n_outputs; i++) {
-    cr_assert_eq(tern__graph_add_value(t->graph, tern__arena_printf(&t->arena, "out%d", i), TERN_DTYPE_NONE, -1, NULL, &t->outs[i]),
+    cr_assert_eq(tern__graph_add_value(t->graph, tern__arena_printf(&t->arena, "out%d", i), TERN_DTYPE_NONE,
+                                       -1, NULL, &t->outs[i]),
                  TERN_OK);
     tern__graph_add_output(t->graph, t->outs[i]);
   }
-  cr_assert_eq(tern__graph_add_node(t->graph, t->op, "node", opset, t->ids, t->n_inputs, t->outs, n_outputs, &t->node), TERN_OK);
+  cr_assert_eq(
+      tern__graph_add_node(t->graph, t->op, "node", opset, t->ids, t->n_inputs, t->outs, n_outputs, &t->node),
+      TERN_OK);
 }
-static void set_int(one_op *t, const char *name, int64_t v) { tern__node_set_int(t->graph, t->node, name, v); }
-static void set_float(one_op *t, const char *name, float v) { tern__node_set_float(t->graph, t->node, name, v); }
+static void set_int(one_op *t, const char *name, int64_t v) {
+  tern__node_set_int(t->graph, t->node, name, v);
+}
+static void set_float(one_op *t, const char *name, float v) {
+  tern__node_set_float(t->graph, t->node, name, v);
+}
 
 /* Block-quantized rows with sane scales: random bytes, f16 scales in +-2^-6. */
 static void fill_blocks(void *data, tern_dtype dtype, size_t bytes) {
@@ -121,7 +130,8 @@ static void fill_blocks(void *data, tern_dtype dtype, size_t bytes) {
     uint16_t d = tern__f32_to_f16(noise() / 64), m = tern__f32_to_f16(noise() / 64);
     if (dtype == TERN_DTYPE_Q6_K) memcpy(block + 208, &d, 2);
     else memcpy(block, &d, 2);
-    if (dtype == TERN_DTYPE_Q4_1 || dtype == TERN_DTYPE_Q5_1 || dtype == TERN_DTYPE_Q4_K || dtype == TERN_DTYPE_Q5_K)
+    if (dtype == TERN_DTYPE_Q4_1 || dtype == TERN_DTYPE_Q5_1 || dtype == TERN_DTYPE_Q4_K ||
+        dtype == TERN_DTYPE_Q5_K)
       memcpy(block + 2, &m, 2);
   }
 }
@@ -132,15 +142,22 @@ static void drop(one_op *t, result *r) {
   for (int i = 0; i < t->n_outputs; i++) free(r->data[i]);
 }
 
-typedef struct opened { tern__pool *pool; tern__backend *backend; tern__pack_cache *cache; tern__session_plan *plan; uint8_t *memory; } opened;
+typedef struct opened {
+  tern__pool *pool;
+  tern__backend *backend;
+  tern__pack_cache *cache;
+  tern__session_plan *plan;
+  uint8_t *memory;
+} opened;
 
 static void open_plan(one_op *t, uint32_t isa, int32_t n_threads, opened *o) {
   cr_assert_eq(tern__pool_create(&t->alloc, n_threads, &o->pool), TERN_OK);
   tern__backend_env env = {&t->alloc, NULL, o->pool};
   cr_assert_eq(tern__cpu_open_with(&env, isa, &o->backend), TERN_OK);
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &o->cache), TERN_OK);
-  cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &tern__backend_cpu, o->backend, o->cache, t->kv, t->numerics,
-                                 n_threads, &o->plan), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &tern__backend_cpu, o->backend, o->cache,
+                                 t->kv, t->numerics, n_threads, &o->plan),
+               TERN_OK, "%s", tern_last_error());
   o->memory = aligned_alloc(64, (o->plan->activation_bytes + 127) / 64 * 64);
   memset(o->memory, 0xff, o->plan->activation_bytes); /* NaN: unwritten elements are seen */
   tern__plan_bind(o->plan, o->memory);
@@ -202,7 +219,8 @@ static double distance(const result *a, const result *b, int i) {
   size_t n;
   double error = 0, norm = 0;
   tern__shape_count(&b->views[i].shape, &n);
-  if (b->views[i].dtype != TERN_DTYPE_F32) return memcmp(a->data[i], b->data[i], b->views[i].size_bytes) ? INFINITY : 0;
+  if (b->views[i].dtype != TERN_DTYPE_F32)
+    return memcmp(a->data[i], b->data[i], b->views[i].size_bytes) ? INFINITY : 0;
   const float *x = a->data[i], *y = b->data[i];
   for (size_t e = 0; e < n; e++) {
     if (isnan(y[e]) && isnan(x[e])) continue;
@@ -211,7 +229,8 @@ static double distance(const result *a, const result *b, int i) {
   return isnan(error) ? INFINITY : norm > 0 ? sqrt(error / norm) : sqrt(error);
 }
 
-/* This machine's instruction sets, or those of them in TERN_TEST_SETS (a mask): emulated CPUs need not repeat each other. */
+/* This machine's instruction sets, or those of them in TERN_TEST_SETS (a mask): emulated CPUs need not repeat
+ * each other. */
 static uint32_t sets(void) {
   const char *mask = getenv("TERN_TEST_SETS");
   uint32_t found = tern__cpu_features() & (mask ? (uint32_t)strtoul(mask, NULL, 0) : UINT32_MAX);
@@ -228,13 +247,14 @@ static void check(one_op *t, double tolerance, const char *what) {
     for (int i = 0; i < t->n_outputs; i++) {
       double d = distance(&first, &want, i);
       ON_ERROR(t->op->name, isa, d);
-      cr_expect(d <= tolerance, "%s %s, instruction set %u, output %d: error %.3g > %.3g", t->op->name, what, isa, i, d, tolerance);
+      cr_expect(d <= tolerance, "%s %s, instruction set %u, output %d: error %.3g > %.3g", t->op->name, what,
+                isa, i, d, tolerance);
     }
     for (int32_t threads = 2; threads <= 4; threads += 2) {
       result more = run_on(t, isa, threads);
       for (int i = 0; i < t->n_outputs; i++)
-        cr_expect(!memcmp(first.data[i], more.data[i], first.views[i].size_bytes), "%s %s, instruction set %u: %d threads differ",
-                  t->op->name, what, isa, threads);
+        cr_expect(!memcmp(first.data[i], more.data[i], first.views[i].size_bytes),
+                  "%s %s, instruction set %u: %d threads differ", t->op->name, what, isa, threads);
       drop(t, &more);
     }
     drop(t, &first);
@@ -244,8 +264,8 @@ static void check(one_op *t, double tolerance, const char *what) {
 
 /* ---- products ---- */
 
-/* Relative error of a whole result. f32: rounding of sums of some thousand terms. Quantized weights: 15-bit activations
- * per block of 32 give some 3e-5 of X's norm; sums over random signs do not enlarge that. */
+/* Relative error of a whole result. f32: rounding of sums of some thousand terms. Quantized weights: 15-bit
+ * activations per block of 32 give some 3e-5 of X's norm; sums over random signs do not enlarge that. */
 static const double f32_error = 2e-6, quantized_error = 1e-4;
 
 static void linear_case(tern_dtype dtype, int m, int k, int n, bool bias, tern_numerics numerics) {
@@ -259,13 +279,15 @@ static void linear_case(tern_dtype dtype, int m, int k, int n, bool bias, tern_n
   node(&t, 1, 1);
   t.numerics = numerics;
   snprintf(what, sizeof what, "%s m=%d k=%d n=%d numerics=%d", tern_dtype_name(dtype), m, k, n, numerics);
-  check(&t, tern__dtype_is_block(dtype) && numerics == TERN_NUMERICS_FAST ? quantized_error : f32_error, what);
+  check(&t, tern__dtype_is_block(dtype) && numerics == TERN_NUMERICS_FAST ? quantized_error : f32_error,
+        what);
   end(&t);
 }
 
 Test(cpu_linear, dense) {
   const tern_dtype types[] = {TERN_DTYPE_F32, TERN_DTYPE_F16, TERN_DTYPE_BF16};
-  const int sizes[][3] = {{1, 1, 1}, {1, 576, 1537}, {3, 31, 33}, {17, 577, 48}, {131, 300, 31}, {2, 1537, 16}};
+  const int sizes[][3] = {{1, 1, 1},     {1, 576, 1537}, {3, 31, 33},
+                          {17, 577, 48}, {131, 300, 31}, {2, 1537, 16}};
   for (size_t i = 0; i < 3; i++)
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
       linear_case(types[i], sizes[s][0], sizes[s][1], sizes[s][2], s & 1, TERN_NUMERICS_FAST);
@@ -283,7 +305,8 @@ Test(cpu_linear, blocks) {
 
 /* A row must not depend on how many rows are computed with it. */
 Test(cpu_linear, one_row_equals_many) {
-  const tern_dtype types[] = {TERN_DTYPE_F32, TERN_DTYPE_F16, TERN_DTYPE_Q4_0, TERN_DTYPE_Q4_K, TERN_DTYPE_Q6_K};
+  const tern_dtype types[] = {TERN_DTYPE_F32, TERN_DTYPE_F16, TERN_DTYPE_Q4_0, TERN_DTYPE_Q4_K,
+                              TERN_DTYPE_Q6_K};
   for (size_t i = 0; i < sizeof types / sizeof *types; i++)
     for (uint32_t isa = 1; isa <= TERN__CPU_NEON_I8MM; isa <<= 1) {
       enum { M = 29, K = 512, N = 50 };
@@ -292,7 +315,8 @@ Test(cpu_linear, one_row_equals_many) {
       begin(&many, "Linear", "tern", 1);
       float *x = input(&many, TERN_DTYPE_F32, 2, M, K);
       void *w = constant(&many, types[i], 2, N, K);
-      if (tern__dtype_is_block(types[i])) fill_blocks(w, types[i], many.graph->values[many.ids[1]].size_bytes);
+      if (tern__dtype_is_block(types[i]))
+        fill_blocks(w, types[i], many.graph->values[many.ids[1]].size_bytes);
       node(&many, 1, 1);
       result all = run_on(&many, isa, 2);
       for (int row = 0; row < M; row += 7) {
@@ -301,8 +325,8 @@ Test(cpu_linear, one_row_equals_many) {
         memcpy(constant(&one, types[i], 2, N, K), w, many.graph->values[many.ids[1]].size_bytes);
         node(&one, 1, 1);
         result r = run_on(&one, isa, 1);
-        cr_expect(!memcmp(r.data[0], (float *)all.data[0] + row * N, N * sizeof(float)), "%s row %d, instruction set %u",
-                  tern_dtype_name(types[i]), row, isa);
+        cr_expect(!memcmp(r.data[0], (float *)all.data[0] + row * N, N * sizeof(float)),
+                  "%s row %d, instruction set %u", tern_dtype_name(types[i]), row, isa);
         drop(&one, &r);
         end(&one);
       }
@@ -323,7 +347,8 @@ static void nbits_case(int bits, int block, tern_dtype scales, int zeros, int m,
   else if (zeros == 2) constant(&t, scales, 1, n * blocks);
   node(&t, 1, 1);
   set_int(&t, "K", k), set_int(&t, "N", n), set_int(&t, "bits", bits), set_int(&t, "block_size", block);
-  snprintf(what, sizeof what, "bits=%d block=%d scales=%s zeros=%d m=%d k=%d n=%d", bits, block, tern_dtype_name(scales), zeros, m, k, n);
+  snprintf(what, sizeof what, "bits=%d block=%d scales=%s zeros=%d m=%d k=%d n=%d", bits, block,
+           tern_dtype_name(scales), zeros, m, k, n);
   check(&t, quantized_error, what);
   end(&t);
 }
@@ -363,7 +388,8 @@ Test(cpu_matmul, gemm_and_constant_matmul) {
 }
 
 Test(cpu_matmul, two_activations) {
-  const int sizes[][6] = {{2, 3, 17, 31, 33, 3}, {1, 2, 1, 64, 128, 1}, {2, 2, 70, 300, 5, 2}, {3, 1, 1, 1, 1, 1}};
+  const int sizes[][6] = {
+      {2, 3, 17, 31, 33, 3}, {1, 2, 1, 64, 128, 1}, {2, 2, 70, 300, 5, 2}, {3, 1, 1, 1, 1, 1}};
   for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
     const int *z = sizes[s];
     one_op t;
@@ -396,25 +422,30 @@ Test(cpu_matmul, integers_are_exact) {
 
 /* ---- attention ---- */
 
-static void kv_case(int batch, int rows, int past, int fresh, int heads, int kv_heads, int dim, int half, bool interleaved, int window,
-                    float softcap) {
+static void kv_case(int batch, int rows, int past, int fresh, int heads, int kv_heads, int dim, int half,
+                    bool interleaved, int window, float softcap) {
   one_op t;
   char what[120];
   begin(&t, "KvAttention", "tern", 1);
   input(&t, TERN_DTYPE_F32, 3, batch, rows, heads * dim);
   input(&t, TERN_DTYPE_F32, 3, batch, rows, kv_heads * dim);
   input(&t, TERN_DTYPE_F32, 3, batch, rows, kv_heads * dim);
-  if (half) constant(&t, TERN_DTYPE_F32, 2, past + rows + 3, half), constant(&t, TERN_DTYPE_F32, 2, past + rows + 3, half);
+  if (half)
+    constant(&t, TERN_DTYPE_F32, 2, past + rows + 3, half),
+        constant(&t, TERN_DTYPE_F32, 2, past + rows + 3, half);
   node(&t, 1, 1);
   set_int(&t, "layer", 0), set_int(&t, "num_heads", heads), set_int(&t, "kv_num_heads", kv_heads);
-  set_int(&t, "rotary_interleaved", interleaved), set_int(&t, "local_window", window), set_float(&t, "softcap", softcap);
+  set_int(&t, "rotary_interleaved", interleaved), set_int(&t, "local_window", window),
+      set_float(&t, "softcap", softcap);
   tern__kv_layout layout = {1, &kv_heads, &dim};
   cr_assert_eq(tern__kv_cache_create(&t.alloc, &layout, batch, past + rows + 2, &t.kv), TERN_OK);
   size_t n = (size_t)batch * (size_t)kv_heads * (size_t)(past + rows + 2) * (size_t)dim;
-  for (size_t i = 0; i < n; i++) t.kv->k[0][i] = tern__f32_to_f16(noise()), t.kv->v[0][i] = tern__f32_to_f16(noise());
-  for (int b = 0; b < batch; b++) t.kv->past[b] = past - (b && past ? 1 : 0), t.kv->fresh[b] = b ? fresh : rows;
-  snprintf(what, sizeof what, "batch=%d rows=%d past=%d heads=%d/%d dim=%d half=%d window=%d softcap=%g", batch, rows, past, heads, kv_heads,
-           dim, half, window, (double)softcap);
+  for (size_t i = 0; i < n; i++)
+    t.kv->k[0][i] = tern__f32_to_f16(noise()), t.kv->v[0][i] = tern__f32_to_f16(noise());
+  for (int b = 0; b < batch; b++)
+    t.kv->past[b] = past - (b && past ? 1 : 0), t.kv->fresh[b] = b ? fresh : rows;
+  snprintf(what, sizeof what, "batch=%d rows=%d past=%d heads=%d/%d dim=%d half=%d window=%d softcap=%g",
+           batch, rows, past, heads, kv_heads, dim, half, window, (double)softcap);
   /* The cache holds f16 in both; exp and the order of sums differ. */
   check(&t, 3e-6, what);
   end(&t);
@@ -441,8 +472,10 @@ static void encoder_case(int batch, int rows, int keys, int heads, int dim, int 
   if (mask_kind == 1) mask = input(&t, TERN_DTYPE_F32, 4, batch, 1, 1, keys);
   if (mask_kind == 2) mask = input(&t, TERN_DTYPE_F32, 4, 1, heads, rows, keys);
   if (mask_kind == 3) mask = input(&t, TERN_DTYPE_F32, 2, rows, 1);
-  for (int i = 0; mask && mask_kind == 1 && i < batch * keys; i++) mask[i] = i % keys > keys / 2 ? -3.4e38f : 0;
-  for (int i = 0; mask && mask_kind == 2 && i < keys; i++) mask[i] = -INFINITY; /* one query that sees nothing */
+  for (int i = 0; mask && mask_kind == 1 && i < batch * keys; i++)
+    mask[i] = i % keys > keys / 2 ? -3.4e38f : 0;
+  for (int i = 0; mask && mask_kind == 2 && i < keys; i++)
+    mask[i] = -INFINITY; /* one query that sees nothing */
   node(&t, 1, 1);
   set_int(&t, "num_heads", heads);
   check(&t, 3e-6, mask ? "masked" : "open");
@@ -501,8 +534,9 @@ Test(cpu_elementwise, binary) {
     for (int shape = 0; shape < 7; shape++) {
       one_op t;
       begin(&t, ops[i], "", 13);
-      float *a = shape == 3 ? input(&t, TERN_DTYPE_F32, 0) : shape == 5 ? input(&t, TERN_DTYPE_F32, 4, 2, 1, 31, 1)
-                                                           : input(&t, TERN_DTYPE_F32, 4, 2, 5, 31, 67);
+      float *a = shape == 3   ? input(&t, TERN_DTYPE_F32, 0)
+                 : shape == 5 ? input(&t, TERN_DTYPE_F32, 4, 2, 1, 31, 1)
+                              : input(&t, TERN_DTYPE_F32, 4, 2, 5, 31, 67);
       switch (shape) {
         case 0: input(&t, TERN_DTYPE_F32, 4, 2, 5, 31, 67); break;
         case 1: input(&t, TERN_DTYPE_F32, 1, 1); break;
@@ -522,14 +556,16 @@ Test(cpu_elementwise, binary) {
 }
 
 Test(cpu_elementwise, unary_and_gates) {
-  const char *ops[] = {"Neg", "Abs", "Exp", "Log", "Sqrt", "Reciprocal", "Floor", "Ceil", "Sin", "Cos", "Tanh", "Erf", "Sigmoid", "Relu",
-                       "Softplus", "Softsign", "Mish", "HardSwish"};
+  const char *ops[] = {"Neg",     "Abs",  "Exp",      "Log",      "Sqrt", "Reciprocal",
+                       "Floor",   "Ceil", "Sin",      "Cos",      "Tanh", "Erf",
+                       "Sigmoid", "Relu", "Softplus", "Softsign", "Mish", "HardSwish"};
   for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
     one_op t;
     if (!tern__op_find(ops[i], "", 20)) continue;
     begin(&t, ops[i], "", 20);
     float *x = input(&t, TERN_DTYPE_F32, 2, 3, 16411);
-    for (int e = 0; e < 3 * 16411; e++) x[e] = !strcmp(ops[i], "Log") || !strcmp(ops[i], "Sqrt") ? fabsf(x[e]) * 9 + 1e-3f : x[e] * 9;
+    for (int e = 0; e < 3 * 16411; e++)
+      x[e] = !strcmp(ops[i], "Log") || !strcmp(ops[i], "Sqrt") ? fabsf(x[e]) * 9 + 1e-3f : x[e] * 9;
     node(&t, 1, 20);
     check(&t, 1e-6, "");
     end(&t);
@@ -606,10 +642,12 @@ Test(cpu_failures, out_of_memory) {
     tern__backend backend = *base.backend;
     backend.env.alloc = &limited;
     tern_status status = tern__pack_cache_create(&limited, &cache);
-    if (status == TERN_OK) status = tern__backend_cpu.compile(&backend, &base.plan->base, cache, &program, &info);
+    if (status == TERN_OK)
+      status = tern__backend_cpu.compile(&backend, &base.plan->base, cache, &program, &info);
     if (status == TERN_OK) status = tern__backend_cpu.prepare(program, NULL, NULL);
     worked = status == TERN_OK;
-    cr_expect(worked || status == TERN_STATUS_OUT_OF_MEMORY, "allocation %d: %s", k, tern_status_name(status));
+    cr_expect(worked || status == TERN_STATUS_OUT_OF_MEMORY, "allocation %d: %s", k,
+              tern_status_name(status));
     tern__backend_cpu.destroy_program(program);
     tern__pack_cache_destroy(cache);
     cr_expect_eq(limited.live_bytes, 0, "allocation %d: memory is kept", k);
@@ -659,7 +697,30 @@ Test(cpu_failures, error_of_a_step) {
   end(&t);
 }
 
-/* Projections of one X run in one phase: all right on any number of threads, and nobody's memory is overwritten. */
+/* Quantizing X must not turn NaN or infinity into numbers. */
+Test(cpu_linear, not_a_number_stays) {
+  enum { M = 3, K = 256, N = 20 };
+  for (uint32_t isa = 1; isa <= TERN__CPU_NEON_I8MM; isa <<= 1) {
+    one_op t;
+    if (!(tern__cpu_features() & isa)) continue;
+    begin(&t, "Linear", "tern", 1);
+    float *x = input(&t, TERN_DTYPE_F32, 2, M, K);
+    fill_blocks(constant(&t, TERN_DTYPE_Q8_0, 2, N, K), TERN_DTYPE_Q8_0, (size_t)N * K / 32 * 34);
+    x[5] = NAN, x[2 * K + 77] = INFINITY;
+    node(&t, 1, 1);
+    result r = run_on(&t, isa, 2);
+    for (int i = 0; i < M * N; i++) {
+      float y = ((float *)r.data[0])[i];
+      cr_expect(i / N == 1 ? isfinite(y) : !isfinite(y), "instruction set %u: row %d has %g", isa, i / N,
+                (double)y);
+    }
+    drop(&t, &r);
+    end(&t);
+  }
+}
+
+/* Projections of one X run in one phase: all right on any number of threads, and nobody's memory is
+ * overwritten. */
 Test(cpu_linear, siblings_run_together) {
   enum { K = 256, N = 200, COUNT = 3 };
   const tern_dtype types[COUNT] = {TERN_DTYPE_Q4_1, TERN_DTYPE_Q8_0, TERN_DTYPE_F32};
@@ -675,13 +736,16 @@ Test(cpu_linear, siblings_run_together) {
       weights[i] = t.ids[i + 1];
     }
     for (int i = 0; i < COUNT; i++) {
-      tern__graph_add_value(t.graph, tern__arena_printf(&t.arena, "y%d", i), TERN_DTYPE_NONE, -1, NULL, &t.outs[i]);
-      tern__graph_add_node(t.graph, t.op, "product", 1, (tern__value_id[]){t.ids[0], weights[i]}, 2, &t.outs[i], 1, &last);
+      tern__graph_add_value(t.graph, tern__arena_printf(&t.arena, "y%d", i), TERN_DTYPE_NONE, -1, NULL,
+                            &t.outs[i]);
+      tern__graph_add_node(t.graph, t.op, "product", 1, (tern__value_id[]){t.ids[0], weights[i]}, 2,
+                           &t.outs[i], 1, &last);
     }
     const tern__op_def *plus = tern__op_find("Add", "", 13);
     for (int i = 0; i < 2; i++) {
       tern__graph_add_value(t.graph, i ? "sum" : "part", TERN_DTYPE_NONE, -1, NULL, &sums[i]);
-      tern__graph_add_node(t.graph, plus, "add", 13, (tern__value_id[]){i ? sums[0] : t.outs[0], t.outs[i + 1]}, 2, &sums[i], 1, &last);
+      tern__graph_add_node(t.graph, plus, "add", 13,
+                           (tern__value_id[]){i ? sums[0] : t.outs[0], t.outs[i + 1]}, 2, &sums[i], 1, &last);
     }
     tern__graph_add_output(t.graph, sums[1]);
     t.outs[0] = sums[1], t.n_outputs = 1;
@@ -704,7 +768,8 @@ Test(cpu_linear, siblings_run_together) {
         cr_assert_eq(tern__backend_cpu.run(o.plan->program, &(tern__run_args){0}), TERN_OK);
       const float *y = o.plan->base.views[sums[1]].data;
       for (int e = 0; e < m * N; e++) error += (y[e] - want[e]) * (y[e] - want[e]), norm += want[e] * want[e];
-      cr_expect(sqrt(error / norm) < quantized_error, "m %d, %d threads: error %g", m, threads, sqrt(error / norm));
+      cr_expect(sqrt(error / norm) < quantized_error, "m %d, %d threads: error %g", m, threads,
+                sqrt(error / norm));
       close_plan(&t, &o);
     }
     end(&t);

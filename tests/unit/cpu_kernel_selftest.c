@@ -1,6 +1,6 @@
-/* The CPU tests as one program without Criterion, to be built statically and carried to other CPUs or run under qemu:
- *   cc -O2 -static -DTERN_NO_CRITERION ... cpu_kernel_selftest.c; ./cpu_kernel_selftest
- * Prints the largest error of every op per instruction set; exit code 1 if any test fails. */
+/* The CPU tests as one program without Criterion, to be built statically and carried to other CPUs or run
+ * under qemu: cc -O2 -static -DTERN_NO_CRITERION ... cpu_kernel_selftest.c; ./cpu_kernel_selftest Prints the
+ * largest error of every op per instruction set; exit code 1 if any test fails. */
 #define TERN_NO_CRITERION
 #define ON_ERROR(op, isa, error) record(op, isa, error)
 static void record(const char *op, unsigned isa, double error);
@@ -25,7 +25,8 @@ int main(void) {
     printf("%s %s\n", mini_failures == before ? "ok  " : "FAIL", test->name);
     fflush(stdout);
   }
-  for (int i = 0; i < n_lines; i++) printf("%-34s set %-3u largest error %.2e\n", lines[i].op, lines[i].isa, lines[i].error);
+  for (int i = 0; i < n_lines; i++)
+    printf("%-34s set %-3u largest error %.2e\n", lines[i].op, lines[i].isa, lines[i].error);
   printf("%d failed checks\n", mini_failures);
   return mini_failures != 0;
 }

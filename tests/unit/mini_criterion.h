@@ -1,4 +1,5 @@
-/* The few Criterion macros that the CPU tests use, in plain C: for machines and emulators without the library. */
+/* The few Criterion macros that the CPU tests use, in plain C: for machines and emulators without the
+ * library. */
 #ifndef TERN_TESTS_MINI_CRITERION_H
 #define TERN_TESTS_MINI_CRITERION_H
 

@@ -1,5 +1,6 @@
-/* Attention of a few queries over a range of keys, in one pass with an online softmax. Keys are read in blocks; four
- * queries share each key and value that is loaded (grouped-query heads, or neighbouring positions). */
+/* Attention of a few queries over a range of keys, in one pass with an online softmax. Keys are read in
+ * blocks; four queries share each key and value that is loaded (grouped-query heads, or neighbouring
+ * positions). */
 
 enum { QUERIES = 4, KEYS = 64 };
 
@@ -22,7 +23,8 @@ INLINE void dot_keys(int n, bool f16, const tern__cpu_attention_call *c, const f
     UNROLL for (int t = 0; t < n; t++) acc[t] = vf_set1(0);
     for (; i + VF <= c->d; i += VF) {
       vf key = load_kv(f16, k, i);
-      UNROLL for (int t = 0; t < n; t++) acc[t] = vf_fma(key, vf_load(q + (size_t)t * c->q_stride + i), acc[t]);
+      UNROLL for (int t = 0; t < n; t++)
+          acc[t] = vf_fma(key, vf_load(q + (size_t)t * c->q_stride + i), acc[t]);
     }
     UNROLL for (int t = 0; t < n; t++) {
       float sum = vf_sum(acc[t]);
@@ -49,19 +51,22 @@ INLINE void add_values(int n, bool f16, const tern__cpu_attention_call *c, size_
         acc[t][0] = vf_fma(p, v0, acc[t][0]), acc[t][1] = vf_fma(p, v1, acc[t][1]);
       }
     }
-    UNROLL for (int t = 0; t < n; t++)
-      UNROLL for (int h = 0; h < 2; h++) vf_store(out + (size_t)t * c->out_stride + i + (size_t)(h * VF), acc[t][h]);
+    UNROLL for (int t = 0; t < n; t++) UNROLL for (int h = 0; h < 2; h++)
+        vf_store(out + (size_t)t * c->out_stride + i + (size_t)(h * VF), acc[t][h]);
   }
   for (; i < c->d; i++)
     for (int t = 0; t < n; t++) {
       float sum = out[(size_t)t * c->out_stride + i] * rescale[t];
-      for (size_t j = j0; j < j1; j++) sum += scores[t][j - j0] * load_kv_one(f16, kv_row(c, c->v, j, f16), i);
+      for (size_t j = j0; j < j1; j++)
+        sum += scores[t][j - j0] * load_kv_one(f16, kv_row(c, c->v, j, f16), i);
       out[(size_t)t * c->out_stride + i] = sum;
     }
 }
 
-/* Softcap, mask and visibility of one query's block of scores; fills up to whole vectors. Returns the largest. */
-static float finish_scores(const tern__cpu_attention_call *c, size_t query, size_t j0, size_t j1, float *scores) {
+/* Softcap, mask and visibility of one query's block of scores; fills up to whole vectors. Returns the
+ * largest. */
+static float finish_scores(const tern__cpu_attention_call *c, size_t query, size_t j0, size_t j1,
+                           float *scores) {
   size_t n = j1 - j0;
   if (c->softcap > 0)
     for (size_t j = 0; j < n; j++) scores[j] = c->softcap * tern__math_tanh(scores[j] / c->softcap);
@@ -91,7 +96,8 @@ INLINE void attend(int n, bool f16, const tern__cpu_attention_call *c, size_t qu
     size_t j1 = j0 + KEYS < c->end ? j0 + KEYS : c->end;
     bool any = false;
     for (int t = 0; t < n; t++)
-      any |= !c->first || ((int64_t)j1 > c->first[query + (size_t)t] && (int64_t)j0 < c->last[query + (size_t)t]);
+      any |= !c->first ||
+             ((int64_t)j1 > c->first[query + (size_t)t] && (int64_t)j0 < c->last[query + (size_t)t]);
     if (!any) continue;
     dot_keys(n, f16, c, q, j0, j1, scores);
     for (int t = 0; t < n; t++) {

@@ -33,18 +33,19 @@ UNARY(HARD_SWISH, tern__math_hard_swish(x))
 #undef UNARY
 
 /* Four loops, so that each vectorises: array or one value on either side. */
-#define BINARY(name, formula)                                                                                        \
-  INLINE float formula_##name(float a, float b) { return formula; }                                                  \
-  static void binary_##name(const float *p, size_t p_step, const float *q, size_t q_step, float *y, size_t n) {      \
-    if (p_step && q_step)                                                                                            \
-      for (size_t i = 0; i < n; i++) y[i] = formula_##name(p[i], q[i]);                                              \
-    else if (p_step) {                                                                                               \
-      float b = *q;                                                                                                  \
-      for (size_t i = 0; i < n; i++) y[i] = formula_##name(p[i], b);                                                 \
-    } else {                                                                                                         \
-      float a = *p;                                                                                                  \
-      for (size_t i = 0; i < n; i++) y[i] = formula_##name(a, q_step ? q[i] : *q);                                   \
-    }                                                                                                                \
+#define BINARY(name, formula)                                                                                \
+  INLINE float formula_##name(float a, float b) { return formula; }                                          \
+  static void binary_##name(const float *p, size_t p_step, const float *q, size_t q_step, float *y,          \
+                            size_t n) {                                                                      \
+    if (p_step && q_step)                                                                                    \
+      for (size_t i = 0; i < n; i++) y[i] = formula_##name(p[i], q[i]);                                      \
+    else if (p_step) {                                                                                       \
+      float b = *q;                                                                                          \
+      for (size_t i = 0; i < n; i++) y[i] = formula_##name(p[i], b);                                         \
+    } else {                                                                                                 \
+      float a = *p;                                                                                          \
+      for (size_t i = 0; i < n; i++) y[i] = formula_##name(a, q_step ? q[i] : *q);                           \
+    }                                                                                                        \
   }
 BINARY(ADD, a + b)
 BINARY(SUB, a - b)

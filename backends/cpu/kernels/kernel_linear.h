@@ -14,10 +14,11 @@ enum {
 
 /* ---- f32 ---- */
 
-INLINE void tile_f32(int n_rows, const float *w, const float *x, size_t ldx, size_t k, float *tile, bool first) {
+INLINE void tile_f32(int n_rows, const float *w, const float *x, size_t ldx, size_t k, float *tile,
+                     bool first) {
   vf acc[TILE_F32][PV];
-  UNROLL for (int t = 0; t < n_rows; t++)
-    UNROLL for (int v = 0; v < PV; v++) acc[t][v] = first ? vf_set1(0) : vf_load(tile + t * TERN__CPU_PANEL + v * VF);
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++)
+      acc[t][v] = first ? vf_set1(0) : vf_load(tile + t * TERN__CPU_PANEL + v * VF);
   for (size_t i = 0; i < k; i++, w += TERN__CPU_PANEL) {
     vf weight[PV];
     UNROLL for (int v = 0; v < PV; v++) weight[v] = vf_load(w + v * VF);
@@ -39,7 +40,8 @@ INLINE void tile_f32(int n_rows, const float *w, const float *x, size_t ldx, siz
   }
 
 /* All m rows over one expanded piece. */
-static void rows_f32(const float *w, const float *x, size_t ldx, size_t m, size_t k, float *tile, bool first) {
+static void rows_f32(const float *w, const float *x, size_t ldx, size_t m, size_t k, float *tile,
+                     bool first) {
   size_t t = 0;
   for (; t + TILE_F32 <= m; t += TILE_F32)
     tile_f32(TILE_F32, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
@@ -53,7 +55,9 @@ INLINE vf load_weight(int kind, const uint8_t *panel, size_t i) {
   return vf_load_bf16(panel + 2 * i);
 }
 
-INLINE vf load_scale(bool f32, const uint8_t *p, size_t i) { return f32 ? vf_load(p + 4 * i) : vf_load_f16(p + 2 * i); }
+INLINE vf load_scale(bool f32, const uint8_t *p, size_t i) {
+  return f32 ? vf_load(p + 4 * i) : vf_load_f16(p + 2 * i);
+}
 
 /* One block of 32 k of a Q4 or Q8 panel as f32 [32][16]. */
 static void block_to_f32(const tern__cpu_weight_format *format, const uint8_t *block, float *out) {
@@ -65,7 +69,8 @@ static void block_to_f32(const tern__cpu_weight_format *format, const uint8_t *b
     int j = k / 8, n = k % 8;
     for (int v = 0; v < PV; v++) {
       vi q;
-      if (q4) q = ((vi_load(block + j * LINE + v * VF * 4) >> (4 * (n / 2) + 16 * (n % 2))) & 15) - format->offset;
+      if (q4)
+        q = ((vi_load(block + j * LINE + v * VF * 4) >> (4 * (n / 2) + 16 * (n % 2))) & 15) - format->offset;
       else {
         /* byte of k in {0, 4, 1, 5 | 2, 6, 3, 7} */
         int line = 2 * j + (n >> 1 & 1), byte = (n & 1) * 2 + (n >> 2);
@@ -86,10 +91,12 @@ static const float *expand_f32(const tern__cpu_weight_format *format, const uint
   switch (format->kind) {
     case TERN__CPU_WEIGHT_F32: return (const float *)(const void *)panel + from;
     case TERN__CPU_WEIGHT_F16:
-      for (size_t i = 0; i < n; i += VF) vf_store(out + i, load_weight(TERN__CPU_WEIGHT_F16, panel, from + i));
+      for (size_t i = 0; i < n; i += VF)
+        vf_store(out + i, load_weight(TERN__CPU_WEIGHT_F16, panel, from + i));
       return out;
     case TERN__CPU_WEIGHT_BF16:
-      for (size_t i = 0; i < n; i += VF) vf_store(out + i, load_weight(TERN__CPU_WEIGHT_BF16, panel, from + i));
+      for (size_t i = 0; i < n; i += VF)
+        vf_store(out + i, load_weight(TERN__CPU_WEIGHT_BF16, panel, from + i));
       return out;
     default:
       for (size_t b = 0; b * TERN__CPU_BLOCK < k; b++)
@@ -114,16 +121,17 @@ static void store_tile(const float *tile, float *y, size_t ldy, size_t m, size_t
 }
 
 /* One row over n_panels panels of a dense kind. */
-INLINE void row_dense(int kind, int n_panels, const uint8_t *panels, size_t panel_bytes, size_t k, const float *x,
-                      float *tile) {
+INLINE void row_dense(int kind, int n_panels, const uint8_t *panels, size_t panel_bytes, size_t k,
+                      const float *x, float *tile) {
   vf acc[PANELS_F32][PV];
   UNROLL for (int p = 0; p < n_panels; p++) UNROLL for (int v = 0; v < PV; v++) acc[p][v] = vf_set1(0);
   for (size_t i = 0; i < k; i++) {
     vf value = vf_set1(x[i]);
-    UNROLL for (int p = 0; p < n_panels; p++)
+    UNROLL for (int p = 0; p < n_panels; p++) {
+      const uint8_t *panel = panels + (size_t)p * panel_bytes;
       UNROLL for (int v = 0; v < PV; v++)
-        acc[p][v] = vf_fma(load_weight(kind, panels + (size_t)p * panel_bytes, i * TERN__CPU_PANEL + (size_t)(v * VF)),
-                           value, acc[p][v]);
+        acc[p][v] = vf_fma(load_weight(kind, panel, i * TERN__CPU_PANEL + (size_t)(v * VF)), value, acc[p][v]);
+    }
   }
   UNROLL for (int p = 0; p < n_panels; p++)
     UNROLL for (int v = 0; v < PV; v++) vf_store(tile + p * TERN__CPU_PANEL + v * VF, acc[p][v]);
@@ -157,8 +165,8 @@ static void linear_one_dense_row(const tern__cpu_linear_call *c) {
       default: some = row_dense_some(TERN__CPU_WEIGHT_BF16, c, p, tile);
     }
     for (size_t i = 0; i < some; i++)
-      store_tile(tile + i * TERN__CPU_PANEL, c->y + (p + i) * TERN__CPU_PANEL, c->ldy, 1, columns_of(c->n, p + i),
-                 bias_of(c, p + i));
+      store_tile(tile + i * TERN__CPU_PANEL, c->y + (p + i) * TERN__CPU_PANEL, c->ldy, 1,
+                 columns_of(c->n, p + i), bias_of(c, p + i));
   }
 }
 
@@ -180,10 +188,12 @@ static void linear_f32(const tern__cpu_linear_call *c) {
 enum { EXPANDED_BLOCK = 8 * LINE };
 
 /* acc += the dot products of lines [from, to) (bytes) with n_rows rows of x. */
-INLINE void dot_lines(int n_rows, const uint8_t *w, int from, int to, const int16_t *x, size_t ldx, vi (*acc)[PV]) {
+INLINE void dot_lines(int n_rows, const uint8_t *w, int from, int to, const int16_t *x, size_t ldx,
+                      vi (*acc)[PV]) {
   vi high[TILE_INT][PV], low[TILE_INT][PV];
   ROW_POINTERS(int8_t, rows, n_rows, x, ldx)
-  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) high[t][v] = low[t][v] = vi_set1(0);
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++)
+      high[t][v] = low[t][v] = vi_set1(0);
   UNROLL for (int l = from; l < to; l++) {
     UNROLL for (int t = 0; t < n_rows; t++) {
       const int8_t *bytes = rows[t] + l / 2 * 16 + l % 2 * 4;
@@ -228,7 +238,8 @@ INLINE void expand_pair(bool q4, const uint8_t *block, int pair, vi out[PV]) {
   }
 }
 
-INLINE void dot_lines(int n_rows, const uint8_t *w, int from, int to, const int16_t *x, size_t ldx, vi (*acc)[PV]) {
+INLINE void dot_lines(int n_rows, const uint8_t *w, int from, int to, const int16_t *x, size_t ldx,
+                      vi (*acc)[PV]) {
   ROW_POINTERS(int16_t, rows, n_rows, x, ldx)
   UNROLL for (int pair = 2 * from; pair < 2 * to; pair++) {
     vi weight[PV];
@@ -272,11 +283,13 @@ INLINE void dot_packed(bool q4, const uint8_t *block, int from, int to, const in
   /* A product has a latency of some cycles: with one vector to a panel, four sums hide it. */
   enum { CHAINS = PV == 1 ? 4 : 1 };
   vi sums[CHAINS][PV];
-  UNROLL for (int i = 0; i < CHAINS; i++) UNROLL for (int v = 0; v < PV; v++) sums[i][v] = i ? vi_set1(0) : acc[v];
+  UNROLL for (int i = 0; i < CHAINS; i++) UNROLL for (int v = 0; v < PV; v++) sums[i][v] = i ? vi_set1(0)
+                                                                                             : acc[v];
   UNROLL for (int pair = 2 * from; pair < 2 * to; pair++) {
     vi words[PV], value = vi_broadcast(x + 2 * pair);
     expand_pair(q4, block, pair, words);
-    UNROLL for (int v = 0; v < PV; v++) sums[pair % CHAINS][v] = vi_madd(sums[pair % CHAINS][v], words[v], value);
+    UNROLL for (int v = 0; v < PV; v++)
+        sums[pair % CHAINS][v] = vi_madd(sums[pair % CHAINS][v], words[v], value);
   }
   UNROLL for (int v = 0; v < PV; v++) {
     acc[v] = sums[0][v];
@@ -285,18 +298,24 @@ INLINE void dot_packed(bool q4, const uint8_t *block, int from, int to, const in
 #endif
 }
 
-/* Scales and mins of a block in f32: d[2][16], m[2][16]; scales per 32 k fill only the second part. The offset of Q4_0
- * becomes a min: d (q - 8) = d q - 8 d. */
-enum { SCALES = 2 * TERN__CPU_PANEL, SCALE_FLOATS = 2 * SCALES, CHUNK_BLOCK = EXPANDED_BLOCK + SCALE_FLOATS * 4 };
+/* Scales and mins of a block in f32: d[2][16], m[2][16]; scales per 32 k fill only the second part. The
+ * offset of Q4_0 becomes a min: d (q - 8) = d q - 8 d. */
+enum {
+  SCALES = 2 * TERN__CPU_PANEL,
+  SCALE_FLOATS = 2 * SCALES,
+  CHUNK_BLOCK = EXPANDED_BLOCK + SCALE_FLOATS * 4
+};
 
 static bool uses_mins(const tern__cpu_weight_format *f) { return f->has_min || f->offset; }
 
-INLINE void load_scales(const tern__cpu_weight_format *f, const uint8_t *block, int part, int v, vf *d, vf *m) {
+INLINE void load_scales(const tern__cpu_weight_format *f, const uint8_t *block, int part, int v, vf *d,
+                        vf *m) {
   const uint8_t *scales = block + (f->kind == TERN__CPU_WEIGHT_Q4 ? 4 : 8) * LINE;
   size_t n_scales = TERN__CPU_BLOCK / f->scale_block, at = (size_t)(part * TERN__CPU_PANEL + v * VF);
   *d = load_scale(f->f32_scales, scales, at);
-  *m = f->has_min ? load_scale(f->f32_scales, scales + n_scales * TERN__CPU_PANEL * (f->f32_scales ? 4 : 2), at)
-                  : *d * (float)-f->offset;
+  *m = f->has_min
+           ? load_scale(f->f32_scales, scales + n_scales * TERN__CPU_PANEL * (f->f32_scales ? 4 : 2), at)
+           : *d * (float)-f->offset;
 }
 
 static void expand_scales(const tern__cpu_weight_format *f, const uint8_t *block, float *out) {
@@ -317,7 +336,9 @@ INLINE vf add_scaled(bool mins, vf sum, vi acc, vf d, vf m, vf x_scale, vf x_sum
 }
 
 /* Of a half of a block, or of all of it (part -1). */
-INLINE float x_sum_of(const float *sums, int part) { return part < 0 ? sums[0] : part ? sums[1] : sums[0] - sums[1]; }
+INLINE float x_sum_of(const float *sums, int part) {
+  return part < 0 ? sums[0] : part ? sums[1] : sums[0] - sums[1];
+}
 
 INLINE void tile_scaled(int n_rows, bool mins, const float *scales, const float *x_scales,
                         const float *x_sums, size_t k, int part, vi (*acc)[PV], vf (*sum)[PV]) {
@@ -337,16 +358,17 @@ INLINE void tile_quantized(int n_rows, bool halves, bool mins, const uint8_t *w,
                            const tern__cpu_rows *rows, size_t k, float *tile) {
   vf sum[TILE_INT][PV];
   vi acc[TILE_INT][PV];
-  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) sum[t][v] =
-      vf_load(tile + t * TERN__CPU_PANEL + v * VF),
-                                                                              acc[t][v] = vi_set1(0);
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++)
+      sum[t][v] = vf_load(tile + t * TERN__CPU_PANEL + v * VF),
+      acc[t][v] = vi_set1(0);
   for (size_t b = 0; b < n_blocks; b++, w += CHUNK_BLOCK) {
     const int16_t *q = rows->q + b * TERN__CPU_BLOCK;
     const float *scales = (const float *)(const void *)(w + EXPANDED_BLOCK), *x_sums = rows->sums + 2 * b;
     dot_lines(n_rows, w, 0, 4, q, k, acc);
     if (halves) tile_scaled(n_rows, mins, scales, rows->scales + b, x_sums, k, 0, acc, sum);
     dot_lines(n_rows, w, 4, 8, q, k, acc);
-    tile_scaled(n_rows, mins, scales + TERN__CPU_PANEL, rows->scales + b, x_sums, k, halves ? 1 : -1, acc, sum);
+    tile_scaled(n_rows, mins, scales + TERN__CPU_PANEL, rows->scales + b, x_sums, k, halves ? 1 : -1, acc,
+                sum);
   }
   UNROLL for (int t = 0; t < n_rows; t++)
     UNROLL for (int v = 0; v < PV; v++) vf_store(tile + t * TERN__CPU_PANEL + v * VF, sum[t][v]);
@@ -371,10 +393,10 @@ INLINE void rows_quantized(bool halves, bool mins, const uint8_t *w, size_t b0, 
   }
 }
 
-#define ROWS(name, halves, mins)                                                                                    \
-  static void rows_##name(const uint8_t *w, size_t b0, size_t n, const tern__cpu_linear_call *c, size_t k,          \
-                          float *tile) {                                                                            \
-    rows_quantized(halves, mins, w, b0, n, c, k, tile);                                                             \
+#define ROWS(name, halves, mins)                                                                             \
+  static void rows_##name(const uint8_t *w, size_t b0, size_t n, const tern__cpu_linear_call *c, size_t k,   \
+                          float *tile) {                                                                     \
+    rows_quantized(halves, mins, w, b0, n, c, k, tile);                                                      \
   }
 ROWS(32, false, false)
 ROWS(32_min, false, true)
@@ -383,8 +405,8 @@ ROWS(16_min, true, true)
 #undef ROWS
 
 static void linear_many(const tern__cpu_linear_call *c) {
-  static void (*const bodies[2][2])(const uint8_t *, size_t, size_t, const tern__cpu_linear_call *, size_t, float *) = {
-      {rows_32, rows_32_min}, {rows_16, rows_16_min}};
+  static void (*const bodies[2][2])(const uint8_t *, size_t, size_t, const tern__cpu_linear_call *, size_t,
+                                    float *) = {{rows_32, rows_32_min}, {rows_16, rows_16_min}};
   const tern__cpu_weight_format *f = &c->format;
   uint8_t *expanded = c->scratch;
   float *tile = (float *)(void *)(expanded + INT_CHUNK_BLOCKS * CHUNK_BLOCK);
@@ -456,15 +478,31 @@ static void linear(const tern__cpu_linear_call *c) {
 INLINE void tile_i32(int n_rows, const uint8_t *w, size_t n_blocks, const int16_t *q, size_t k, int32_t *tile,
                      bool first) {
   vi acc[TILE_INT][PV];
-  UNROLL for (int t = 0; t < n_rows; t++)
-    UNROLL for (int v = 0; v < PV; v++) acc[t][v] = first ? vi_set1(0) : vi_load(tile + t * TERN__CPU_PANEL + v * VF);
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++)
+      acc[t][v] = first ? vi_set1(0) : vi_load(tile + t * TERN__CPU_PANEL + v * VF);
   for (size_t b = 0; b < n_blocks; b++)
     dot_lines(n_rows, w + b * EXPANDED_BLOCK, 0, 8, q + b * TERN__CPU_BLOCK, k, acc);
   UNROLL for (int t = 0; t < n_rows; t++)
     UNROLL for (int v = 0; v < PV; v++) vi_store(tile + t * TERN__CPU_PANEL + v * VF, acc[t][v]);
 }
 
+static void linear_i32_one(const tern__cpu_linear_i32_call *c) {
+  for (size_t p = 0; p < c->n_panels; p++) {
+    int32_t row[TERN__CPU_PANEL];
+    vi acc[PV];
+    UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
+    for (size_t b = 0; b < c->k / TERN__CPU_BLOCK; b++)
+      dot_packed(false, c->panels + p * c->panel_bytes + b * 8 * LINE, 0, 8, c->q + b * TERN__CPU_BLOCK, acc);
+    UNROLL for (int v = 0; v < PV; v++) vi_store(row + v * VF, acc[v]);
+    memcpy(c->y + p * TERN__CPU_PANEL, row, columns_of(c->n, p) * sizeof *row);
+  }
+}
+
 static void linear_i32(const tern__cpu_linear_i32_call *c) {
+  if (c->m == 1) {
+    linear_i32_one(c);
+    return;
+  }
   uint8_t *expanded = c->scratch;
   int32_t *tile = (int32_t *)(void *)(expanded + INT_CHUNK_BLOCKS * CHUNK_BLOCK);
   for (size_t p = 0; p < c->n_panels; p++) {
@@ -497,7 +535,8 @@ static void matmul(const float *a, size_t lda, const float *b, size_t ldb_k, siz
       const float *from = b + k0 * ldb_k + n0 * ldb_n;
       for (size_t i = 0; i < part; i++) {
         float *to = scratch + i * TERN__CPU_PANEL;
-        if (ldb_n == 1 && columns == TERN__CPU_PANEL) memcpy(to, from + i * ldb_k, TERN__CPU_PANEL * sizeof *to);
+        if (ldb_n == 1 && columns == TERN__CPU_PANEL)
+          memcpy(to, from + i * ldb_k, TERN__CPU_PANEL * sizeof *to);
         else
           for (size_t j = 0; j < TERN__CPU_PANEL; j++) to[j] = j < columns ? from[i * ldb_k + j * ldb_n] : 0;
       }

@@ -22,8 +22,8 @@ static void rms_norm(const float *x, const float *weight, float *y, size_t n, fl
     for (size_t i = 0; i < n; i++) y[i] = x[i] * scale;
 }
 
-static void layer_norm(const float *x, const float *weight, const float *bias, float *y, size_t n, float epsilon,
-                       float *mean, float *inverse_deviation) {
+static void layer_norm(const float *x, const float *weight, const float *bias, float *y, size_t n,
+                       float epsilon, float *mean, float *inverse_deviation) {
   float m = sum_row(x, n, 0, false) / (float)n;
   float scale = 1.0f / sqrtf(sum_row(x, n, m, true) / (float)n + epsilon);
   if (mean) *mean = m;
@@ -31,7 +31,8 @@ static void layer_norm(const float *x, const float *weight, const float *bias, f
   if (weight && bias)
     for (size_t i = 0; i < n; i++) y[i] = (x[i] - m) * scale * weight[i] + bias[i];
   else
-    for (size_t i = 0; i < n; i++) y[i] = (x[i] - m) * scale * (weight ? weight[i] : 1) + (bias ? bias[i] : 0);
+    for (size_t i = 0; i < n; i++)
+      y[i] = (x[i] - m) * scale * (weight ? weight[i] : 1) + (bias ? bias[i] : 0);
 }
 
 static void range(const float *x, size_t n, float *low, float *high) {
@@ -39,7 +40,8 @@ static void range(const float *x, size_t n, float *low, float *high) {
   size_t i = 0;
   if (n >= VF) {
     vf lowest = vf_load(x), highest = lowest;
-    for (; i + VF <= n; i += VF) lowest = vf_min(lowest, vf_load(x + i)), highest = vf_max(highest, vf_load(x + i));
+    for (; i + VF <= n; i += VF)
+      lowest = vf_min(lowest, vf_load(x + i)), highest = vf_max(highest, vf_load(x + i));
     a = -vf_largest(-lowest), b = vf_largest(highest);
   }
   for (; i < n; i++) a = x[i] < a ? x[i] : a, b = x[i] > b ? x[i] : b;

@@ -11,12 +11,15 @@ typedef struct unary_params { size_t n; tern__cpu_unary op; } unary_params;
 
 static tern_status run_unary(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const unary_params *p = step->params;
-  size_t from = (size_t)chunk * CHUNK_ELEMENTS, n = p->n - from < CHUNK_ELEMENTS ? p->n - from : CHUNK_ELEMENTS;
-  context->kernels->unary[p->op]((const float *)step->in[0]->data + from, (float *)step->out[0]->data + from, n);
+  size_t from = (size_t)chunk * CHUNK_ELEMENTS,
+         n = p->n - from < CHUNK_ELEMENTS ? p->n - from : CHUNK_ELEMENTS;
+  context->kernels->unary[p->op]((const float *)step->in[0]->data + from, (float *)step->out[0]->data + from,
+                                 n);
   return TERN_OK;
 }
 
-static tern_status add_unary(tern__program *program, const tern__node *node, tern__cpu_unary op, bool *taken) {
+static tern_status add_unary(tern__program *program, const tern__node *node, tern__cpu_unary op,
+                             bool *taken) {
   tern_status status = TERN_OK;
   const tern__view *x = tern__cpu_in(program, node, 0);
   if (x->dtype != TERN_DTYPE_F32 || tern__cpu_out(program, node, 0)->dtype != TERN_DTYPE_F32) return TERN_OK;
@@ -51,7 +54,7 @@ tern_status tern__cpu_compile_gelu(tern__program *program, const tern__node *nod
 
 typedef struct binary_params {
   tern__cpu_binary op;
-  size_t n, rows, pieces, piece;                   /* elements of a row, cut into pieces where rows are long */
+  size_t n, rows, pieces, piece; /* elements of a row, cut into pieces where rows are long */
   size_t rows_per_chunk;
   int32_t rank;                                    /* of the rows' index */
   size_t dims[TERN_MAX_RANK], a_steps[TERN_MAX_RANK], b_steps[TERN_MAX_RANK];
@@ -97,7 +100,8 @@ static void merge_dims(const tern__shape *out, binary_params *p) {
   p->rank = rank;
 }
 
-static tern_status add_binary(tern__program *program, const tern__node *node, tern__cpu_binary op, bool *taken) {
+static tern_status add_binary(tern__program *program, const tern__node *node, tern__cpu_binary op,
+                              bool *taken) {
   tern_status status = TERN_OK;
   const tern__view *a = tern__cpu_in(program, node, 0), *b = tern__cpu_in(program, node, 1);
   const tern__view *y = tern__cpu_out(program, node, 0);

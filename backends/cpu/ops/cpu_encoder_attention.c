@@ -16,7 +16,8 @@ static tern_status run_encoder(const tern__cpu_step *step, const tern__cpu_conte
   size_t block = chunk % p->blocks, h = chunk / p->blocks % p->heads, b = chunk / p->blocks / p->heads;
   size_t row = block * QUERY_BLOCK, n = p->rows - row < QUERY_BLOCK ? p->rows - row : QUERY_BLOCK;
   size_t width = p->heads * p->dim, at = (b * p->rows + row) * width + h * p->dim;
-  float *q = (float *)(void *)context->scratch, *maximum = q + QUERY_BLOCK * p->dim, *sum = maximum + QUERY_BLOCK;
+  float *q = (float *)(void *)context->scratch, *maximum = q + QUERY_BLOCK * p->dim,
+        *sum = maximum + QUERY_BLOCK;
   const float *from = (const float *)step->in[0]->data + at;
   for (size_t i = 0; i < n; i++)
     for (size_t e = 0; e < p->dim; e++) q[i * p->dim + e] = from[i * width + e] * p->scale;
@@ -26,7 +27,8 @@ static tern_status run_encoder(const tern__cpu_step *step, const tern__cpu_conte
       .v = (const float *)step->in[2]->data + b * p->keys * width + h * p->dim,
       .out = (float *)step->out[0]->data + at, .out_stride = width, .maximum = maximum, .sum = sum};
   if (step->in[3]) {
-    call.mask = (const float *)step->in[3]->data + b * p->mask_step[0] + h * p->mask_step[1] + row * p->mask_step[2];
+    call.mask = (const float *)step->in[3]->data + b * p->mask_step[0] + h * p->mask_step[1] +
+                row * p->mask_step[2];
     call.mask_stride = p->mask_step[2], call.mask_step = p->mask_step[3];
   }
   context->kernels->attention(&call);

@@ -1,6 +1,6 @@
 /* tern.KvAttention. First rotation and the cache: queries go, rotated and scaled, to the shared scratch as
- * [batch][kv head][row][head of the group][dim]; then attention, all heads of a group together. With one row, keys are
- * split among chunks and a last step merges; otherwise a chunk is a block of rows. */
+ * [batch][kv head][row][head of the group][dim]; then attention, all heads of a group together. With one row,
+ * keys are split among chunks and a last step merges; otherwise a chunk is a block of rows. */
 #include "cpu/cpu_program.h"
 
 #include <math.h>
@@ -17,8 +17,8 @@ typedef struct kv_params {
   size_t partials; /* byte offset in the shared scratch: per (b, head, split): maximum, sum, out[dim] */
 } kv_params;
 
-static uint16_t *cache_row(const tern__kv_cache *kv, uint16_t *const *side, const kv_params *p, size_t b, size_t head,
-                           size_t position) {
+static uint16_t *cache_row(const tern__kv_cache *kv, uint16_t *const *side, const kv_params *p, size_t b,
+                           size_t head, size_t position) {
   return side[p->layer] + ((b * p->kv_heads + head) * (size_t)kv->capacity + position) * p->dim;
 }
 
@@ -83,14 +83,20 @@ cleanup:
   return status;
 }
 
-static tern__cpu_attention_call call_for(const kv_params *p, const tern__cpu_context *context, size_t b, size_t head,
-                                         size_t row) {
+static tern__cpu_attention_call call_for(const kv_params *p, const tern__cpu_context *context, size_t b,
+                                         size_t head, size_t row) {
   const tern__kv_cache *kv = context->args->kv;
-  const float *q =
-      (const float *)(void *)context->shared + ((b * p->kv_heads + head) * p->rows + row) * p->group * p->dim;
-  return (tern__cpu_attention_call){.q = q, .q_stride = p->dim, .f16 = true, .kv_stride = p->dim, .d = p->dim,
-                                    .k = cache_row(kv, kv->k, p, b, head, 0), .v = cache_row(kv, kv->v, p, b, head, 0),
-                                    .softcap = p->softcap, .out_stride = p->dim};
+  const float *q = (const float *)(void *)context->shared +
+                   ((b * p->kv_heads + head) * p->rows + row) * p->group * p->dim;
+  return (tern__cpu_attention_call){.q = q,
+                                    .q_stride = p->dim,
+                                    .f16 = true,
+                                    .kv_stride = p->dim,
+                                    .d = p->dim,
+                                    .k = cache_row(kv, kv->k, p, b, head, 0),
+                                    .v = cache_row(kv, kv->v, p, b, head, 0),
+                                    .softcap = p->softcap,
+                                    .out_stride = p->dim};
 }
 
 static int32_t first_visible(const kv_params *p, int64_t position) {
@@ -107,7 +113,8 @@ static tern_status run_rows(const tern__cpu_step *step, const tern__cpu_context 
                                                              : fresh - row0 < rows ? fresh - row0
                                                                                    : rows;
   size_t capacity = p->row_block * p->group;
-  float *out = (float *)(void *)context->scratch, *maximum = out + capacity * p->dim, *sum = maximum + capacity;
+  float *out = (float *)(void *)context->scratch, *maximum = out + capacity * p->dim,
+        *sum = maximum + capacity;
   int32_t *first = (int32_t *)(void *)(sum + capacity), *last = first + capacity;
   int64_t past = context->args->kv->past[b];
   for (size_t i = 0; i < real * p->group; i++) {
@@ -123,7 +130,8 @@ static tern_status run_rows(const tern__cpu_step *step, const tern__cpu_context 
   }
   for (size_t r = 0; r < rows; r++)
     for (size_t g = 0; g < p->group; g++) {
-      float *y = (float *)step->out[0]->data + ((b * p->rows + row0 + r) * p->heads + head * p->group + g) * p->dim;
+      float *y = (float *)step->out[0]->data +
+                 ((b * p->rows + row0 + r) * p->heads + head * p->group + g) * p->dim;
       size_t i = r * p->group + g;
       float inverse = r < real ? 1.0f / sum[i] : 0;
       for (size_t e = 0; e < p->dim; e++) y[e] = r < real ? out[i * p->dim + e] * inverse : 0;
@@ -131,7 +139,8 @@ static tern_status run_rows(const tern__cpu_step *step, const tern__cpu_context 
   return TERN_OK;
 }
 
-static float *partial(const kv_params *p, const tern__cpu_context *context, size_t b, size_t head, size_t split) {
+static float *partial(const kv_params *p, const tern__cpu_context *context, size_t b, size_t head,
+                      size_t split) {
   return (float *)(void *)(context->shared + p->partials) +
          ((b * p->kv_heads + head) * SPLITS + split) * p->group * (p->dim + 2);
 }
@@ -140,7 +149,8 @@ static float *partial(const kv_params *p, const tern__cpu_context *context, size
 static tern_status run_split(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const kv_params *p = step->params;
   size_t split = chunk % SPLITS, head = chunk / SPLITS % p->kv_heads, b = chunk / SPLITS / p->kv_heads;
-  float *out = partial(p, context, b, head, split), *maximum = out + p->group * p->dim, *sum = maximum + p->group;
+  float *out = partial(p, context, b, head, split), *maximum = out + p->group * p->dim,
+        *sum = maximum + p->group;
   int64_t position = context->args->kv->past[b];
   size_t first = (size_t)first_visible(p, position), end = (size_t)position + 1;
   size_t keys = tern__cpu_divide_up(tern__cpu_divide_up(end - first, SPLITS), SPLIT_KEYS) * SPLIT_KEYS;
@@ -167,7 +177,8 @@ static tern_status run_merge(const tern__cpu_step *step, const tern__cpu_context
       if (sum[g] > 0 && maximum[g] > top) top = maximum[g];
     }
     for (size_t s = 0; s < SPLITS; s++) {
-      const float *out = partial(p, context, b, head, s), *maximum = out + p->group * p->dim, *sum = maximum + p->group;
+      const float *out = partial(p, context, b, head, s), *maximum = out + p->group * p->dim,
+                  *sum = maximum + p->group;
       if (!(sum[g] > 0)) continue;
       float weight = expf(maximum[g] - top);
       total += sum[g] * weight;
@@ -190,7 +201,8 @@ tern_status tern__cpu_compile_kv_attention(tern__program *program, const tern__n
   p->kv_heads = (size_t)tern__node_int(node, "kv_num_heads", 1);
   p->group = p->heads / p->kv_heads, p->dim = (size_t)q->shape.dims[2] / p->heads;
   p->half = cos ? (size_t)cos->shape.dims[1] : 0;
-  p->layer = (int32_t)tern__node_int(node, "layer", -1), p->window = (int32_t)tern__node_int(node, "local_window", -1);
+  p->layer = (int32_t)tern__node_int(node, "layer", -1),
+  p->window = (int32_t)tern__node_int(node, "local_window", -1);
   p->scale = tern__node_float(node, "scale", 0), p->softcap = tern__node_float(node, "softcap", 0);
   if (p->scale == 0) p->scale = 1.0f / sqrtf((float)p->dim);
   p->interleaved = tern__node_int(node, "rotary_interleaved", 0) != 0;
@@ -202,7 +214,8 @@ tern_status tern__cpu_compile_kv_attention(tern__program *program, const tern__n
   size_t partial_bytes = p->rows == 1 ? queries * SPLITS * (p->dim + 2) * sizeof(float) : 0;
   size_t store_bytes = (p->dim + 2 * p->half) * sizeof(float),
          rows_bytes = chunk_queries * (p->dim + 4) * sizeof(float);
-  tern__cpu_need_scratch(program, store_bytes > rows_bytes ? store_bytes : rows_bytes, p->partials + partial_bytes);
+  tern__cpu_need_scratch(program, store_bytes > rows_bytes ? store_bytes : rows_bytes,
+                         p->partials + partial_bytes);
   TERN_TRY(tern__cpu_add_step(program, node, run_store, p->batch * p->rows, p));
   if (p->rows == 1) {
     TERN_TRY(tern__cpu_add_step(program, node, run_split, p->batch * p->kv_heads * SPLITS, p));

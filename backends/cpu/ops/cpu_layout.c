@@ -34,15 +34,16 @@ static void gather_row(const uint8_t *x, uint8_t *y, size_t n, size_t step, size
   }
 }
 
-static tern_status run_transpose(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
+static tern_status run_transpose(const tern__cpu_step *step, const tern__cpu_context *context,
+                                 uint32_t chunk) {
   const transpose_params *p = step->params;
   size_t row = (size_t)chunk * p->rows_per_chunk, end = row + p->rows_per_chunk;
   (void)context;
   for (; row < p->rows && row < end; row++) {
     size_t at = 0, rest = row;
     for (int32_t i = p->rank; i-- > 0; rest /= p->dims[i]) at += rest % p->dims[i] * p->steps[i];
-    gather_row((const uint8_t *)step->in[0]->data + at * p->size, (uint8_t *)step->out[0]->data + row * p->n * p->size,
-               p->n, p->step, p->size);
+    gather_row((const uint8_t *)step->in[0]->data + at * p->size,
+               (uint8_t *)step->out[0]->data + row * p->n * p->size, p->n, p->step, p->size);
   }
   return TERN_OK;
 }
@@ -69,7 +70,8 @@ tern_status tern__cpu_compile_transpose(tern__program *program, const tern__node
   }
   p->n = p->dims[rank - 1], p->step = p->steps[rank - 1], p->rows = tern__cpu_elements(y) / p->n;
   p->rows_per_chunk = CHUNK_ELEMENTS / p->n > 0 ? CHUNK_ELEMENTS / p->n : 1;
-  TERN_TRY(tern__cpu_add_step(program, node, run_transpose, tern__cpu_divide_up(p->rows, p->rows_per_chunk), p));
+  TERN_TRY(
+      tern__cpu_add_step(program, node, run_transpose, tern__cpu_divide_up(p->rows, p->rows_per_chunk), p));
   *taken = true;
 cleanup:
   return status;
@@ -83,8 +85,12 @@ static tern_status run_cast(const tern__cpu_step *step, const tern__cpu_context 
   void *y = step->out[0]->data;
   if (n > CHUNK_ELEMENTS) n = CHUNK_ELEMENTS;
   switch (step->in[0]->dtype) {
-    case TERN_DTYPE_F16: context->kernels->f16_to_f32((const uint16_t *)x + from, (float *)y + from, n); break;
-    case TERN_DTYPE_F32: context->kernels->f32_to_f16((const float *)x + from, (uint16_t *)y + from, n); break;
+    case TERN_DTYPE_F16:
+      context->kernels->f16_to_f32((const uint16_t *)x + from, (float *)y + from, n);
+      break;
+    case TERN_DTYPE_F32:
+      context->kernels->f32_to_f16((const float *)x + from, (uint16_t *)y + from, n);
+      break;
     default:
       for (size_t i = from; i < from + n; i++) ((float *)y)[i] = (float)((const int32_t *)x)[i];
   }

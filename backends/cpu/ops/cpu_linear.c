@@ -1,5 +1,5 @@
-/* Matrix products with constant weights: Linear, MatMul, Gemm, MatMulNBits. Rows of X are quantized first where the
- * weights are (numerics FAST); CONSISTENT widens weights to f32 instead. */
+/* Matrix products with constant weights: Linear, MatMul, Gemm, MatMulNBits. Rows of X are quantized first
+ * where the weights are (numerics FAST); CONSISTENT widens weights to f32 instead. */
 #include "cpu/cpu_pack.h"
 
 /* A chunk of a one-row product reads about this much: long enough to stream, short enough to share out. */
@@ -22,10 +22,12 @@ static tern__cpu_rows rows_in(const linear_params *p, const tern__cpu_context *c
       (float *)(void *)(context->shared + p->rows_sums) + row * (p->padded_k / 16)};
 }
 
-static tern_status run_quantize(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
+static tern_status run_quantize(const tern__cpu_step *step, const tern__cpu_context *context,
+                                uint32_t chunk) {
   const linear_params *p = step->params;
   const float *x = step->in[0]->data;
-  for (size_t row = (size_t)chunk * QUANTIZE_ROWS; row < p->m && row < ((size_t)chunk + 1) * QUANTIZE_ROWS; row++) {
+  for (size_t row = (size_t)chunk * QUANTIZE_ROWS; row < p->m && row < ((size_t)chunk + 1) * QUANTIZE_ROWS;
+       row++) {
     tern__cpu_rows rows = rows_in(p, context, row);
     context->kernels->quantize_row(x + row * p->k, p->k, p->padded_k, rows.q, rows.scales, rows.sums);
   }
@@ -35,7 +37,8 @@ static tern_status run_quantize(const tern__cpu_step *step, const tern__cpu_cont
 /* Chunks go through the panels for one block of rows, then for the next. */
 static tern_status run_linear(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const linear_params *p = step->params;
-  size_t row = chunk / p->panel_chunks * TERN__CPU_ROW_BLOCK, panel = chunk % p->panel_chunks * p->chunk_panels;
+  size_t row = chunk / p->panel_chunks * TERN__CPU_ROW_BLOCK,
+         panel = chunk % p->panel_chunks * p->chunk_panels;
   size_t m = p->m - row < TERN__CPU_ROW_BLOCK ? p->m - row : TERN__CPU_ROW_BLOCK;
   size_t panels = p->n_panels - panel < p->chunk_panels ? p->n_panels - panel : p->chunk_panels;
   size_t first = panel * TERN__CPU_PANEL, n = p->n - first;
@@ -75,8 +78,8 @@ static bool follows_sibling(const tern__program *program, const tern__node *node
 }
 
 /* Adds the steps for Y [m, n] = X [m, k] * W^T (+ input `bias`). */
-static tern_status add_linear(tern__program *program, const tern__node *node, const tern__cpu_weight_source *source,
-                              size_t m, int32_t bias, bool *taken) {
+static tern_status add_linear(tern__program *program, const tern__node *node,
+                              const tern__cpu_weight_source *source, size_t m, int32_t bias, bool *taken) {
   tern_status status = TERN_OK;
   tern__cpu_weight_format format;
   if (!source->n || !source->k || !m || !tern__cpu_weight_format_of(source, &format)) return TERN_OK;
@@ -92,7 +95,8 @@ static tern_status add_linear(tern__program *program, const tern__node *node, co
   if (m == 1 && format.kind < TERN__CPU_WEIGHT_Q4)
     p->chunk_panels = tern__cpu_divide_up(p->chunk_panels, PANEL_GROUP) * PANEL_GROUP; /* read side by side */
   if (p->chunk_panels < 1) p->chunk_panels = 1;
-  if (m == 1 && format.kind < TERN__CPU_WEIGHT_Q4 && p->chunk_panels < PANEL_GROUP) p->chunk_panels = PANEL_GROUP;
+  if (m == 1 && format.kind < TERN__CPU_WEIGHT_Q4 && p->chunk_panels < PANEL_GROUP)
+    p->chunk_panels = PANEL_GROUP;
   p->panel_chunks = tern__cpu_divide_up(p->n_panels, p->chunk_panels);
   TERN_TRY(tern__cpu_pack_weights(program, source, &format, &p->panels));
   if (p->quantized) {
@@ -101,7 +105,8 @@ static tern_status add_linear(tern__program *program, const tern__node *node, co
     const tern__view *x = tern__cpu_in(program, node, 0);
     bool again = program->shared_holds == x; /* Q, K and V projections of one input */
     tern__cpu_need_scratch(program, 0, p->rows_sums + align64(m * (p->padded_k / 16) * sizeof(float)));
-    if (!again) TERN_TRY(tern__cpu_add_step(program, node, run_quantize, tern__cpu_divide_up(m, QUANTIZE_ROWS), p));
+    if (!again)
+      TERN_TRY(tern__cpu_add_step(program, node, run_quantize, tern__cpu_divide_up(m, QUANTIZE_ROWS), p));
     program->shared_holds = x;
   }
   tern__cpu_need_scratch(program, TERN__CPU_LINEAR_SCRATCH, 0);
@@ -138,8 +143,11 @@ tern_status tern__cpu_compile_gemm(tern__program *program, const tern__node *nod
   bool transposed = tern__node_int(node, "transB", 0) != 0;
   if (!data || x->dtype != TERN_DTYPE_F32 || x->shape.rank != 2 || w->shape.rank != 2) return TERN_OK;
   if (tern__node_int(node, "transA", 0) || tern__node_float(node, "alpha", 1) != 1) return TERN_OK;
-  tern__cpu_weight_source source = {.dtype = w->dtype, .data = data, .n = (size_t)w->shape.dims[transposed ? 0 : 1],
-                                    .k = (size_t)w->shape.dims[transposed ? 1 : 0], .k_major = !transposed};
+  tern__cpu_weight_source source = {.dtype = w->dtype,
+                                    .data = data,
+                                    .n = (size_t)w->shape.dims[transposed ? 0 : 1],
+                                    .k = (size_t)w->shape.dims[transposed ? 1 : 0],
+                                    .k_major = !transposed};
   if (bias && (!is_bias(bias, source.n) || tern__node_float(node, "beta", 1) != 1)) return TERN_OK;
   return add_linear(program, node, &source, (size_t)x->shape.dims[0], bias ? 2 : -1, taken);
 }
@@ -158,9 +166,11 @@ tern_status tern__cpu_compile_matmul_nbits(tern__program *program, const tern__n
   const tern__view *x = tern__cpu_in(program, node, 0), *w = tern__cpu_in(program, node, 1);
   const tern__view *scales = tern__cpu_in(program, node, 2), *zeros = tern__cpu_in(program, node, 3);
   const tern__view *bias = tern__cpu_in(program, node, 5);
-  const uint8_t *data = tern__cpu_constant(program, node, 1), *scale_data = tern__cpu_constant(program, node, 2);
+  const uint8_t *data = tern__cpu_constant(program, node, 1),
+                *scale_data = tern__cpu_constant(program, node, 2);
   const uint8_t *zero_data = zeros ? tern__cpu_constant(program, node, 3) : NULL;
-  if (!data || !scale_data || (zeros && !zero_data) || x->dtype != TERN_DTYPE_F32 || w->dtype != TERN_DTYPE_U8)
+  if (!data || !scale_data || (zeros && !zero_data) || x->dtype != TERN_DTYPE_F32 ||
+      w->dtype != TERN_DTYPE_U8)
     return TERN_OK;
   tern__cpu_weight_source source = {.dtype = TERN_DTYPE_U8,
                                     .data = data,
@@ -177,7 +187,8 @@ tern_status tern__cpu_compile_matmul_nbits(tern__program *program, const tern__n
   if (source.float_zeros && zeros->dtype != scales->dtype) return TERN_OK;
   if (source.block_size < 16 || (source.bits != 4 && source.bits != 8)) return TERN_OK;
   size_t blocks = tern__cpu_divide_up(source.k, (size_t)source.block_size);
-  size_t zero_count = source.float_zeros ? source.n * blocks : source.n * ((blocks * (size_t)source.bits + 7) / 8);
+  size_t zero_count = source.float_zeros ? source.n * blocks
+                                         : source.n * ((blocks * (size_t)source.bits + 7) / 8);
   if (tern__cpu_elements(w) != source.n * blocks * (size_t)(source.block_size * source.bits / 8) ||
       tern__cpu_elements(scales) != source.n * blocks || (zeros && tern__cpu_elements(zeros) != zero_count) ||
       (size_t)x->shape.dims[x->shape.rank - 1] != source.k || (bias && !is_bias(bias, source.n)))

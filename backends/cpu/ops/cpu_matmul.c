@@ -1,4 +1,5 @@
-/* MatMul: a constant right side goes to packed panels (cpu_linear.c); two activations are multiplied batch by batch. */
+/* MatMul: a constant right side goes to packed panels (cpu_linear.c); two activations are multiplied batch by
+ * batch. */
 #include "cpu/cpu_program.h"
 
 tern_status tern__cpu_compile_matmul_constant(tern__program *program, const tern__node *node, bool *taken);
@@ -25,7 +26,8 @@ static tern_status run_matmul(const tern__cpu_step *step, const tern__cpu_contex
 }
 
 static void batch_steps(const tern__view *view, const tern__shape *out, size_t steps[TERN_MAX_RANK]) {
-  size_t stride = (size_t)view->shape.dims[view->shape.rank - 1] * (size_t)view->shape.dims[view->shape.rank - 2];
+  size_t stride = (size_t)view->shape.dims[view->shape.rank - 1] *
+                  (size_t)view->shape.dims[view->shape.rank - 2];
   for (int32_t i = view->shape.rank - 2; i-- > 0; stride *= (size_t)view->shape.dims[i])
     steps[i + out->rank - view->shape.rank] = view->shape.dims[i] == 1 ? 0 : stride;
 }
@@ -35,7 +37,8 @@ tern_status tern__cpu_compile_matmul(tern__program *program, const tern__node *n
   const tern__view *a = tern__cpu_in(program, node, 0), *b = tern__cpu_in(program, node, 1);
   const tern__view *y = tern__cpu_out(program, node, 0);
   TERN_TRY(tern__cpu_compile_matmul_constant(program, node, taken));
-  if (*taken || a->dtype != TERN_DTYPE_F32 || b->dtype != TERN_DTYPE_F32 || a->shape.rank < 2 || b->shape.rank < 2)
+  if (*taken || a->dtype != TERN_DTYPE_F32 || b->dtype != TERN_DTYPE_F32 || a->shape.rank < 2 ||
+      b->shape.rank < 2)
     return TERN_OK;
   matmul_params *p = tern__cpu_params(program, sizeof *p);
   TERN_CHECK_ALLOC(p);
@@ -48,7 +51,8 @@ tern_status tern__cpu_compile_matmul(tern__program *program, const tern__node *n
   batch_steps(b, &y->shape, p->b_steps);
   p->row_blocks = tern__cpu_divide_up(p->m, ROW_BLOCK);
   tern__cpu_need_scratch(program, TERN__CPU_LINEAR_SCRATCH, 0);
-  TERN_TRY(tern__cpu_add_step(program, node, run_matmul, tern__cpu_product(&y->shape, 0, p->rank) * p->row_blocks, p));
+  TERN_TRY(tern__cpu_add_step(program, node, run_matmul,
+                              tern__cpu_product(&y->shape, 0, p->rank) * p->row_blocks, p));
   *taken = true;
 cleanup:
   return status;

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { ROWS = 8, CHUNK_PRODUCTS = 1 << 19 };
+enum { ROWS = 8, CHUNK_PRODUCTS = 1 << 19, CHUNK_BYTES = 24 * 1024 };
 
 typedef struct integer_params {
   const void *panels;
@@ -57,10 +57,12 @@ static tern_status run_rows(const tern__cpu_step *step, const tern__cpu_context 
   return TERN_OK;
 }
 
-static tern_status run_products(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
+static tern_status run_products(const tern__cpu_step *step, const tern__cpu_context *context,
+                                uint32_t chunk) {
   const integer_params *p = step->params;
   const tern__view *zeros = step->node->n_inputs > 3 ? step->in[3] : NULL;
-  size_t row = chunk / p->panel_chunks * TERN__CPU_ROW_BLOCK, panel = chunk % p->panel_chunks * p->chunk_panels;
+  size_t row = chunk / p->panel_chunks * TERN__CPU_ROW_BLOCK,
+         panel = chunk % p->panel_chunks * p->chunk_panels;
   size_t m = p->m - row < TERN__CPU_ROW_BLOCK ? p->m - row : TERN__CPU_ROW_BLOCK;
   size_t panels = p->n_panels - panel < p->chunk_panels ? p->n_panels - panel : p->chunk_panels;
   size_t first = panel * TERN__CPU_PANEL,
@@ -108,13 +110,15 @@ tern_status tern__cpu_compile_matmul_integer(tern__program *program, const tern_
   p->n_panels = tern__cpu_divide_up(p->n, TERN__CPU_PANEL);
   p->shift = w->dtype == TERN_DTYPE_U8 ? 128 : 0;
   size_t rows = p->m < TERN__CPU_ROW_BLOCK ? p->m : TERN__CPU_ROW_BLOCK;
-  p->chunk_panels = CHUNK_PRODUCTS / (rows * p->k * TERN__CPU_PANEL) + 1;
+  p->chunk_panels =
+      (p->m == 1 ? CHUNK_BYTES / p->panel_bytes : CHUNK_PRODUCTS / (rows * p->k * TERN__CPU_PANEL)) + 1;
   p->panel_chunks = tern__cpu_divide_up(p->n_panels, p->chunk_panels);
   p->sums = tern__cpu_divide_up(p->m * p->padded_k * sizeof(int16_t), 64) * 64;
   *job = (pack_job){data, p->n, p->k, p->shift};
   tern__cpu_need_scratch(program, TERN__CPU_LINEAR_SCRATCH, p->sums + p->m * sizeof(int32_t));
-  TERN_TRY(tern__cpu_add_pack(program, &(tern__cpu_pack){data, tern__cpu_layout_hash(data, p->n * p->k, p->n, w->dtype),
-                                                         p->n_panels * p->panel_bytes, build, job, &p->panels}));
+  TERN_TRY(tern__cpu_add_pack(
+      program, &(tern__cpu_pack){data, tern__cpu_layout_hash(data, p->n * p->k, p->n, w->dtype),
+                                 p->n_panels * p->panel_bytes, build, job, &p->panels}));
   TERN_TRY(tern__cpu_add_step(program, node, run_rows, tern__cpu_divide_up(p->m, ROWS), p));
   TERN_TRY(tern__cpu_add_step(program, node, run_products,
                               p->panel_chunks * tern__cpu_divide_up(p->m, TERN__CPU_ROW_BLOCK), p));
@@ -155,7 +159,7 @@ static tern_status run_dynamic(const tern__cpu_step *step, const tern__cpu_conte
   }
   for (size_t i = 0; i < n && i < RANGE_ELEMENTS; i++) {
     float q = round_even(x[i] / scale) + zero;
-    y[i] = (uint8_t)(q < 0 ? 0 : q > 255 ? 255 : q);
+    y[i] = (uint8_t)(q > 0 ? (q < 255 ? q : 255) : 0); /* NaN: 0 */
   }
   return TERN_OK;
 }

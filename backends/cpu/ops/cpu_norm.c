@@ -46,8 +46,8 @@ static tern_status run_norm(const tern__cpu_step *step, const tern__cpu_context 
   return TERN_OK;
 }
 
-static tern_status add_norm(tern__program *program, const tern__node *node, const norm_params *from, int32_t axis,
-                            bool *taken) {
+static tern_status add_norm(tern__program *program, const tern__node *node, const norm_params *from,
+                            int32_t axis, bool *taken) {
   tern_status status = TERN_OK;
   const tern__view *x = tern__cpu_in(program, node, 0);
   if (axis < 0) axis += x->shape.rank;
@@ -87,7 +87,8 @@ static const norm_params plain = {.weight = 1,
                                   .sum_out = -1,
                                   .epsilon = 1e-5f};
 
-/* SimplifiedLayerNormalization and RMSNormalization. A second output (1 / deviation) is left to the reference. */
+/* SimplifiedLayerNormalization and RMSNormalization. A second output (1 / deviation) is left to the
+ * reference. */
 tern_status tern__cpu_compile_rms_norm(tern__program *program, const tern__node *node, bool *taken) {
   norm_params p = plain;
   p.epsilon = tern__node_float(node, "epsilon", 1e-5f);

@@ -1,5 +1,5 @@
-/* AArch64 Advanced SIMD: four lanes, thirty-two registers. With the dot product extension, 16-bit activations are split
- * into two signed bytes (SPLIT_BYTES) for SDOT. */
+/* AArch64 Advanced SIMD: four lanes, thirty-two registers. With the dot product extension, 16-bit activations
+ * are split into two signed bytes (SPLIT_BYTES) for SDOT. */
 #include <arm_neon.h>
 #define VF 4
 #include "cpu/simd/simd_types.h"
@@ -33,5 +33,7 @@ INLINE float vf_sum(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 INLINE float vf_largest(vf a) { return vmaxvq_f32((float32x4_t)a); }
 #if defined(__ARM_FEATURE_DOTPROD)
 #  define SPLIT_BYTES 1
-INLINE vi vi_dot_bytes(vi acc, vi w, vi x) { return (vi)vdotq_s32((int32x4_t)acc, (int8x16_t)w, (int8x16_t)x); }
+INLINE vi vi_dot_bytes(vi acc, vi w, vi x) {
+  return (vi)vdotq_s32((int32x4_t)acc, (int8x16_t)w, (int8x16_t)x);
+}
 #endif

@@ -40,7 +40,9 @@ INLINE vf vf_load_bf16(const void *p) {
   return a;
 }
 /* acc + products of the two signed 16-bit halves of each lane. */
-INLINE vi vi_madd(vi acc, vi w, vi x) { return acc + ((w << 16) >> 16) * ((x << 16) >> 16) + (w >> 16) * (x >> 16); }
+INLINE vi vi_madd(vi acc, vi w, vi x) {
+  return acc + ((w << 16) >> 16) * ((x << 16) >> 16) + (w >> 16) * (x >> 16);
+}
 INLINE float vf_sum(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 INLINE float vf_largest(vf a) {
   float m = a[0];

@@ -1,5 +1,5 @@
-/* Vector types of VF lanes as GCC/Clang vector extensions: + - * & | << >> and comparisons are the operators. The
- * including header defines VF first and the operations that need an instruction of their own after. */
+/* Vector types of VF lanes as GCC/Clang vector extensions: + - * & | << >> and comparisons are the operators.
+ * The including header defines VF first and the operations that need an instruction of their own after. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
