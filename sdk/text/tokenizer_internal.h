@@ -7,6 +7,7 @@
 #include "base/array.h"
 #include "base/json.h"
 #include "base/map.h"
+#include "text/merge_queue.h"
 #include "text/regex.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
@@ -47,7 +48,6 @@ typedef struct tern__piece {
 typedef struct tern__match { uint32_t start, end; bool hit; } tern__match;
 
 typedef struct tern__symbol { int32_t id, prev, next; uint32_t start, size; } tern__symbol;
-typedef struct tern__merge_candidate { double priority; uint32_t pos; uint32_t check; } tern__merge_candidate;
 
 /* Everything that one encode or decode needs; buffers grow once and are reused by every piece of the text. */
 typedef struct tern__work {
@@ -60,7 +60,7 @@ typedef struct tern__work {
   tern__match *matches;
   int32_t *points;
   tern__symbol *symbols;
-  tern__merge_candidate *heap;
+  tern__merge_candidate *merges;
   char *key;                /* for look-ups of changed spellings */
   int32_t *owner;           /* added tokens found, per byte (longest-first matching) */
   tern__regex_state *regex;
