@@ -8,7 +8,6 @@
 typedef struct tern__session_plan {
   tern__plan base;
   tern__arena arena;              /* views, steps, folded values */
-  uint64_t key;                   /* hash of the inputs' types and shapes (and data, where it decided shapes) */
   tern__view *input_key;          /* per graph input: type and shape planned for */
   bool uses_input_data;           /* small integer inputs decided shapes: their data is part of the key */
   uint8_t *input_data;            /* that data, concatenated */
