@@ -47,5 +47,7 @@ static inline bool tern__cancelled(const tern_cancel *cancel) {
     if (atomic_load_explicit(&((tern_cancel *)(uintptr_t)cancel)->set, memory_order_relaxed)) return true;
   return false;
 }
+/* CANCELLED, saying "cancelled while <doing>", or OK. */
+tern_status tern__cancel_check(const tern_cancel *cancel, const char *doing);
 
 #endif

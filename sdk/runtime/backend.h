@@ -28,6 +28,7 @@ typedef struct tern__plan {
   int32_t n_steps;
   int32_t n_threads;       /* at most this many */
   tern_numerics numerics;
+  const tern_cancel *cancel; /* of the call that plans: compile looks at it; may be NULL, and is after compile */
 } tern__plan;
 
 typedef struct tern__program tern__program; /* a compiled plan; defined by the backend */
@@ -41,7 +42,6 @@ typedef struct tern__program_info {
 typedef struct tern__run_args {
   const tern__kv_cache *kv;   /* NULL unless the session has one */
   const tern_cancel *cancel;  /* may be NULL */
-  const _Atomic int32_t *session_cancel;
 } tern__run_args;
 
 typedef struct tern__backend tern__backend; /* an opened device; defined by the backend */

@@ -59,7 +59,7 @@ static tern_status infer_node(tern__session_plan *plan, const tern__graph *graph
     memset(&out[i], 0, sizeof out[i]);
     out[i].shape.rank = -1;
   }
-  tern__op_call call = {node, graph, in, out, node->n_inputs, node->n_outputs, alloc, kv};
+  tern__op_call call = {node, graph, in, out, node->n_inputs, node->n_outputs, alloc, kv, plan->base.cancel};
   TERN_TRY(node->op->infer(&call));
   for (int32_t i = 0; i < node->n_outputs; i++) {
     if (node->outputs[i] < 0) {
@@ -111,6 +111,7 @@ static tern_status infer_all(tern__session_plan *plan, const tern__graph *graph,
   for (size_t n = 0; n < n_nodes; n++) {
     const tern__node *node = &graph->nodes[n];
     bool folded, node_unknown;
+    TERN_TRY(tern__cancel_check(plan->base.cancel, "planning"));
     TERN_TRY(infer_node(plan, graph, (int32_t)n, alloc, kv, in, out, &folded, &node_unknown));
     if (node_unknown) {
       *unknown = true;
@@ -224,7 +225,7 @@ bool tern__plan_fits(const tern__session_plan *plan, const tern__graph *graph, c
 tern_status tern__plan_create(tern__alloc *alloc, const tern__graph *graph, const tern__view *inputs,
                               const tern__backend_api *api, tern__backend *backend, tern__pack_cache *cache,
                               const tern__kv_cache *kv, tern_numerics numerics, int32_t n_threads,
-                              tern__session_plan **out) {
+                              const tern_cancel *cancel, tern__session_plan **out) {
   tern_status status = TERN_OK;
   tern__session_plan *plan = NULL;
   size_t n_values = tern__array_count(graph->values);
@@ -237,7 +238,7 @@ tern_status tern__plan_create(tern__alloc *alloc, const tern__graph *graph, cons
     tern__arena_init(&plan->arena, alloc);
     plan->api = api;
     plan->uses_input_data = attempt == 1;
-    plan->base = (tern__plan){.graph = graph, .n_threads = n_threads, .numerics = numerics};
+    plan->base = (tern__plan){.graph = graph, .n_threads = n_threads, .numerics = numerics, .cancel = cancel};
     plan->base.views = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->base.views);
     plan->root = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->root);
     plan->offsets = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->offsets);
@@ -252,6 +253,7 @@ tern_status tern__plan_create(tern__alloc *alloc, const tern__graph *graph, cons
   TERN_TRY(prune_steps(plan, graph, alloc));
   TERN_TRY(place_memory(plan, graph, alloc));
   TERN_TRY(api->compile(backend, &plan->base, cache, &plan->program, &plan->info));
+  plan->base.cancel = NULL;
   *out = plan, plan = NULL;
 cleanup:
   tern__plan_destroy(alloc, plan);

@@ -29,7 +29,7 @@ typedef struct tern__session_plan {
 tern_status tern__plan_create(tern__alloc *alloc, const tern__graph *graph, const tern__view *inputs,
                               const tern__backend_api *api, tern__backend *backend, tern__pack_cache *cache,
                               const tern__kv_cache *kv, tern_numerics numerics, int32_t n_threads,
-                              tern__session_plan **out);
+                              const tern_cancel *cancel, tern__session_plan **out);
 void tern__plan_destroy(tern__alloc *alloc, tern__session_plan *plan);
 bool tern__plan_fits(const tern__session_plan *plan, const tern__graph *graph, const tern__view *inputs);
 /* Points the plan's views into `base` (activation_bytes long). */

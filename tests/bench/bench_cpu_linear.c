@@ -105,7 +105,7 @@ static void bench(setting *s, tern_dtype dtype, int m, int k, int n, double read
   tern__view in = {TERN_DTYPE_F32, {2, {m, k}}, input, (size_t)m * (size_t)k * 4};
   tern__pack_cache_create(&s->alloc, &cache);
   if (tern__plan_create(&s->alloc, graph, &in, &tern__backend_cpu, s->backend, cache, NULL,
-                        TERN_NUMERICS_FAST, s->threads, &p.plan) ||
+                        TERN_NUMERICS_FAST, s->threads, NULL, &p.plan) ||
       tern__backend_cpu.prepare(p.plan->program, NULL, NULL)) {
     printf("failed: %s\n", tern_last_error());
     exit(1);

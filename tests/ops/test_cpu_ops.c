@@ -156,7 +156,7 @@ static void open_plan(one_op *t, uint32_t isa, int32_t n_threads, opened *o) {
   cr_assert_eq(tern__cpu_open_with(&env, isa, &o->backend), TERN_OK);
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &o->cache), TERN_OK);
   cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &tern__backend_cpu, o->backend, o->cache,
-                                 t->kv, t->numerics, n_threads, &o->plan),
+                                 t->kv, t->numerics, n_threads, NULL, &o->plan),
                TERN_OK, "%s", tern_last_error());
   o->memory = aligned_alloc(64, (o->plan->activation_bytes + 127) / 64 * 64);
   memset(o->memory, 0xff, o->plan->activation_bytes); /* NaN: unwritten elements are seen */
@@ -207,7 +207,7 @@ static result run_reference(one_op *t) {
   for (int i = 0; i < t->n_inputs; i++)
     if (t->ids[i] >= 0) in[i] = o.plan->base.views[t->ids[i]];
   for (int i = 0; i < t->n_outputs; i++) out[i] = o.plan->base.views[t->outs[i]];
-  tern__op_call call = {n, t->graph, in, out, t->n_inputs, t->n_outputs, &t->alloc, t->kv};
+  tern__op_call call = {n, t->graph, in, out, t->n_inputs, t->n_outputs, &t->alloc, t->kv, NULL};
   cr_assert_eq(t->op->reference(&call), TERN_OK, "%s", tern_last_error());
   keep(t, o.plan, &r);
   close_plan(t, &o);
