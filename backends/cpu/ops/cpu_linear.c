@@ -79,7 +79,7 @@ static bool follows_sibling(const tern__program *program, const tern__node *node
 
 /* Adds the steps for Y [m, n] = X [m, k] * W^T (+ input `bias`). */
 static tern_status add_linear(tern__program *program, const tern__node *node,
-                              const tern__cpu_weight_source *source, size_t m, int32_t bias, bool *taken) {
+                              const tern__weight_source *source, size_t m, int32_t bias, bool *taken) {
   tern_status status = TERN_OK;
   tern__cpu_weight_format format;
   if (!source->n || !source->k || !m || !tern__cpu_weight_format_of(source, &format)) return TERN_OK;
@@ -131,7 +131,7 @@ tern_status tern__cpu_compile_linear(tern__program *program, const tern__node *n
   const tern__view *bias = tern__cpu_in(program, node, 2);
   const uint8_t *data = tern__cpu_constant(program, node, 1);
   if (!data || x->dtype != TERN_DTYPE_F32) return TERN_OK;
-  tern__cpu_weight_source source = {
+  tern__weight_source source = {
       .dtype = w->dtype, .data = data, .n = (size_t)w->shape.dims[0], .k = (size_t)w->shape.dims[1]};
   return add_linear(program, node, &source, rows_of(x), bias ? 2 : -1, taken);
 }
@@ -143,7 +143,7 @@ tern_status tern__cpu_compile_gemm(tern__program *program, const tern__node *nod
   bool transposed = tern__node_int(node, "transB", 0) != 0;
   if (!data || x->dtype != TERN_DTYPE_F32 || x->shape.rank != 2 || w->shape.rank != 2) return TERN_OK;
   if (tern__node_int(node, "transA", 0) || tern__node_float(node, "alpha", 1) != 1) return TERN_OK;
-  tern__cpu_weight_source source = {.dtype = w->dtype,
+  tern__weight_source source = {.dtype = w->dtype,
                                     .data = data,
                                     .n = (size_t)w->shape.dims[transposed ? 0 : 1],
                                     .k = (size_t)w->shape.dims[transposed ? 1 : 0],
@@ -157,7 +157,7 @@ tern_status tern__cpu_compile_matmul_constant(tern__program *program, const tern
   const tern__view *x = tern__cpu_in(program, node, 0), *w = tern__cpu_in(program, node, 1);
   const uint8_t *data = tern__cpu_constant(program, node, 1);
   if (!data || x->dtype != TERN_DTYPE_F32 || x->shape.rank < 1 || w->shape.rank != 2) return TERN_OK;
-  tern__cpu_weight_source source = {.dtype = w->dtype, .data = data, .n = (size_t)w->shape.dims[1],
+  tern__weight_source source = {.dtype = w->dtype, .data = data, .n = (size_t)w->shape.dims[1],
                                     .k = (size_t)w->shape.dims[0], .k_major = true};
   return add_linear(program, node, &source, rows_of(x), -1, taken);
 }
@@ -172,7 +172,7 @@ tern_status tern__cpu_compile_matmul_nbits(tern__program *program, const tern__n
   if (!data || !scale_data || (zeros && !zero_data) || x->dtype != TERN_DTYPE_F32 ||
       w->dtype != TERN_DTYPE_U8)
     return TERN_OK;
-  tern__cpu_weight_source source = {.dtype = TERN_DTYPE_U8,
+  tern__weight_source source = {.dtype = TERN_DTYPE_U8,
                                     .data = data,
                                     .n = (size_t)tern__node_int(node, "N", 0),
                                     .k = (size_t)tern__node_int(node, "K", 0),
