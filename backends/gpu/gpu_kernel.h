@@ -1,4 +1,4 @@
-/* Facts about every kernel variant, from generated/kernel_table.h, which the kernel compiler writes. */
+/* Facts about every kernel variant, from generated/kernel_table.def, which the kernel compiler writes. */
 #ifndef TERN_GPU_KERNEL_H
 #define TERN_GPU_KERNEL_H
 
