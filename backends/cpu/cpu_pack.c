@@ -7,7 +7,7 @@
 #include "base/half.h"
 #include "runtime/thread_pool.h"
 
-enum { LINE = 64, LAYOUT_VERSION = 1, HASHED_SAMPLES = 512 };
+enum { LINE = 64, LAYOUT_VERSION = 1 };
 
 bool tern__cpu_weight_format_of(const tern__weight_source *source, tern__cpu_weight_format *out) {
   tern__cpu_weight_format f = {.kind = TERN__CPU_WEIGHT_Q8, .scale_block = 32};
@@ -147,36 +147,25 @@ static tern_status build(void *user_data, void *packed) {
   return TERN_OK;
 }
 
-/* Part of the cache key: a session's own constants may come to lie where those of an earlier session were. */
-static uint64_t sample_hash(uint64_t hash, const uint8_t *data, size_t size) {
-  size_t step = size / HASHED_SAMPLES + 1;
-  for (size_t i = 0; data && i < size; i += step) hash = (hash ^ data[i]) * 1099511628211u;
-  return (hash ^ size) * 1099511628211u;
-}
-
 uint64_t tern__cpu_layout_hash(const uint8_t *data, size_t size, uint64_t a, uint64_t b) {
   uint64_t form[] = {LAYOUT_VERSION, a, b};
-  return sample_hash(sample_hash(14695981039346656037u, data, size), (const uint8_t *)form, sizeof form);
+  return tern__pack_hash(tern__pack_hash(TERN__PACK_HASH, data, size), form, sizeof form);
 }
 
 tern_status tern__cpu_pack_weights(tern__program *program, const tern__weight_source *s,
                                    const tern__cpu_weight_format *f, const void **out) {
   tern_status status = TERN_OK;
   size_t size, panels = tern__cpu_divide_up(s->n, TERN__CPU_PANEL), source_bytes;
-  tern__shape shape = {.rank = 2, .dims = {(int64_t)s->n, (int64_t)s->k}};
   pack_job *job = tern__cpu_params(program, sizeof *job);
   TERN_CHECK_ALLOC(job);
   job->source = *s, job->format = *f, job->program = program;
   if (!tern__mul_size(tern__cpu_panel_bytes(f, s->k), panels, &size) ||
-      !tern__shape_bytes(s->dtype, &shape, &source_bytes))
+      !tern__weight_source_bytes(s, &source_bytes))
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "weights of %zu rows of %zu are too large", s->n, s->k);
-  if (s->bits)
-    source_bytes = s->n * ((s->k + (size_t)s->block_size - 1) / (size_t)s->block_size) *
-                   (size_t)s->block_size * (size_t)s->bits / 8;
-  uint64_t layout = sample_hash(14695981039346656037u, s->data, source_bytes);
+  uint64_t layout = tern__pack_hash(TERN__PACK_HASH, s->data, source_bytes);
   uint64_t form[] = {LAYOUT_VERSION, f->kind, f->scale_block, f->has_min,
                      f->f32_scales,  s->n,    s->k,           s->k_major};
-  layout = sample_hash(layout, (const uint8_t *)form, sizeof form);
+  layout = tern__pack_hash(layout, form, sizeof form);
   TERN_TRY(tern__cpu_add_pack(program, &(tern__cpu_pack){s->data, layout, size, build, job, out}));
 cleanup:
   return status;

@@ -93,3 +93,14 @@ void tern__weight_unpack(const tern__weight_source *s, size_t row, size_t b, ter
   if (s->dtype == TERN_DTYPE_Q5_0)
     for (int k = 0; k < 32; k++) u->q[k] = (int8_t)(u->q[k] - 16);
 }
+
+bool tern__weight_source_bytes(const tern__weight_source *s, size_t *out) {
+  tern__shape shape = {.rank = 2, .dims = {(int64_t)s->n, (int64_t)s->k}};
+  size_t bits;
+  if (!s->bits) return tern__shape_bytes(s->dtype, &shape, out);
+  size_t size = (size_t)s->block_size;
+  if (!tern__mul_size((s->k + size - 1) / size * size, s->n, &bits) || !tern__mul_size(bits, (size_t)s->bits, &bits))
+    return false;
+  *out = bits / 8;
+  return true;
+}

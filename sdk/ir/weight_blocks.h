@@ -3,7 +3,7 @@
 #ifndef TERN_IR_WEIGHT_BLOCKS_H
 #define TERN_IR_WEIGHT_BLOCKS_H
 
-#include "ir/dtype.h"
+#include "ir/op.h"
 
 enum { TERN__WEIGHT_BLOCK = 32 };
 
@@ -32,5 +32,25 @@ typedef struct tern__weight_block {
  * -16..15; Q5_1 and Q5_K 0..31; Q6_K -32..31; 8 bits signed. What a row lacks to whole blocks is zero. */
 void tern__weight_unpack(const tern__weight_source *source, size_t row, size_t block,
                          tern__weight_block *out);
+
+/* Bytes of source->data; false if too large for size_t or if rows are not whole blocks. */
+bool tern__weight_source_bytes(const tern__weight_source *source, size_t *out);
+
+/* A product Y [rows, n] = X W^T + bias with constant weights. */
+typedef struct tern__weight_product {
+  tern__weight_source source;
+  size_t rows;
+  int32_t bias;            /* input with n float32 values, or -1 */
+} tern__weight_product;
+
+enum { TERN__WEIGHT_INPUTS = 6 };
+
+/* Reads a node as such a product; false if it is none that these backends share a form of (the op's reference then says
+ * what is wrong, or computes it). in[i], constants[i]: view and bytes of input i, NULL where it is absent or computed;
+ * TERN__WEIGHT_INPUTS of each. linear: tern.Linear. gemm: Gemm. matmul: MatMul whose right side has two dimensions.
+ * nbits: com.microsoft.MatMulNBits. */
+typedef bool tern__weight_read(const tern__node *node, const tern__view *const *in, const uint8_t *const *constants,
+                               tern__weight_product *out);
+tern__weight_read tern__weight_read_linear, tern__weight_read_gemm, tern__weight_read_matmul, tern__weight_read_nbits;
 
 #endif
