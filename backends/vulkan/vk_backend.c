@@ -1,10 +1,9 @@
 /* The backend "vulkan": the GPU backend over volk. */
 #include "gpu/gpu_program.h"
-
-extern const tern__gpu_api tern__vulkan_api;
+#include "vulkan/vk_api.h"
 
 static tern_status vulkan_open(const tern__backend_env *env, const char *which, tern__backend **out) {
-  return tern__gpu_open(env, &tern__vulkan_api, which, out);
+  return tern__gpu_open(env, &tern__gpu_api_vulkan, which, out);
 }
 
 const tern__backend_api tern__backend_vulkan = {
