@@ -34,6 +34,7 @@ static const char *const default_sentences[N_SENTENCES] = {
     "Der Zug nach Berlin fährt um neun.", "x"};
 
 static const float *floats_of(const tern_tensor *tensor, size_t *n) {
+  *n = 0;
   if (tern_tensor_dtype(tensor) != TERN_DTYPE_F32) return NULL;
   *n = tern_tensor_size_bytes(tensor) / sizeof(float);
   return tern_tensor_data(tensor);
@@ -189,7 +190,7 @@ static int compare_embeddings(const parity_options *o, const cli_app *app, const
     tern_pipeline_close(pipeline);
   }
   for (int d = 1; d < o->n_devices && rc == CLI_OK; ++d) {
-    size_t n, other;
+    size_t n = 0, other = 0;
     const float *x = floats_of(tern_result_tensor(results[0]), &n);
     const float *y = floats_of(tern_result_tensor(results[d]), &other);
     if (!x || !y || n != other) rc = cli_error("%s gave another shape", o->devices[d]);
@@ -222,7 +223,7 @@ static int compare_outputs(const parity_options *o, const cli_app *app, tern_mod
   }
   for (int d = 1; d < o->n_devices && rc == CLI_OK; ++d)
     for (int32_t i = 0; i < n_outputs; ++i) {
-      size_t n, other;
+      size_t n = 0, other = 0;
       const float *x = floats_of(outputs[i], &n), *y = floats_of(outputs[d * n_outputs + i], &other);
       if (x && y && n == other && n) compare_row(&all[d], x, y, n);
     }
