@@ -29,12 +29,6 @@ if(TERN_WITH_VULKAN)
   endforeach()
   file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/vulkan/vk_volk_names.h CONTENT "${names}" @ONLY)
   set(TERN_VULKAN_INCLUDES ${CMAKE_BINARY_DIR}/vulkan ${VOLK_INCLUDE_DIR} ${VULKAN_INCLUDE_DIR})
-<<<<<<< HEAD
-  file(GLOB vulkan_sources CONFIGURE_DEPENDS backends/vulkan/*.c backends/gpu/*.c backends/gpu/ops/*.c)
-  list(APPEND TERN_SOURCES ${vulkan_sources} ${CMAKE_SOURCE_DIR}/backends/kernels/generated/kernel_spirv.c)
-=======
   file(GLOB vulkan_sources CONFIGURE_DEPENDS backends/vulkan/*.c backends/gpu/*.c backends/gpu/ops/*.c backends/kernels/generated/kernel_spirv.c)
   list(APPEND TERN_SOURCES ${vulkan_sources})
->>>>>>> main
 endif()
-message(STATUS "Vulkan backend: ${TERN_WITH_VULKAN}")
