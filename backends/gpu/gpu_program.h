@@ -1,0 +1,171 @@
+/* A compiled plan on a GPU: dispatches over operands, and what ops need to add theirs. Memory is bound, and commands
+ * are recorded, when the runtime has placed every value; until then operands name what they mean. */
+#ifndef TERN_GPU_PROGRAM_H
+#define TERN_GPU_PROGRAM_H
+
+#include "base/array.h"
+#include "gpu/gpu_device.h"
+#include "runtime/pack_cache.h"
+
+typedef enum tern__gpu_operand_kind {
+  TERN__GPU_NONE,      /* an absent optional operand: any valid range is bound */
+  TERN__GPU_VALUE,     /* a value of the graph: in the arena, a constant on the device, or an input */
+  TERN__GPU_WEIGHT,    /* a packed weight: index from tern__gpu_add_weight */
+  TERN__GPU_SCRATCH,   /* part of the program's scratch memory */
+  TERN__GPU_KV_KEYS,   /* index: layer. [batch][kv_heads][capacity][head_dim] float16 */
+  TERN__GPU_KV_VALUES,
+  TERN__GPU_POSITIONS, /* i32 pairs (past, fresh) per sequence of the run */
+  TERN__GPU_CONSTANT   /* index into program->constants; add_step makes it of a VALUE */
+} tern__gpu_operand_kind;
+
+/* `offset` and `size` in bytes within the whole; size 0 = all of it. */
+typedef struct tern__gpu_operand {
+  tern__gpu_operand_kind kind;
+  int32_t index;       /* value id, weight, layer */
+  uint64_t offset, size;
+} tern__gpu_operand;
+
+typedef struct tern__gpu_step {
+  tern__gpu_kernel_id kernel;
+  const tern__node *node;      /* whose work it is, for messages and profiles */
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS];
+  uint8_t immediates[TERN__GPU_MAX_IMMEDIATE];
+  uint32_t groups[3];
+  uint64_t operations, bytes;  /* multiply-adds x 2 and bytes moved, for profiles and for cutting submits */
+} tern__gpu_step;
+
+/* A weight in a layout of the GPU's, made on the host by `build` into `size` bytes and then uploaded. Key and layout as
+ * in pack_cache.h: shared by the programs of a model. */
+typedef struct tern__gpu_weight {
+  const void *key;
+  uint64_t layout;
+  uint64_t size;
+  tern__pack_fn build;
+  void *user_data;             /* lives in the program's arena */
+  tern__gpu_buffer *buffer;    /* after prepare */
+} tern__gpu_weight;
+
+/* A constant of the graph, or a value known while planning, as it is. */
+typedef struct tern__gpu_constant_value {
+  const void *data;
+  uint64_t size;
+  bool folded;                 /* known while planning: the program's own */
+  tern__gpu_buffer *buffer;    /* after prepare */
+} tern__gpu_constant_value;
+
+typedef struct tern__gpu_recording tern__gpu_recording; /* gpu_run.c */
+
+struct tern__program {
+  tern__backend *backend;
+  const tern__plan *plan;
+  tern__pack_cache *cache;
+  tern__arena arena;
+  tern__gpu_step *steps;       /* base/array.h arrays */
+  tern__gpu_weight *weights;
+  tern__gpu_constant_value *constants;
+  uint64_t scratch_bytes;      /* the largest need of one node */
+  bool dry;                    /* asking only: nothing is added */
+  const tern_cancel *cancel;   /* while preparing */
+  tern__gpu_recording *recording;
+};
+
+/* An arena or a KV cache. */
+struct tern__device_memory {
+  tern__gpu_buffer *buffer;
+  uint64_t size;
+  int32_t n_layers;            /* of a KV cache */
+  uint64_t *k, *v, *bytes;     /* per layer: offsets, and the size of either */
+};
+
+/* The one backend over two device APIs: backends/vulkan and backends/webgpu each define a tern__backend_api that opens
+ * it with theirs. */
+struct tern__backend {
+  tern__backend_env env;
+  const tern__gpu_api *api;
+  tern__gpu_device *device;
+  tern__gpu_info *info;
+};
+
+/* ---- for ops/ ---- */
+
+/* Compiles a node: adds dispatches and sets *taken. Left false, the node runs on the CPU. Must decide from shapes,
+ * dtypes, attributes and constants alone, the same whether `dry` or not. */
+typedef tern_status (*tern__gpu_compile_fn)(tern__program *program, const tern__node *node, bool *taken);
+/* NULL if there is none for the op. */
+tern__gpu_compile_fn tern__gpu_find_op(const tern__op_def *op);
+
+/* Adds a dispatch. `operands`: one per binding of the kernel. Hazards between dispatches are found from the operands'
+ * ranges: barriers are not the op's business. Fails if groups exceed the device's limits. */
+tern_status tern__gpu_add_step(tern__program *program, const tern__node *node, tern__gpu_kernel_id kernel,
+                               const tern__gpu_operand *operands, const void *immediates, uint32_t x, uint32_t y,
+                               uint32_t z);
+/* Sets what the last step added costs. */
+void tern__gpu_cost(tern__program *program, uint64_t operations, uint64_t bytes);
+/* Reserves scratch for the node being compiled; offsets within it are the op's to divide (multiples of 256). */
+void tern__gpu_need_scratch(tern__program *program, uint64_t bytes);
+/* The index of a weight, for TERN__GPU_WEIGHT. Weights with the same key and layout are one. */
+tern_status tern__gpu_add_weight(tern__program *program, const tern__gpu_weight *weight, int32_t *index);
+void *tern__gpu_params(tern__program *program, size_t size); /* zeroed, lives with the program; NULL = no memory */
+
+/* Groups for `count` invocations of a kernel with workgroup size `size` in x: x fills up to the device's limit and
+ * continues in y; kernels compute i = id.y * groups.x * size + id.x. */
+void tern__gpu_groups_1d(const tern__program *program, uint64_t count, uint32_t size, uint32_t groups[2]);
+
+static inline const tern__view *tern__gpu_in(const tern__program *program, const tern__node *node, int32_t i) {
+  return i < node->n_inputs && node->inputs[i] >= 0 ? &program->plan->views[node->inputs[i]] : NULL;
+}
+static inline const tern__view *tern__gpu_out(const tern__program *program, const tern__node *node, int32_t i) {
+  return i < node->n_outputs && node->outputs[i] >= 0 ? &program->plan->views[node->outputs[i]] : NULL;
+}
+/* The operand of input or output i; TERN__GPU_NONE if absent. */
+static inline tern__gpu_operand tern__gpu_input(const tern__node *node, int32_t i) {
+  if (i >= node->n_inputs || node->inputs[i] < 0) return (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  return (tern__gpu_operand){TERN__GPU_VALUE, node->inputs[i], 0, 0};
+}
+static inline tern__gpu_operand tern__gpu_output(const tern__node *node, int32_t i) {
+  if (i >= node->n_outputs || node->outputs[i] < 0) return (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  return (tern__gpu_operand){TERN__GPU_VALUE, node->outputs[i], 0, 0};
+}
+static inline tern__gpu_operand tern__gpu_scratch(uint64_t offset, uint64_t size) {
+  return (tern__gpu_operand){TERN__GPU_SCRATCH, 0, offset, size};
+}
+/* Bytes of a constant input, NULL if it is computed. */
+const void *tern__gpu_constant(const tern__program *program, const tern__node *node, int32_t i);
+/* Elements of a view whose shape is known (all are when a program is compiled). */
+static inline uint64_t tern__gpu_elements(const tern__view *view) {
+  uint64_t n = 1;
+  for (int32_t i = 0; i < view->shape.rank; i++) n *= (uint64_t)view->shape.dims[i];
+  return n;
+}
+/* Product of dims [from, to). */
+static inline uint64_t tern__gpu_product(const tern__shape *shape, int32_t from, int32_t to) {
+  uint64_t n = 1;
+  for (int32_t i = from; i < to; i++) n *= (uint64_t)shape->dims[i];
+  return n;
+}
+
+/* ---- the backend's parts ---- */
+
+/* gpu_backend.c: what a tern__backend_api of a GPU is made of. */
+tern_status tern__gpu_open(const tern__backend_env *env, const tern__gpu_api *api, const char *which,
+                           tern__backend **out);
+void tern__gpu_close(tern__backend *backend);
+const char *tern__gpu_describe(const tern__backend *backend);
+tern_status tern__gpu_optimize(tern__backend *backend, tern__graph *graph, tern_numerics numerics);
+bool tern__gpu_supports(const tern__backend *backend, const tern__op_def *op);
+tern_status tern__gpu_compile(tern__backend *backend, const tern__plan *plan, tern__pack_cache *cache,
+                              tern__program **out, tern__program_info *info);
+void tern__gpu_destroy_program(tern__program *program);
+extern const tern__device_api tern__gpu_device_api;
+
+/* gpu_prepare.c: weights, constants and pipelines, by all threads of the pool. */
+tern_status tern__gpu_prepare(tern__program *program, const tern_progress *progress, const tern_cancel *cancel);
+
+/* gpu_run.c: memory, recording, running. */
+tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, tern__device_memory *kv);
+tern_status tern__gpu_run(tern__program *program, const tern__run_args *args);
+tern_status tern__gpu_recording_create(tern__program *program);
+void tern__gpu_recording_destroy(tern__program *program);
+uint64_t tern__gpu_recording_bytes(const tern__program *program); /* staging and scratch */
+
+#endif
