@@ -155,9 +155,11 @@ static void open_plan(one_op *t, uint32_t isa, int32_t n_threads, opened *o) {
   tern__backend_env env = {&t->alloc, NULL, o->pool};
   cr_assert_eq(tern__cpu_open_with(&env, isa, &o->backend), TERN_OK);
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &o->cache), TERN_OK);
-  cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &tern__backend_cpu, o->backend, o->cache,
-                                 t->kv, t->numerics, n_threads, &o->plan),
-               TERN_OK, "%s", tern_last_error());
+  tern__plan_options options = {.api = &tern__backend_cpu, .backend = o->backend, .host_api = &tern__backend_cpu,
+                                .host_backend = o->backend, .cache = o->cache, .kv = t->kv,
+                                .numerics = t->numerics, .n_threads = n_threads};
+  cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &o->plan), TERN_OK, "%s",
+               tern_last_error());
   o->memory = aligned_alloc(64, (o->plan->activation_bytes + 127) / 64 * 64);
   memset(o->memory, 0xff, o->plan->activation_bytes); /* NaN: unwritten elements are seen */
   tern__plan_bind(o->plan, o->memory);
@@ -186,11 +188,11 @@ static result run_on(one_op *t, uint32_t isa, int32_t n_threads) {
   result r;
   open_plan(t, isa, n_threads, &o);
   cr_assert_eq(o.plan->base.n_steps, 1);
-  cr_assert_eq(tern__backend_cpu.prepare(o.plan->program, NULL, NULL), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__backend_cpu.prepare(o.plan->segments[0].program, NULL, NULL), TERN_OK, "%s", tern_last_error());
   tern__run_args args = {.kv = t->kv};
   uint64_t before = t->alloc.live_bytes;
   for (int twice = 0; twice < 2; twice++)
-    cr_assert_eq(tern__backend_cpu.run(o.plan->program, &args), TERN_OK, "%s", tern_last_error());
+    cr_assert_eq(tern__backend_cpu.run(o.plan->segments[0].program, &args), TERN_OK, "%s", tern_last_error());
   (void)before;
   keep(t, o.plan, &r);
   close_plan(t, &o);
@@ -438,7 +440,7 @@ static void kv_case(int batch, int rows, int past, int fresh, int heads, int kv_
   set_int(&t, "rotary_interleaved", interleaved), set_int(&t, "local_window", window),
       set_float(&t, "softcap", softcap);
   tern__kv_layout layout = {1, &kv_heads, &dim};
-  cr_assert_eq(tern__kv_cache_create(&t.alloc, &layout, batch, past + rows + 2, &t.kv), TERN_OK);
+  cr_assert_eq(tern__kv_cache_create(&t.alloc, &layout, batch, past + rows + 2, true, &t.kv), TERN_OK);
   size_t n = (size_t)batch * (size_t)kv_heads * (size_t)(past + rows + 2) * (size_t)dim;
   for (size_t i = 0; i < n; i++)
     t.kv->k[0][i] = tern__f32_to_f16(noise()), t.kv->v[0][i] = tern__f32_to_f16(noise());
@@ -665,16 +667,16 @@ Test(cpu_failures, cancelled_and_allocation_free_run) {
   constant(&t, TERN_DTYPE_F32, 2, 512, 512);
   node(&t, 1, 1);
   open_plan(&t, UINT32_MAX, 2, &o);
-  cr_assert_eq(tern__backend_cpu.prepare(o.plan->program, NULL, NULL), TERN_OK);
+  cr_assert_eq(tern__backend_cpu.prepare(o.plan->segments[0].program, NULL, NULL), TERN_OK);
   tern_cancel cancel = {0};
   tern__run_args args = {.cancel = &cancel};
-  cr_expect_eq(tern__backend_cpu.run(o.plan->program, &args), TERN_OK);
+  cr_expect_eq(tern__backend_cpu.run(o.plan->segments[0].program, &args), TERN_OK);
   t.alloc.budget_bytes = 1; /* from here on any allocation fails */
-  cr_expect_eq(tern__backend_cpu.run(o.plan->program, &args), TERN_OK);
+  cr_expect_eq(tern__backend_cpu.run(o.plan->segments[0].program, &args), TERN_OK);
   atomic_store(&cancel.set, 1);
-  cr_expect_eq(tern__backend_cpu.run(o.plan->program, &args), TERN_STATUS_CANCELLED);
+  cr_expect_eq(tern__backend_cpu.run(o.plan->segments[0].program, &args), TERN_STATUS_CANCELLED);
   atomic_store(&cancel.set, 0);
-  cr_expect_eq(tern__backend_cpu.run(o.plan->program, &args), TERN_OK);
+  cr_expect_eq(tern__backend_cpu.run(o.plan->segments[0].program, &args), TERN_OK);
   t.alloc.budget_bytes = 0;
   close_plan(&t, &o);
   end(&t);
@@ -689,9 +691,9 @@ Test(cpu_failures, error_of_a_step) {
   node(&t, 1, 1);
   set_int(&t, "layer", 0), set_int(&t, "num_heads", 2), set_int(&t, "kv_num_heads", 2);
   open_plan(&t, UINT32_MAX, 2, &o);
-  cr_assert_eq(tern__backend_cpu.prepare(o.plan->program, NULL, NULL), TERN_OK);
+  cr_assert_eq(tern__backend_cpu.prepare(o.plan->segments[0].program, NULL, NULL), TERN_OK);
   tern__run_args args = {0};
-  cr_expect_eq(tern__backend_cpu.run(o.plan->program, &args), TERN_STATUS_INVALID_STATE);
+  cr_expect_eq(tern__backend_cpu.run(o.plan->segments[0].program, &args), TERN_STATUS_INVALID_STATE);
   cr_expect_not_null(strstr(tern_last_error(), "KV cache"), "%s", tern_last_error());
   close_plan(&t, &o);
   end(&t);
@@ -762,10 +764,10 @@ Test(cpu_linear, siblings_run_together) {
       opened o;
       double error = 0, norm = 0;
       open_plan(&t, UINT32_MAX, threads, &o);
-      cr_assert_eq(tern__backend_cpu.prepare(o.plan->program, NULL, NULL), TERN_OK);
-      cr_expect_eq(tern__array_count(o.plan->program->ends), 3, "quantize, products, sums");
+      cr_assert_eq(tern__backend_cpu.prepare(o.plan->segments[0].program, NULL, NULL), TERN_OK);
+      cr_expect_eq(tern__array_count(o.plan->segments[0].program->ends), 3, "quantize, products, sums");
       for (int run = 0; run < 50; run++)
-        cr_assert_eq(tern__backend_cpu.run(o.plan->program, &(tern__run_args){0}), TERN_OK);
+        cr_assert_eq(tern__backend_cpu.run(o.plan->segments[0].program, &(tern__run_args){0}), TERN_OK);
       const float *y = o.plan->base.views[sums[1]].data;
       for (int e = 0; e < m * N; e++) error += (y[e] - want[e]) * (y[e] - want[e]), norm += want[e] * want[e];
       cr_expect(sqrt(error / norm) < quantized_error, "m %d, %d threads: error %g", m, threads,
