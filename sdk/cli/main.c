@@ -11,6 +11,7 @@ static const struct {
     {"bench", "measure speed and memory of a model", cli_bench},
     {"exec", "run any graph on .npy files", cli_exec},
     {"tokenize", "lines of text to token ids, and back", cli_tokenize},
+    {"parity", "whether devices give the same answer", cli_parity},
     {"inspect", "what is inside a model file or folder", cli_inspect},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };

@@ -2,7 +2,7 @@
 if(NOT TERN_WITH_VULKAN)
   return()
 endif()
-file(GLOB TERN_VULKAN_TESTS CONFIGURE_DEPENDS vulkan/test_vk_*.c)
+file(GLOB TERN_VULKAN_TESTS CONFIGURE_DEPENDS vulkan/test_vk_*.c ops/test_gpu_*.c)
 foreach(source IN LISTS TERN_VULKAN_TESTS)
   get_filename_component(name ${source} NAME_WE)
   tern_test_program(${name} ${source})
