@@ -39,27 +39,42 @@ fn attention_query(batch: u32, kv_head: u32, query: u32, quad: u32) -> vec4<f32>
                    attention_turned(at, d + 2u, position), attention_turned(at, d + 3u, position));
 }
 
-// Word of four halves.
-fn attention_word(batch: u32, kv_head: u32, key: u32, quad: u32) -> u32 {
-  return ((batch * attention.kv_heads + kv_head) * attention.keys + key) * (attention.dim / 2u) + quad * 2u;
+// Element of the cache: value 4 quad of a key.
+fn attention_element(batch: u32, kv_head: u32, key: u32, quad: u32) -> u32 {
+  return ((batch * attention.kv_heads + kv_head) * attention.keys + key) * attention.dim + quad * 4u;
+}
+
+// Four halves from an element on, out of up to three words; those beyond the head are zero.
+fn attention_halves(element: u32, words: vec3<u32>, quad: u32) -> vec4<f32> {
+  let a = unpack2x16float(words.x);
+  let b = unpack2x16float(words.y);
+  var x = vec4<f32>(a, b);
+  if (element & 1u) == 1u {
+    x = vec4<f32>(a.y, b, unpack2x16float(words.z).x);
+  }
+  return select(vec4<f32>(), x, vec4<u32>(quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(attention.dim));
 }
 
 fn attention_key(batch: u32, kv_head: u32, key: u32, quad: u32) -> vec4<f32> {
-  let at = attention_word(batch, kv_head, key, quad);
-  let low = unpack2x16float(attention_keys[at]);
-  if quad * 4u + 2u < attention.dim {
-    return vec4<f32>(low, unpack2x16float(attention_keys[at + 1u]));
+  let element = attention_element(batch, kv_head, key, quad);
+  let at = element / 2u;
+  if (attention.dim & 3u) == 0u {
+    return vec4<f32>(unpack2x16float(attention_keys[at]), unpack2x16float(attention_keys[at + 1u]));
   }
-  return vec4<f32>(low, 0.0, 0.0);
+  let last = arrayLength(&attention_keys) - 1u;
+  let words = vec3<u32>(attention_keys[at], attention_keys[min(at + 1u, last)], attention_keys[min(at + 2u, last)]);
+  return attention_halves(element, words, quad);
 }
 
 fn attention_value(batch: u32, kv_head: u32, key: u32, quad: u32) -> vec4<f32> {
-  let at = attention_word(batch, kv_head, key, quad);
-  let low = unpack2x16float(attention_values[at]);
-  if quad * 4u + 2u < attention.dim {
-    return vec4<f32>(low, unpack2x16float(attention_values[at + 1u]));
+  let element = attention_element(batch, kv_head, key, quad);
+  let at = element / 2u;
+  if (attention.dim & 3u) == 0u {
+    return vec4<f32>(unpack2x16float(attention_values[at]), unpack2x16float(attention_values[at + 1u]));
   }
-  return vec4<f32>(low, 0.0, 0.0);
+  let last = arrayLength(&attention_values) - 1u;
+  let words = vec3<u32>(attention_values[at], attention_values[min(at + 1u, last)], attention_values[min(at + 2u, last)]);
+  return attention_halves(element, words, quad);
 }
 
 fn attention_first(position: i32) -> i32 {

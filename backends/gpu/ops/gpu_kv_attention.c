@@ -17,7 +17,8 @@ static tern__gpu_operand cache_operand(tern__gpu_operand_kind kind, int32_t laye
 static tern_status add_store(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
                              uint64_t batch, int32_t layer) {
   tern_status status = TERN_OK;
-  uint64_t count = batch * a->rows * a->kv_heads * a->dim / 2;
+  bool odd = a->dim % 2 != 0;
+  uint64_t count = batch * a->rows * a->kv_heads * a->dim / (odd ? 1 : 2);
   uint32_t groups[2];
   store_immediates immediates = {(uint32_t)count, a->rows, a->kv_heads, a->dim, a->half_rotary, a->keys, a->flags, 0};
   tern__gpu_operand operands[] = {tern__gpu_input(node, 1),
@@ -28,7 +29,8 @@ static tern_status add_store(tern__program *program, const tern__node *node, con
                                   cache_operand(TERN__GPU_KV_KEYS, layer),
                                   cache_operand(TERN__GPU_KV_VALUES, layer)};
   tern__gpu_groups_1d(program, count, STORE_WORKGROUP, groups);
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_kv_store, operands, &immediates, groups[0], groups[1], 1));
+  TERN_TRY(tern__gpu_add_step(program, node, odd ? TERN__KERNEL_kv_store_odd : TERN__KERNEL_kv_store, operands,
+                              &immediates, groups[0], groups[1], 1));
   tern__gpu_cost(program, 4 * count, 24 * count);
 cleanup:
   return status;
@@ -67,7 +69,7 @@ tern_status tern__gpu_compile_kv_attention(tern__program *program, const tern__n
                            .window = window > 0 ? (uint32_t)window : 0,
                            .scale = tern__node_float(node, "scale", 0),
                            .softcap = tern__node_float(node, "softcap", 0)};
-  if (!kv || layer < 0 || layer >= kv->n_layers || !batch || !a.rows || a.dim % 2 ||
+  if (!kv || layer < 0 || layer >= kv->n_layers || !batch || !a.rows || !a.dim ||
       a.dim > TERN__GPU_ATTENTION_MAX_DIM || (uint32_t)kv->kv_heads[layer] != a.kv_heads ||
       (uint32_t)kv->head_dim[layer] != a.dim || (uint64_t)kv->batch < batch || batch * a.kv_heads > info->max_groups ||
       batch * a.rows * heads * a.dim > UINT32_MAX || (cos && cos->shape.dims[0] < kv->capacity))
