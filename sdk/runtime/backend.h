@@ -32,6 +32,7 @@ typedef struct tern__plan {
   int32_t n_threads;       /* at most this many */
   tern_numerics numerics;
   bool profile;            /* the caller wants times of single kernels */
+  const tern__kv_cache *kv;   /* NULL = none; its sizes do not change, its positions do */
   const tern__value_id *root; /* per value: the value whose memory it shares (itself, or through aliases) */
   /* For backends with memory of their own: */
   const size_t *offsets;      /* per root: where in the session's device arena; SIZE_MAX = not there. 256-aligned */
