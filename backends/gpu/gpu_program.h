@@ -91,8 +91,10 @@ struct tern__backend {
 /* Compiles a node: adds dispatches and sets *taken. Left false, the node runs on the CPU. Must decide from shapes,
  * dtypes, attributes and constants alone, the same whether `dry` or not. */
 typedef tern_status (*tern__gpu_compile_fn)(tern__program *program, const tern__node *node, bool *taken);
-/* NULL if there is none for the op. */
+/* NULL if there is none for the op; the first if there are several lines in gpu_ops.def. */
 tern__gpu_compile_fn tern__gpu_find_op(const tern__op_def *op);
+/* Compiles a node by the first of its op's functions that takes it. */
+tern_status tern__gpu_compile_node(tern__program *program, const tern__node *node, bool *taken);
 
 /* Adds a dispatch. `operands`: one per binding of the kernel. Hazards between dispatches are found from the operands'
  * ranges: barriers are not the op's business. Fails if groups exceed the device's limits. */
