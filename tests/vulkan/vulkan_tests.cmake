@@ -15,3 +15,16 @@ foreach(source IN LISTS TERN_VULKAN_TESTS)
     set_tests_properties(${name}.${driver} PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
   endforeach()
 endforeach()
+
+# The layer does find what it is there for.
+tern_test_program(hazard_vk vulkan/hazard_vk.c)
+target_include_directories(hazard_vk PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/vulkan)
+target_link_libraries(hazard_vk PRIVATE tern_criterion)
+set(TERN_HAZARD_read "SYNC-HAZARD-READ.AFTER.WRITE")
+set(TERN_HAZARD_leak "VUID-vkDestroyDevice-device-00378")
+foreach(hazard read leak)
+  add_test(NAME validation_finds_${hazard}
+           COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/vulkan/with_driver.sh --validate lavapipe $<TARGET_FILE:hazard_vk> ${hazard})
+  set_tests_properties(validation_finds_${hazard} PROPERTIES PASS_REGULAR_EXPRESSION "${TERN_HAZARD_${hazard}}"
+                       SKIP_REGULAR_EXPRESSION "^skipped:")
+endforeach()
