@@ -1,16 +1,14 @@
-/* The Vulkan backend: backends/gpu over this device. */
+/* The backend "vulkan": the GPU backend over volk. */
 #include "gpu/gpu_program.h"
 #include "vulkan/vk_api.h"
 
-extern const tern__backend_api tern__backend_vulkan;
-
-static tern_status open_backend(const tern__backend_env *env, const char *which, tern__backend **out) {
+static tern_status vulkan_open(const tern__backend_env *env, const char *which, tern__backend **out) {
   return tern__gpu_open(env, &tern__gpu_api_vulkan, which, out);
 }
 
 const tern__backend_api tern__backend_vulkan = {
     .name = "vulkan",
-    .open = open_backend,
+    .open = vulkan_open,
     .close = tern__gpu_close,
     .describe = tern__gpu_describe,
     .optimize = tern__gpu_optimize,

@@ -4,7 +4,7 @@
 
 #include "base/array.h"
 
-enum { PACK_ALIGNMENT = 64 };
+enum { PACK_ALIGNMENT = 64, HASHED_SAMPLES = 512 };
 
 typedef struct entry {
   const void *key;
@@ -136,4 +136,11 @@ uint64_t tern__pack_cache_bytes(tern__pack_cache *cache) {
   uint64_t bytes = cache->bytes;
   tern__mutex_unlock(&cache->mutex);
   return bytes;
+}
+
+uint64_t tern__pack_hash(uint64_t hash, const void *data, size_t size) {
+  const uint8_t *bytes = data;
+  size_t step = size / HASHED_SAMPLES + 1;
+  for (size_t i = 0; bytes && i < size; i += step) hash = (hash ^ bytes[i]) * 1099511628211u;
+  return (hash ^ size) * 1099511628211u;
 }

@@ -26,4 +26,9 @@ tern_status tern__pack_cache_resource(tern__pack_cache *cache, const void *key, 
 bool tern__pack_cache_has(tern__pack_cache *cache, const void *key, uint64_t layout);
 uint64_t tern__pack_cache_bytes(tern__pack_cache *cache);
 
+/* For layout numbers: mixes samples of the data into `hash`, first TERN__PACK_HASH. They are part of the key
+ * because a session's own constants may come to lie where those of an earlier session were. */
+#define TERN__PACK_HASH 14695981039346656037u
+uint64_t tern__pack_hash(uint64_t hash, const void *data, size_t size);
+
 #endif

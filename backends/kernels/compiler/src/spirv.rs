@@ -80,16 +80,25 @@ fn options(needs: u32) -> spv::Options<'static> {
 
 /// Keeps, of every switch and if on a constant, only the block that runs.
 fn prune(module: &mut Module) {
-    let mut functions: Vec<Function> = Vec::new();
-    for (_, function) in module.functions.iter() {
-        let mut function = function.clone();
-        let body = std::mem::take(&mut function.body);
-        function.body = prune_block(module, &function, body);
-        functions.push(function);
-    }
+    let functions: Vec<Function> =
+        module.functions.iter().map(|(_, function)| pruned(module, function)).collect();
+    let points: Vec<Function> =
+        module.entry_points.iter().map(|point| pruned(module, &point.function)).collect();
     for ((_, slot), function) in module.functions.iter_mut().zip(functions) {
         *slot = function;
     }
+    for (point, function) in module.entry_points.iter_mut().zip(points) {
+        point.function = function;
+    }
+}
+
+fn pruned(module: &Module, function: &Function) -> Function {
+    let mut function = function.clone();
+    let body = std::mem::take(&mut function.body);
+    function.body = prune_block(module, &function, body);
+    // The names of expressions that are no longer evaluated would keep what they read alive.
+    function.named_expressions.clear();
+    function
 }
 
 fn prune_block(module: &Module, function: &Function, block: Block) -> Block {
@@ -120,6 +129,12 @@ fn prune_block(module: &Module, function: &Function, block: Block) -> Block {
                     out.push(Statement::If { condition, accept, reject }, span);
                 }
             },
+            Statement::Block(inner) => out.push(Statement::Block(prune_block(module, function, inner)), span),
+            Statement::Loop { body, continuing, break_if } => {
+                let body = prune_block(module, function, body);
+                let continuing = prune_block(module, function, continuing);
+                out.push(Statement::Loop { body, continuing, break_if }, span);
+            }
             other => out.push(other, span),
         }
     }
