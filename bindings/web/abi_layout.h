@@ -49,7 +49,7 @@ _Static_assert(offsetof(tern_session_desc, budget_bytes) == 16, "tern_session_de
 _Static_assert(offsetof(tern_session_desc, context_length) == 24, "tern_session_desc.context_length");
 _Static_assert(offsetof(tern_session_desc, n_threads) == 28, "tern_session_desc.n_threads");
 _Static_assert(offsetof(tern_session_desc, kv_cache) == 32, "tern_session_desc.kv_cache");
-_Static_assert(offsetof(tern_session_desc, reserved) == 36, "tern_session_desc.reserved");
+_Static_assert(offsetof(tern_session_desc, flags) == 36, "tern_session_desc.flags");
 _Static_assert(offsetof(tern_session_desc, cancel) == 40, "tern_session_desc.cancel");
 _Static_assert(sizeof(tern_memory_plan) == 56, "tern_memory_plan");
 _Static_assert(offsetof(tern_memory_plan, struct_size) == 0, "tern_memory_plan.struct_size");

@@ -56,6 +56,8 @@ export const constants = {
   TERN_NUMERICS_FAST: 0,
   TERN_NUMERICS_CONSISTENT: 1,
   TERN_NUMERICS_MAX_ENUM: 2147483647,
+  TERN_SESSION_FALLBACK_CPU: 1,
+  TERN_SESSION_PROFILE: 2,
   TERN_TOKENIZE_NO_SPECIAL: 1,
   TERN_TOKENIZE_PLAIN_SPECIAL: 2,
   TERN_POOLING_DEFAULT: 0,
@@ -129,7 +131,7 @@ export const structs = {
     context_length: {at: 24, kind: 'i32'},
     n_threads: {at: 28, kind: 'i32'},
     kv_cache: {at: 32, kind: 'i32'},
-    reserved: {at: 36, kind: 'i32'},
+    flags: {at: 36, kind: 'u32'},
     cancel: {at: 40, kind: 'pointer'},
   }},
   tern_memory_plan: {size: 56, fields: {
