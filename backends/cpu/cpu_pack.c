@@ -142,9 +142,7 @@ static tern_status build(void *user_data, void *packed) {
   job->packed = packed;
   atomic_store(&job->next, 0);
   tern__pool_run(job->program->backend->env.pool, job->program->n_threads, pack_some, job);
-  if (tern__cancelled(job->program->cancel))
-    return tern__fail(TERN_STATUS_CANCELLED, "cancelled while packing weights");
-  return TERN_OK;
+  return tern__cancel_check(job->program->cancel, "packing weights");
 }
 
 uint64_t tern__cpu_layout_hash(const uint8_t *data, size_t size, uint64_t a, uint64_t b) {
