@@ -10,7 +10,7 @@ Test(vk_device, says_what_it_is) {
   const tern__gpu_info *info = r.api->info(r.device);
   cr_assert_gt(strlen(info->name), 0u);
   cr_assert_gt(strlen(info->driver), 0u);
-  cr_assert(info->software, "%s", info->name);
+  cr_assert_eq(info->software, strstr(info->name, "llvmpipe") || strstr(info->name, "SwiftShader"), "%s", info->name);
   cr_assert_geq(info->max_binding_bytes, 1u << 27);
   cr_assert_leq(info->binding_alignment, 256u);
   cr_assert_geq(info->max_groups, 65535u);
