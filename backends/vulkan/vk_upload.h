@@ -37,8 +37,6 @@ void tern__vk_upload_deinit(tern__gpu_device *device);
 /* As tern__gpu_api.write. */
 tern_status tern__vk_write(tern__gpu_device *device, tern__gpu_buffer *buffer, uint64_t offset,
                            const void *data, size_t size);
-/* vk_import.c: a write by the device from the caller's own pages; to->buffer is DEVICE memory. Waits for it. */
-tern_status tern__vk_import_write(tern__gpu_device *device, const tern__gpu_range *to, const void *data);
 /* Submits what was staged. */
 tern_status tern__vk_upload_flush(tern__gpu_device *device);
 /* Before a buffer goes: drops copies not submitted, waits for those that were. */

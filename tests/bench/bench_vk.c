@@ -1,5 +1,6 @@
-/* bench_vk [DEVICE]: what the Vulkan device's parts cost: `write` by each of its ways, submits and waits, resubmitted
- * chains of small dispatches, pipelines. Figures go to docs/performance.md; nothing is asserted. */
+/* bench_vk [DEVICE [chains]]: what the Vulkan device's parts cost: `write` by each of its ways, submits and
+ * waits, resubmitted chains of small dispatches, pipelines. Figures go to docs/performance.md; nothing is
+ * asserted. */
 #include "vulkan/vk_api.h"
 #include "vulkan/vk_device.h"
 
@@ -10,7 +11,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-typedef struct unary_params { uint32_t count; float alpha, beta; uint32_t pad; } unary_params;
+typedef struct unary_params {
+  uint32_t count;
+  float alpha, beta;
+  uint32_t pad;
+} unary_params;
 
 static const tern__gpu_api *const api = &tern__gpu_api_vulkan;
 static tern__gpu_device *device;
@@ -35,32 +40,25 @@ static void finish(void) {
   api->commands_destroy(c);
 }
 
-enum { STRAIGHT, STAGED, IMPORTED };
-static const char *const ways[] = {"straight (mapped)", "staged", "imported pages"};
+enum { STRAIGHT, STAGED };
+static const char *const ways[] = {"straight (mapped)", "staged"};
 
 static void bench_write(const char *source, const uint8_t *data, uint64_t size) {
   tern__gpu_buffer *b;
   MUST(api->buffer_create(device, TERN__GPU_DEVICE, size, &b));
   uint8_t *host = b->host;
-  for (int way = STRAIGHT; way <= IMPORTED; way++) {
-    if ((way == STRAIGHT && !host) || (way == IMPORTED && !device->features.import_alignment)) continue;
+  for (int way = STRAIGHT; way <= STAGED; way++) {
+    if (way == STRAIGHT && !host) continue;
     b->host = way == STRAIGHT ? host : NULL;
     double best = 1e30;
     for (int run = 0; run < 5; run++) {
       uint64_t start = tern__now_ns();
-      tern__gpu_range to = {b, 0, size};
-      tern_status status =
-          way == IMPORTED ? tern__vk_import_write(device, &to, data) : api->write(device, b, 0, data, size);
-      if (status != TERN_OK) {
-        printf("  %-18s %-20s %s\n", source, ways[way], tern_last_error());
-        break;
-      }
+      MUST(api->write(device, b, 0, data, size));
       finish();
       if (ms_since(start) < best) best = ms_since(start);
     }
-    if (best < 1e30)
-      printf("  %-18s %-20s %6.0f MiB: %8.2f ms, %6.2f GB/s\n", source, ways[way], (double)size / 1048576, best,
-             (double)size / best * 1e-6);
+    printf("  %-18s %-20s %6.0f MiB: %8.2f ms, %6.2f GB/s\n", source, ways[way], (double)size / 1048576, best,
+           (double)size / best * 1e-6);
   }
   b->host = host;
   api->buffer_destroy(device, b);
@@ -125,25 +123,29 @@ int main(int argc, char **argv) {
   MUST(api->open(&env, argc > 1 ? argv[1] : NULL, &device));
   const tern__gpu_info *info = api->info(device);
   printf("%s; %s; opened in %.1f ms\n", info->name, info->driver, ms_since(start));
-  printf("features %u, subgroup %u, memory %.1f GiB, binding <= %.0f MiB at %u, %s, budget %s, import at %u\n",
+  printf("features %u, subgroup %u, memory %.1f GiB, binding <= %.0f MiB at %u, %s, budget %s\n",
          info->features, info->subgroup_max, (double)info->memory_bytes / (1 << 30),
          (double)info->max_binding_bytes / (1 << 20), info->binding_alignment,
-         device->queue.timeline ? "timeline" : "fences", device->features.memory_budget ? "known" : "not known",
-         (unsigned)device->features.import_alignment);
+         device->queue.timeline ? "timeline" : "fences",
+         device->features.memory_budget ? "known" : "not known");
   for (uint32_t i = 0; i < device->features.memory.memoryTypeCount; i++)
-    printf("  memory type %u: flags %x, heap %u of %.1f GiB\n", i, device->features.memory.memoryTypes[i].propertyFlags,
-           device->features.memory.memoryTypes[i].heapIndex,
-           (double)device->features.memory.memoryHeaps[device->features.memory.memoryTypes[i].heapIndex].size / (1 << 30));
+    printf(
+        "  memory type %u: flags %x, heap %u of %.1f GiB\n", i,
+        device->features.memory.memoryTypes[i].propertyFlags,
+        device->features.memory.memoryTypes[i].heapIndex,
+        (double)device->features.memory.memoryHeaps[device->features.memory.memoryTypes[i].heapIndex].size /
+            (1 << 30));
   printf("runs\n");
   bench_chain(1, false);
   bench_chain(82, true);
   bench_chain(1000, true);
   bench_chain(1000, false);
-  bench_writes();
+  if (argc <= 2) bench_writes();
   start = tern__now_ns();
   tern__gpu_pipeline *p;
   int made = 0;
-  for (int k = 0; k < TERN__KERNEL_COUNT; k++) made += api->pipeline(device, (tern__gpu_kernel_id)k, &p) == TERN_OK;
+  for (int k = 0; k < TERN__KERNEL_COUNT; k++)
+    made += api->pipeline(device, (tern__gpu_kernel_id)k, &p) == TERN_OK;
   printf("%d of %d kernels compiled on one thread in %.0f ms\n", made, TERN__KERNEL_COUNT, ms_since(start));
   api->close(device);
   return 0;
