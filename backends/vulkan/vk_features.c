@@ -105,7 +105,6 @@ typedef struct properties {
   VkPhysicalDeviceDriverProperties driver;
   VkPhysicalDeviceSubgroupSizeControlProperties subgroup_control;
   VkPhysicalDeviceShaderIntegerDotProductProperties dot;
-  VkPhysicalDeviceExternalMemoryHostPropertiesEXT import;
 } properties;
 
 static void query_properties(const tern__vk_instance *instance, VkPhysicalDevice physical,
@@ -123,8 +122,6 @@ static void query_properties(const tern__vk_instance *instance, VkPhysicalDevice
             VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES);
   if (f->dot.sType)
     link_in(&p->root, &p->dot, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES);
-  if (want(f, e, NEVER_CORE, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME))
-    link_in(&p->root, &p->import, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT);
   instance->GetPhysicalDeviceProperties2(physical, &p->root);
 }
 
@@ -230,7 +227,6 @@ tern_status tern__vk_probe(tern__alloc *alloc, const tern__vk_instance *instance
   if (f->matrix.cooperativeMatrix && f->memory_model.vulkanMemoryModel && f->float16.shaderFloat16 &&
       has_matrix_16x16x16(alloc, instance, physical))
     info->features |= TERN__GPU_HAS_COOPERATIVE_MATRIX;
-  f->import_alignment = p.import.minImportedHostPointerAlignment;
   snprintf(driver, driver_size, "%s%s%s (%u.%u.%u)", p.driver.driverName, *p.driver.driverName ? " " : "",
            p.driver.driverInfo, VK_API_VERSION_MAJOR(basic.properties.driverVersion),
            VK_API_VERSION_MINOR(basic.properties.driverVersion),

@@ -35,3 +35,5 @@ foreach(hazard read leak)
   set_tests_properties(validation_finds_${hazard} PROPERTIES PASS_REGULAR_EXPRESSION "${TERN_HAZARD_${hazard}}"
                        SKIP_REGULAR_EXPRESSION "^skipped:")
 endforeach()
+
+tern_test_program(bench_vk bench/bench_vk.c)
