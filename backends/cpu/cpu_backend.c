@@ -47,8 +47,13 @@ cleanup:
   return status;
 }
 
-static tern_status cpu_open(const tern__backend_env *env, tern__backend **out) {
-  return tern__cpu_open_with(env, UINT32_MAX, out);
+static tern_status cpu_open(const tern__backend_env *env, const char *which, tern__backend **out) {
+  tern_status status = TERN_OK;
+  *out = NULL;
+  if (which) TERN_FAIL(TERN_STATUS_NO_DEVICE, "device 'cpu:%s': there is one CPU; use 'cpu'", which);
+  TERN_TRY(tern__cpu_open_with(env, UINT32_MAX, out));
+cleanup:
+  return status;
 }
 
 static void cpu_close(tern__backend *backend) {

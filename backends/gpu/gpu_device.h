@@ -37,6 +37,7 @@ typedef struct tern__gpu_info {
   uint32_t subgroup_min, subgroup_max; /* invocations of a subgroup; 0 = no subgroups */
   uint32_t features;           /* TERN__GPU_HAS_*: what kernels may use. A failed probe clears its bit */
   bool unified;                /* device memory is the host's */
+  bool software;               /* the host's CPU plays the device: chosen by name, or where there is no other */
 } tern__gpu_info;
 
 /* A part of a buffer, in bytes. Offsets of bindings are multiples of binding_alignment, those of copies of 4; sizes
@@ -59,8 +60,10 @@ typedef struct tern__gpu_api {
   tern__gpu_info *(*info)(tern__gpu_device *device);
 
   /* Contents are undefined. OUT_OF_MEMORY names size and memory left. */
-  tern_status (*buffer_create)(tern__gpu_device *device, tern__gpu_memory memory, uint64_t size, tern__gpu_buffer **out);
-  void (*buffer_destroy)(tern__gpu_device *device, tern__gpu_buffer *buffer); /* NULL is fine; no run may be using it */
+  tern_status (*buffer_create)(tern__gpu_device *device, tern__gpu_memory memory, uint64_t size,
+                               tern__gpu_buffer **out);
+  /* NULL is fine; no run may be using it. */
+  void (*buffer_destroy)(tern__gpu_device *device, tern__gpu_buffer *buffer);
   /* The host's address of an UPLOAD or READBACK buffer, for its lifetime; NULL for DEVICE. */
   void *(*buffer_host)(tern__gpu_buffer *buffer);
   /* After the host wrote part of an UPLOAD buffer, before the submit that reads it; after a wait, before the host

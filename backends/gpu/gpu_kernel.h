@@ -1,4 +1,4 @@
-/* Facts about every kernel variant, from generated/kernel_table.h, which the kernel compiler writes. */
+/* Facts about every kernel variant, from generated/kernel_table.def, which the kernel compiler writes. */
 #ifndef TERN_GPU_KERNEL_H
 #define TERN_GPU_KERNEL_H
 
@@ -25,7 +25,10 @@ typedef struct tern__gpu_kernel {
   uint16_t workgroup[3];
   uint8_t n_bindings;
   uint8_t immediate_bytes;
-  uint32_t writable;            /* bit i: binding i is read_write */
+  uint32_t writable;            /* bit i: binding i is declared read_write */
+  uint32_t writes;              /* bit i: the kernel stores to binding i. Activations are declared read_write even
+                                   where they are only read (WebGPU forbids both of one buffer in a dispatch): the
+                                   compiler finds the stores (naga's GlobalUse), and barriers follow from them */
   uint32_t needs;               /* TERN__GPU_HAS_* */
 } tern__gpu_kernel;
 

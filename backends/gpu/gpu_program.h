@@ -14,7 +14,8 @@ typedef enum tern__gpu_operand_kind {
   TERN__GPU_SCRATCH,   /* part of the program's scratch memory */
   TERN__GPU_KV_KEYS,   /* index: layer. [batch][kv_heads][capacity][head_dim] float16 */
   TERN__GPU_KV_VALUES,
-  TERN__GPU_POSITIONS  /* i32 pairs (past, fresh) per sequence of the run */
+  TERN__GPU_POSITIONS, /* i32 pairs (past, fresh) per sequence of the run */
+  TERN__GPU_CONSTANT   /* index into program->constants; add_step makes it of a VALUE */
 } tern__gpu_operand_kind;
 
 /* `offset` and `size` in bytes within the whole; size 0 = all of it. */
@@ -44,7 +45,15 @@ typedef struct tern__gpu_weight {
   tern__gpu_buffer *buffer;    /* after prepare */
 } tern__gpu_weight;
 
-typedef struct tern__gpu_program_memory tern__gpu_program_memory; /* gpu_program.c */
+/* A constant of the graph, or a value known while planning, as it is. */
+typedef struct tern__gpu_constant_value {
+  const void *data;
+  uint64_t size;
+  bool folded;                 /* known while planning: the program's own */
+  tern__gpu_buffer *buffer;    /* after prepare */
+} tern__gpu_constant_value;
+
+typedef struct tern__gpu_recording tern__gpu_recording; /* gpu_run.c */
 
 struct tern__program {
   tern__backend *backend;
@@ -53,9 +62,19 @@ struct tern__program {
   tern__arena arena;
   tern__gpu_step *steps;       /* base/array.h arrays */
   tern__gpu_weight *weights;
+  tern__gpu_constant_value *constants;
   uint64_t scratch_bytes;      /* the largest need of one node */
   bool dry;                    /* asking only: nothing is added */
-  tern__gpu_program_memory *memory;
+  const tern_cancel *cancel;   /* while preparing */
+  tern__gpu_recording *recording;
+};
+
+/* An arena or a KV cache. */
+struct tern__device_memory {
+  tern__gpu_buffer *buffer;
+  uint64_t size;
+  int32_t n_layers;            /* of a KV cache */
+  uint64_t *k, *v, *bytes;     /* per layer: offsets, and the size of either */
 };
 
 /* The one backend over two device APIs: backends/vulkan and backends/webgpu each define a tern__backend_api that opens
@@ -124,5 +143,29 @@ static inline uint64_t tern__gpu_product(const tern__shape *shape, int32_t from,
   for (int32_t i = from; i < to; i++) n *= (uint64_t)shape->dims[i];
   return n;
 }
+
+/* ---- the backend's parts ---- */
+
+/* gpu_backend.c: what a tern__backend_api of a GPU is made of. */
+tern_status tern__gpu_open(const tern__backend_env *env, const tern__gpu_api *api, const char *which,
+                           tern__backend **out);
+void tern__gpu_close(tern__backend *backend);
+const char *tern__gpu_describe(const tern__backend *backend);
+tern_status tern__gpu_optimize(tern__backend *backend, tern__graph *graph, tern_numerics numerics);
+bool tern__gpu_supports(const tern__backend *backend, const tern__op_def *op);
+tern_status tern__gpu_compile(tern__backend *backend, const tern__plan *plan, tern__pack_cache *cache,
+                              tern__program **out, tern__program_info *info);
+void tern__gpu_destroy_program(tern__program *program);
+extern const tern__device_api tern__gpu_device_api;
+
+/* gpu_prepare.c: weights, constants and pipelines, by all threads of the pool. */
+tern_status tern__gpu_prepare(tern__program *program, const tern_progress *progress, const tern_cancel *cancel);
+
+/* gpu_run.c: memory, recording, running. */
+tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, tern__device_memory *kv);
+tern_status tern__gpu_run(tern__program *program, const tern__run_args *args);
+tern_status tern__gpu_recording_create(tern__program *program);
+void tern__gpu_recording_destroy(tern__program *program);
+uint64_t tern__gpu_recording_bytes(const tern__program *program); /* staging and scratch */
 
 #endif

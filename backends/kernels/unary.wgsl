@@ -1,6 +1,6 @@
 // y[i] = op(x[i]), i < count.
 //
-// Bindings: group 0, 0 = x (read), 1 = y (may not alias x). Parameters: immediate, 16 bytes.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). Parameters: immediate, 16 bytes.
 // Workgroup: workgroup_x x 1 x 1 invocations, one element each; a dispatch wider than one row of workgroups
 // continues in y. Sources: math/*.wgsl come before this file. `op` picks the formula; its numbers are
 // kernels.def's.
@@ -15,7 +15,7 @@ struct UnaryParams {
   pad: u32,
 }
 
-@group(0) @binding(0) var<storage, read> unary_x: array<f32>;
+@group(0) @binding(0) var<storage, read_write> unary_x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> unary_y: array<f32>;
 var<immediate> unary_params: UnaryParams;
 
@@ -55,6 +55,8 @@ fn unary_op(x: f32) -> f32 {
     case 30u: { return math_clip(x, alpha, beta); }
     case 31u: { return 1.0 / x; }
     case 32u: { return math_pow(x, alpha); }
+    case 33u: { return select(x, 0.0, math_abs(alpha * x) > 120.0 && alpha * x < 0.0) * math_sigmoid(alpha * x); }
+    case 34u: { return select(select(0.0, 1.0, x > 0.0), -1.0, x < 0.0); }
     default: { return x; }
   }
 }

@@ -31,15 +31,19 @@ int32_t tern_runtime_n_threads(const tern_runtime *runtime) {
   return runtime ? tern__pool_n_threads(runtime->pool) : 0;
 }
 
-int32_t tern_runtime_device_count(const tern_runtime *runtime) { return runtime ? runtime->n_backends : 0; }
+int32_t tern_runtime_device_count(const tern_runtime *runtime) {
+  if (!runtime) return 0;
+  tern__runtime_open_all((tern_runtime *)(uintptr_t)runtime);
+  return runtime->n_devices;
+}
 
 tern_status tern_runtime_device(const tern_runtime *runtime, int32_t index, tern_device_info *out) {
   TERN_REQUIRE(runtime);
   TERN_REQUIRE(out);
-  if (index < 0 || index >= runtime->n_backends)
-    return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "device %d of %d", index, runtime->n_backends);
-  tern_device_info info = {sizeof info, 0, runtime->apis[index]->name,
-                           runtime->apis[index]->describe(runtime->backends[index])};
+  if (index < 0 || index >= runtime->n_devices)
+    return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "device %d of %d", index, (int)runtime->n_devices);
+  const tern__device *device = &runtime->devices[index];
+  tern_device_info info = {sizeof info, 0, device->api->name, device->api->describe(device->backend)};
   return tern__info_write("tern_device_info", out, &info, sizeof info);
 }
 

@@ -95,7 +95,7 @@ typedef struct cli_common {
   {"--memory-budget", CLI_BYTES, &(c)->memory_budget, "SIZE", "memory tern may allocate: 512M, 2G", 0, 0}, \
   {"--numerics", CLI_CHOICE, &(c)->numerics, "fast|consistent", "consistent: equal for any threads", 0, 0}, \
   {"--verbose", CLI_FLAG, &(c)->verbose, NULL, "log and timings on stderr", 0, 0}
-#define CLI_DEVICE_OPTION(c) {"--device", CLI_TEXT, &(c)->device, "D", "cpu or auto", 0, 0}
+#define CLI_DEVICE_OPTION(c) {"--device", CLI_TEXT, &(c)->device, "D", "cpu, vulkan, vulkan:NAME, or auto", 0, 0}
 #define CLI_CONTEXT_OPTION(c) \
   {"--context", CLI_INT, &(c)->context, "N", "size of the window (the model's, at most 4096)", 1, 1 << 24}
 #define CLI_JSON_OPTION(c) {"--json", CLI_FLAG, &(c)->json, NULL, "print JSON on stdout", 0, 0}
@@ -155,6 +155,7 @@ int cli_run_embed(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_exec(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
+int cli_parity(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 
 #endif

@@ -299,9 +299,11 @@ static void put_operators(tern__json_writer *w, const tern_model *model) {
     tern__json_put_string(w, "domain", ops[o]->domain, strlen(ops[o]->domain));
     tern__json_put_int(w, "count", count);
     tern__json_begin(w, "reference_only_on", '['); /* devices without a kernel of their own for it */
-    for (int32_t b = 0; b < model->runtime->n_backends; b++)
-      if (!model->runtime->apis[b]->supports(model->runtime->backends[b], ops[o]))
-        tern__json_put_string(w, NULL, model->runtime->apis[b]->name, strlen(model->runtime->apis[b]->name));
+    for (int32_t d = 0; d < model->runtime->n_devices; d++) {
+      const tern__device *device = &model->runtime->devices[d];
+      if (!device->api->supports(device->backend, ops[o]))
+        tern__json_put_string(w, NULL, device->api->name, strlen(device->api->name));
+    }
     tern__json_end(w, ']');
     tern__json_end(w, '}');
   }

@@ -1,6 +1,8 @@
 /* THE backend interface: what the runtime asks of a device. Order of calls for a session:
  *   optimize(graph copy) once -> per set of input shapes: compile -> (runtime places memory) -> prepare ->
- * run, run, ... */
+ * run, run, ...
+ * A backend either works on the host's memory in place (the CPU) or has memory of its own (`device` is set): the
+ * runtime then also plans an arena there and tells which values cross. */
 #ifndef TERN_RUNTIME_BACKEND_H
 #define TERN_RUNTIME_BACKEND_H
 
@@ -18,7 +20,7 @@ typedef struct tern__backend_env {
   tern__pool *pool;
 } tern__backend_env;
 
-/* Concrete shapes for one set of inputs, made by the runtime. */
+/* Concrete shapes for one set of inputs, made by the runtime; the steps are those that one backend runs in a row. */
 typedef struct tern__plan {
   const tern__graph *graph;
   tern__view
@@ -28,6 +30,12 @@ typedef struct tern__plan {
   int32_t n_steps;
   int32_t n_threads;       /* at most this many */
   tern_numerics numerics;
+  const tern__value_id *root; /* per value: the value whose memory it shares (itself, or through aliases) */
+  /* For backends with memory of their own: */
+  const size_t *offsets;      /* per root: where in the session's device arena; SIZE_MAX = not there. 256-aligned */
+  const tern__value_id *imports, *exports; /* roots whose bytes go from views' data to the device before the steps,
+                                              and back after them; views' data is set for both */
+  int32_t n_imports, n_exports;
 } tern__plan;
 
 typedef struct tern__program tern__program; /* a compiled plan; defined by the backend */
@@ -45,10 +53,24 @@ typedef struct tern__run_args {
 } tern__run_args;
 
 typedef struct tern__backend tern__backend; /* an opened device; defined by the backend */
+typedef struct tern__device_memory tern__device_memory; /* an arena or a KV cache there; defined by the backend */
+
+/* What backends with memory of their own answer beyond the rest. */
+typedef struct tern__device_api {
+  /* True if the device runs this node of the plan; else the CPU does. Adds nothing. */
+  tern_status (*takes)(tern__backend *backend, const tern__plan *plan, const tern__node *node, bool *out);
+  tern_status (*memory_create)(tern__backend *backend, size_t bytes, tern__device_memory **out);
+  void (*memory_destroy)(tern__backend *backend, tern__device_memory *memory); /* NULL is fine */
+  /* The KV cache: `layers` as in tern__kv_cache, keys and values of a layer one after the other in one memory. */
+  tern_status (*kv_create)(tern__backend *backend, const tern__kv_cache *layers, tern__device_memory **out);
+  /* Points a prepared program at the session's memory; cheap if it is the same as before. `kv` may be NULL. */
+  tern_status (*bind)(tern__program *program, tern__device_memory *arena, tern__device_memory *kv);
+} tern__device_api;
 
 typedef struct tern__backend_api {
   const char *name; /* as tern_session_desc.device names it */
-  tern_status (*open)(const tern__backend_env *env, tern__backend **out);
+  /* `which`: a device among several of this backend, by part of its name or by its UUID; NULL = the best. */
+  tern_status (*open)(const tern__backend_env *env, const char *which, tern__backend **out);
   void (*close)(tern__backend *backend);
   const char *(*describe)(const tern__backend *backend); /* "AVX2 FMA F16C" */
   /* Rewrites the graph in ways that only this device wants (its own fused ops). */
@@ -63,9 +85,10 @@ typedef struct tern__backend_api {
   /* Runs all steps over plan->views; returns when outputs are written. Allocates nothing. CANCELLED within 20 ms. */
   tern_status (*run)(tern__program *program, const tern__run_args *args);
   void (*destroy_program)(tern__program *program);
+  const tern__device_api *device; /* NULL: works on the host's memory */
 } tern__backend_api;
 
-/* All backends of this build, best last resort ("cpu") first. The only place where sdk names a backend. */
+/* All backends of this build, the CPU first. The only place where sdk names a backend. */
 const tern__backend_api *const *tern__backend_list(size_t *count);
 
 #endif

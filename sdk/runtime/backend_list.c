@@ -3,7 +3,16 @@
 
 extern const tern__backend_api tern__backend_cpu;
 
-static const tern__backend_api *const backends[] = {&tern__backend_cpu};
+#ifdef TERN_WITH_VULKAN
+extern const tern__backend_api tern__backend_vulkan;
+#endif
+
+static const tern__backend_api *const backends[] = {
+    &tern__backend_cpu,
+#ifdef TERN_WITH_VULKAN
+    &tern__backend_vulkan,
+#endif
+};
 
 const tern__backend_api *const *tern__backend_list(size_t *count) {
   *count = sizeof backends / sizeof *backends;

@@ -47,7 +47,7 @@ bool tern__kv_cache_bytes(const tern__kv_layout *layout, int32_t batch, int32_t 
 typedef struct owner { tern__kv_cache cache; size_t bytes; void *block; } owner;
 
 tern_status tern__kv_cache_create(tern__alloc *alloc, const tern__kv_layout *layout, int32_t batch, int32_t capacity,
-                                  tern__kv_cache **out) {
+                                  bool on_host, tern__kv_cache **out) {
   tern_status status = TERN_OK;
   owner *o = tern__calloc(alloc, 1, sizeof *o);
   *out = NULL;
@@ -58,11 +58,17 @@ tern_status tern__kv_cache_create(tern__alloc *alloc, const tern__kv_layout *lay
   tern__kv_cache *c = &o->cache;
   c->n_layers = layout->n_layers, c->batch = batch, c->capacity = capacity;
   c->kv_heads = layout->kv_heads, c->head_dim = layout->head_dim;
-  c->k = tern__calloc(alloc, layers, sizeof *c->k);
-  c->v = tern__calloc(alloc, layers, sizeof *c->v);
   c->past = tern__calloc(alloc, (size_t)batch, sizeof *c->past);
   c->fresh = tern__calloc(alloc, (size_t)batch, sizeof *c->fresh);
-  if (!c->k || !c->v || !c->past || !c->fresh) TERN_CHECK_ALLOC(NULL);
+  if (!c->past || !c->fresh) TERN_CHECK_ALLOC(NULL);
+  if (!on_host) {
+    o->bytes = 0;
+    *out = c, o = NULL;
+    goto cleanup;
+  }
+  c->k = tern__calloc(alloc, layers, sizeof *c->k);
+  c->v = tern__calloc(alloc, layers, sizeof *c->v);
+  if (!c->k || !c->v) TERN_CHECK_ALLOC(NULL);
   o->block = tern__alloc_aligned(alloc, o->bytes, 64);
   if (!o->block)
     TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "no memory for a KV cache of %zu bytes (%d positions); use a shorter context",

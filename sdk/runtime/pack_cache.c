@@ -4,13 +4,15 @@
 
 #include "base/array.h"
 
-enum { PACK_ALIGNMENT = 64 };
+enum { PACK_ALIGNMENT = 64, HASHED_SAMPLES = 512 };
 
 typedef struct entry {
   const void *key;
   uint64_t layout;
   void *data;
   size_t size;
+  tern__release_fn release; /* NULL: host memory of the cache's own */
+  void *owner;
   bool ready; /* false while one thread builds it */
 } entry;
 
@@ -33,8 +35,11 @@ tern_status tern__pack_cache_create(tern__alloc *alloc, tern__pack_cache **out) 
 
 void tern__pack_cache_destroy(tern__pack_cache *cache) {
   if (!cache) return;
-  for (size_t i = 0; i < tern__array_count(cache->entries); i++)
-    tern__free_aligned(cache->alloc, cache->entries[i].data, cache->entries[i].size, PACK_ALIGNMENT);
+  for (size_t i = 0; i < tern__array_count(cache->entries); i++) {
+    entry *e = &cache->entries[i];
+    if (e->release) e->release(e->owner, e->data);
+    else tern__free_aligned(cache->alloc, e->data, e->size, PACK_ALIGNMENT);
+  }
   TERN_ARRAY_FREE(cache->alloc, cache->entries);
   tern__cond_deinit(&cache->changed);
   tern__mutex_deinit(&cache->mutex);
@@ -54,7 +59,7 @@ static void drop(tern__pack_cache *cache, const void *key, uint64_t layout) {
 }
 
 /* Under the lock: the finished entry, or a new one that the caller has to build (*build_it). */
-static tern_status claim(tern__pack_cache *cache, const void *key, uint64_t layout, const void **out, bool *build_it) {
+static tern_status claim(tern__pack_cache *cache, const void *key, uint64_t layout, void **out, bool *build_it) {
   tern_status status = TERN_OK;
   entry *e;
   *build_it = false;
@@ -68,30 +73,53 @@ cleanup:
   return status;
 }
 
-tern_status tern__pack_cache_get(tern__pack_cache *cache, const void *key, uint64_t layout, size_t size,
-                                 tern__pack_fn build, void *user_data, const void **out) {
-  bool build_it;
-  *out = NULL;
-  tern__mutex_lock(&cache->mutex);
-  tern_status status = claim(cache, key, layout, out, &build_it);
-  tern__mutex_unlock(&cache->mutex);
-  if (status != TERN_OK || !build_it) return status;
-
-  void *data = tern__alloc_aligned(cache->alloc, size, PACK_ALIGNMENT);
-  status = data ? build(user_data, data)
-                : tern__fail(TERN_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of packed weights", size);
+/* After building: the entry is ready, or gone. */
+static void settle(tern__pack_cache *cache, tern_status status, const entry *made) {
   tern__mutex_lock(&cache->mutex);
   if (status == TERN_OK) {
-    entry *e = find(cache, key, layout);
-    e->data = data, e->size = size, e->ready = true;
-    cache->bytes += size;
-    *out = data;
+    *find(cache, made->key, made->layout) = *made;
+    cache->bytes += made->size;
   } else {
-    drop(cache, key, layout);
+    drop(cache, made->key, made->layout);
   }
   tern__cond_broadcast(&cache->changed);
   tern__mutex_unlock(&cache->mutex);
-  if (status != TERN_OK && data) tern__free_aligned(cache->alloc, data, size, PACK_ALIGNMENT);
+}
+
+tern_status tern__pack_cache_get(tern__pack_cache *cache, const void *key, uint64_t layout, size_t size,
+                                 tern__pack_fn build, void *user_data, const void **out) {
+  bool build_it;
+  void *data = NULL;
+  *out = NULL;
+  tern__mutex_lock(&cache->mutex);
+  tern_status status = claim(cache, key, layout, &data, &build_it);
+  tern__mutex_unlock(&cache->mutex);
+  if (status == TERN_OK && build_it) {
+    data = tern__alloc_aligned(cache->alloc, size, PACK_ALIGNMENT);
+    status = data ? build(user_data, data)
+                  : tern__fail(TERN_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of packed weights", size);
+    settle(cache, status, &(entry){.key = key, .layout = layout, .data = data, .size = size, .ready = true});
+    if (status != TERN_OK && data) tern__free_aligned(cache->alloc, data, size, PACK_ALIGNMENT);
+  }
+  if (status == TERN_OK) *out = data;
+  return status;
+}
+
+tern_status tern__pack_cache_resource(tern__pack_cache *cache, const void *key, uint64_t layout, size_t size,
+                                      tern__resource_fn make, void *user_data, tern__release_fn release, void *owner,
+                                      void **out) {
+  bool build_it;
+  void *resource = NULL;
+  *out = NULL;
+  tern__mutex_lock(&cache->mutex);
+  tern_status status = claim(cache, key, layout, &resource, &build_it);
+  tern__mutex_unlock(&cache->mutex);
+  if (status == TERN_OK && build_it) {
+    status = make(user_data, &resource);
+    settle(cache, status, &(entry){.key = key, .layout = layout, .data = resource, .size = size, .release = release,
+                                   .owner = owner, .ready = true});
+  }
+  if (status == TERN_OK) *out = resource;
   return status;
 }
 
@@ -108,4 +136,11 @@ uint64_t tern__pack_cache_bytes(tern__pack_cache *cache) {
   uint64_t bytes = cache->bytes;
   tern__mutex_unlock(&cache->mutex);
   return bytes;
+}
+
+uint64_t tern__pack_hash(uint64_t hash, const void *data, size_t size) {
+  const uint8_t *bytes = data;
+  size_t step = size / HASHED_SAMPLES + 1;
+  for (size_t i = 0; bytes && i < size; i += step) hash = (hash ^ bytes[i]) * 1099511628211u;
+  return (hash ^ size) * 1099511628211u;
 }

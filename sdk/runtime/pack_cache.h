@@ -15,8 +15,20 @@ void tern__pack_cache_destroy(tern__pack_cache *cache); /* NULL is fine */
 typedef tern_status (*tern__pack_fn)(void *user_data, void *packed);
 tern_status tern__pack_cache_get(tern__pack_cache *cache, const void *key, uint64_t layout, size_t size,
                                  tern__pack_fn build, void *user_data, const void **out);
+/* The same for something that is no host memory, a buffer on a device: `make` creates it, `release` frees it when the
+ * cache goes. `size` counts in the cache's bytes. `release` and its owner must outlive the cache. */
+typedef tern_status (*tern__resource_fn)(void *user_data, void **resource);
+typedef void (*tern__release_fn)(void *owner, void *resource);
+tern_status tern__pack_cache_resource(tern__pack_cache *cache, const void *key, uint64_t layout, size_t size,
+                                      tern__resource_fn make, void *user_data, tern__release_fn release, void *owner,
+                                      void **out);
 /* True if already there (for counting what a plan will still allocate). */
 bool tern__pack_cache_has(tern__pack_cache *cache, const void *key, uint64_t layout);
 uint64_t tern__pack_cache_bytes(tern__pack_cache *cache);
+
+/* For layout numbers: mixes samples of the data into `hash`, first TERN__PACK_HASH. They are part of the key
+ * because a session's own constants may come to lie where those of an earlier session were. */
+#define TERN__PACK_HASH 14695981039346656037u
+uint64_t tern__pack_hash(uint64_t hash, const void *data, size_t size);
 
 #endif

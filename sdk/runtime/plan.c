@@ -21,7 +21,7 @@ static tern_status seed_views(tern__session_plan *plan, const tern__graph *graph
   for (size_t v = 0; v < tern__array_count(graph->values); v++) {
     const tern__value *value = &graph->values[v];
     plan->root[v] = (tern__value_id)v;
-    plan->offsets[v] = SIZE_MAX;
+    plan->offsets[v] = plan->device_offsets[v] = SIZE_MAX;
     if (value->producer >= 0) continue;
     views[v].dtype = value->dtype, views[v].shape = value->shape;
     views[v].data = (void *)(uintptr_t)value->data, views[v].size_bytes = value->size_bytes;
@@ -156,8 +156,12 @@ cleanup:
   return status;
 }
 
-static tern_status place_memory(tern__session_plan *plan, const tern__graph *graph, tern__alloc *alloc) {
+/* Lifetimes of the values in one arena: `where` tells, per value, whether it has a place there. A value that crosses
+ * between devices lives in both, in either for the whole of its life. */
+static tern_status place_values(tern__session_plan *plan, tern__alloc *alloc, const bool *where, size_t alignment,
+                                size_t *offsets, size_t *total) {
   tern_status status = TERN_OK;
+  const tern__graph *graph = plan->base.graph;
   size_t n_values = tern__array_count(graph->values), count = 0;
   int32_t *first = tern__calloc(alloc, n_values + 1, sizeof *first),
           *last = tern__calloc(alloc, n_values + 1, sizeof *last);
@@ -175,17 +179,48 @@ static tern_status place_memory(tern__session_plan *plan, const tern__graph *gra
   for (size_t i = 0; i < tern__array_count(graph->outputs); i++)
     last[plan->root[graph->outputs[i]]] = plan->base.n_steps;
   for (size_t v = 0; v < n_values; v++)
-    if (first[v] >= 0) {
-      lifetimes[count] = (tern__lifetime){plan->base.views[v].size_bytes, first[v], last[v], 0};
+    if (where[v]) {
+      size_t size = plan->base.views[v].size_bytes, padded;
+      if (!tern__add_size(size, alignment - 1, &padded))
+        TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "activations too large");
+      lifetimes[count] = (tern__lifetime){padded / alignment * alignment, first[v] < 0 ? 0 : first[v], last[v], 0};
       owner[count++] = (tern__value_id)v;
     }
-  TERN_TRY(tern__plan_memory(alloc, lifetimes, count, &plan->activation_bytes));
-  for (size_t i = 0; i < count; i++) plan->offsets[owner[i]] = lifetimes[i].offset;
+  TERN_TRY(tern__plan_memory(alloc, lifetimes, count, total));
+  for (size_t i = 0; i < count; i++) offsets[owner[i]] = lifetimes[i].offset;
 cleanup:
   tern__free(alloc, first);
   tern__free(alloc, last);
   tern__free(alloc, lifetimes);
   tern__free(alloc, owner);
+  return status;
+}
+
+static tern_status place_memory(tern__session_plan *plan, tern__alloc *alloc) {
+  tern_status status = TERN_OK;
+  const tern__graph *graph = plan->base.graph;
+  size_t n_values = tern__array_count(graph->values);
+  bool *on_host = tern__calloc(alloc, n_values + 1, sizeof *on_host);
+  bool *on_device = tern__calloc(alloc, n_values + 1, sizeof *on_device);
+  bool any_device = false;
+  if (!on_host || !on_device) TERN_CHECK_ALLOC(NULL);
+  for (size_t g = 0; g < tern__array_count(plan->segments); g++) {
+    const tern__segment *segment = &plan->segments[g];
+    bool device = segment->api->device != NULL;
+    any_device |= device;
+    for (int32_t s = 0; s < segment->base.n_steps; s++) {
+      const tern__node *node = &graph->nodes[segment->base.steps[s]];
+      for (int32_t i = 0; i < node->n_outputs; i++)
+        if (node->outputs[i] >= 0) (device ? on_device : on_host)[node->outputs[i]] = true;
+    }
+    for (int32_t i = 0; i < segment->base.n_imports; i++) on_device[segment->base.imports[i]] = true;
+    for (int32_t i = 0; i < segment->base.n_exports; i++) on_host[segment->base.exports[i]] = true;
+  }
+  TERN_TRY(place_values(plan, alloc, on_host, 64, plan->offsets, &plan->activation_bytes));
+  if (any_device) TERN_TRY(place_values(plan, alloc, on_device, 256, plan->device_offsets, &plan->device_bytes));
+cleanup:
+  tern__free(alloc, on_host);
+  tern__free(alloc, on_device);
   return status;
 }
 
@@ -221,28 +256,35 @@ bool tern__plan_fits(const tern__session_plan *plan, const tern__graph *graph, c
   return true;
 }
 
+static tern_status begin(tern__alloc *alloc, const tern__graph *graph, const tern__plan_options *options,
+                         bool uses_input_data, tern__session_plan **out) {
+  tern_status status = TERN_OK;
+  size_t n_values = tern__array_count(graph->values);
+  tern__session_plan *plan = *out = tern__calloc(alloc, 1, sizeof *plan);
+  TERN_CHECK_ALLOC(plan);
+  tern__arena_init(&plan->arena, alloc);
+  plan->uses_input_data = uses_input_data;
+  plan->base = (tern__plan){.graph = graph, .n_threads = options->n_threads, .numerics = options->numerics};
+  plan->base.views = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->base.views);
+  plan->root = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->root);
+  plan->offsets = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->offsets);
+  plan->device_offsets = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->device_offsets);
+  if (!plan->base.views || !plan->root || !plan->offsets || !plan->device_offsets) TERN_CHECK_ALLOC(NULL);
+  plan->base.root = plan->root, plan->base.offsets = plan->device_offsets;
+cleanup:
+  return status;
+}
+
 tern_status tern__plan_create(tern__alloc *alloc, const tern__graph *graph, const tern__view *inputs,
-                              const tern__backend_api *api, tern__backend *backend, tern__pack_cache *cache,
-                              const tern__kv_cache *kv, tern_numerics numerics, int32_t n_threads,
-                              tern__session_plan **out) {
+                              const tern__plan_options *options, tern__session_plan **out) {
   tern_status status = TERN_OK;
   tern__session_plan *plan = NULL;
-  size_t n_values = tern__array_count(graph->values);
   *out = NULL;
   /* Second try: with the data of small integer inputs, when shapes depend on it. */
   for (int attempt = 0; attempt < 2; attempt++) {
     bool unknown = false;
-    plan = tern__calloc(alloc, 1, sizeof *plan);
-    TERN_CHECK_ALLOC(plan);
-    tern__arena_init(&plan->arena, alloc);
-    plan->api = api;
-    plan->uses_input_data = attempt == 1;
-    plan->base = (tern__plan){.graph = graph, .n_threads = n_threads, .numerics = numerics};
-    plan->base.views = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->base.views);
-    plan->root = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->root);
-    plan->offsets = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->offsets);
-    if (!plan->base.views || !plan->root || !plan->offsets) TERN_CHECK_ALLOC(NULL);
-    status = infer_all(plan, graph, inputs, alloc, kv, &unknown);
+    TERN_TRY(begin(alloc, graph, options, attempt == 1, &plan));
+    status = infer_all(plan, graph, inputs, alloc, options->kv, &unknown);
     if (status == TERN_OK) break;
     if (!unknown || attempt == 1) goto cleanup;
     tern__plan_destroy(alloc, plan);
@@ -250,8 +292,13 @@ tern_status tern__plan_create(tern__alloc *alloc, const tern__graph *graph, cons
   }
   TERN_TRY(record_key(plan, graph, inputs));
   TERN_TRY(prune_steps(plan, graph, alloc));
-  TERN_TRY(place_memory(plan, graph, alloc));
-  TERN_TRY(api->compile(backend, &plan->base, cache, &plan->program, &plan->info));
+  TERN_TRY(tern__partition(plan, options, alloc));
+  TERN_TRY(place_memory(plan, alloc));
+  for (size_t i = 0; i < tern__array_count(plan->segments); i++) {
+    tern__segment *segment = &plan->segments[i];
+    TERN_TRY(segment->api->compile(segment->backend, &segment->base, options->cache, &segment->program,
+                                   &segment->info));
+  }
   *out = plan, plan = NULL;
 cleanup:
   tern__plan_destroy(alloc, plan);
@@ -260,7 +307,9 @@ cleanup:
 
 void tern__plan_destroy(tern__alloc *alloc, tern__session_plan *plan) {
   if (!plan) return;
-  if (plan->program) plan->api->destroy_program(plan->program);
+  for (size_t i = 0; i < tern__array_count(plan->segments); i++)
+    if (plan->segments[i].program) plan->segments[i].api->destroy_program(plan->segments[i].program);
+  TERN_ARRAY_FREE(alloc, plan->segments);
   tern__arena_deinit(&plan->arena);
   tern__free(alloc, plan);
 }

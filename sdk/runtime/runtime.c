@@ -4,6 +4,39 @@
 #include <stdio.h>
 #include <string.h>
 
+static const tern__backend_api *find_backend(const char *name, size_t size) {
+  size_t n;
+  const tern__backend_api *const *apis = tern__backend_list(&n);
+  for (size_t i = 0; i < n; i++)
+    if (strlen(apis[i]->name) == size && memcmp(apis[i]->name, name, size) == 0) return apis[i];
+  return NULL;
+}
+
+/* The device if it is open already, else opens it. */
+static tern_status open_device(tern_runtime *runtime, const tern__backend_api *api, const char *which, int32_t *index) {
+  tern_status status = TERN_OK;
+  tern__mutex_lock(&runtime->mutex);
+  int32_t n = runtime->n_devices;
+  tern__device *device = &runtime->devices[n];
+  for (int32_t i = 0; i < n; i++)
+    if (runtime->devices[i].api == api && strcmp(runtime->devices[i].which, which) == 0) {
+      *index = i;
+      goto cleanup;
+    }
+  if (n == TERN__MAX_DEVICES || strlen(which) >= sizeof device->which)
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "device '%s:%s': %s", api->name, which,
+              n == TERN__MAX_DEVICES ? "a runtime opens at most eight devices" : "the name is too long");
+  tern__backend_env env = {&runtime->alloc, &runtime->log, runtime->pool};
+  TERN_TRY(api->open(&env, which[0] ? which : NULL, &device->backend));
+  device->api = api;
+  memcpy(device->which, which, strlen(which) + 1);
+  *index = n;
+  atomic_store(&runtime->n_devices, n + 1);
+cleanup:
+  tern__mutex_unlock(&runtime->mutex);
+  return status;
+}
+
 tern_status tern__runtime_create(const tern_runtime_desc *desc, tern_runtime **out) {
   tern_status status = TERN_OK;
   tern__alloc alloc;
@@ -17,17 +50,9 @@ tern_status tern__runtime_create(const tern_runtime_desc *desc, tern_runtime **o
   runtime->log = desc->log;
   int32_t n_threads = desc->n_threads > 0 ? desc->n_threads : tern__online_cpus();
   TERN_TRY(tern__pool_create(&runtime->alloc, n_threads, &runtime->pool));
-  size_t n_apis;
-  const tern__backend_api *const *apis = tern__backend_list(&n_apis);
-  tern__backend_env env = {&runtime->alloc, &runtime->log, runtime->pool};
-  for (size_t i = 0; i < n_apis && i < TERN__MAX_BACKENDS; i++) {
-    tern__backend *backend = NULL;
-    tern_status opened = apis[i]->open(&env, &backend);
-    if (opened == TERN_STATUS_NO_DEVICE) continue; /* a build may hold backends that this machine lacks */
-    TERN_TRY(opened);
-    runtime->apis[runtime->n_backends] = apis[i];
-    runtime->backends[runtime->n_backends++] = backend;
-  }
+  tern__mutex_init(&runtime->mutex);
+  int32_t index;
+  TERN_TRY(open_device(runtime, find_backend("cpu", 3), "", &index));
   *out = runtime, runtime = NULL;
 cleanup:
   tern__runtime_unref(runtime);
@@ -38,25 +63,38 @@ void tern__runtime_ref(tern_runtime *runtime) { atomic_fetch_add(&runtime->refs,
 
 void tern__runtime_unref(tern_runtime *runtime) {
   if (!runtime || atomic_fetch_sub(&runtime->refs, 1) != 1) return;
-  for (int32_t i = 0; i < runtime->n_backends; i++) runtime->apis[i]->close(runtime->backends[i]);
+  for (int32_t i = 0; i < runtime->n_devices; i++) runtime->devices[i].api->close(runtime->devices[i].backend);
+  tern__mutex_deinit(&runtime->mutex);
   tern__pool_destroy(runtime->pool);
   tern_allocator fns = runtime->alloc.fns;
   fns.free(fns.user_data, runtime, sizeof *runtime, 16);
 }
 
+void tern__runtime_open_all(tern_runtime *runtime) {
+  size_t n;
+  const tern__backend_api *const *apis = tern__backend_list(&n);
+  int32_t index;
+  for (size_t i = 0; i < n; i++) (void)open_device(runtime, apis[i], "", &index);
+}
+
 tern_status tern__runtime_find_device(tern_runtime *runtime, const char *name, int32_t *index) {
+  tern_status status = TERN_OK;
   char list[128] = "";
-  *index = 0;
+  size_t n, at = 0;
+  *index = TERN__CPU;
   if (!name || strcmp(name, "auto") == 0) return TERN_OK;
-  for (int32_t i = 0; i < runtime->n_backends; i++) {
-    if (strcmp(runtime->apis[i]->name, name) == 0) {
-      *index = i;
-      return TERN_OK;
-    }
-    size_t n = strlen(list);
-    snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", runtime->apis[i]->name);
+  size_t size = strcspn(name, ":");
+  const tern__backend_api *api = find_backend(name, size);
+  if (api) {
+    TERN_TRY(open_device(runtime, api, name[size] ? name + size + 1 : "", index));
+    goto cleanup;
   }
-  return tern__fail(TERN_STATUS_NO_DEVICE, "no device '%s' here; this build and machine have: %s", name, list);
+  const tern__backend_api *const *apis = tern__backend_list(&n);
+  for (size_t i = 0; i < n && at + 1 < sizeof list; i++)
+    at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", apis[i]->name);
+  TERN_FAIL(TERN_STATUS_NO_DEVICE, "no device '%s' here; this build has: %s", name, list);
+cleanup:
+  return status;
 }
 
 tern_status tern__tensor_create(tern_runtime *runtime, tern_dtype dtype, const tern__shape *shape, tern_tensor **out) {

@@ -5,23 +5,33 @@
 #include "runtime/backend.h"
 #include "runtime/thread_pool.h"
 
-enum { TERN__MAX_BACKENDS = 8 };
+enum { TERN__MAX_DEVICES = 8, TERN__CPU = 0 /* index of the device that is always there */ };
+
+/* An opened device. `which` is what came after the colon of its name, "" for none. */
+typedef struct tern__device {
+  const tern__backend_api *api;
+  tern__backend *backend;
+  char which[64];
+} tern__device;
 
 struct tern_runtime {
   _Atomic int32_t refs;
   tern__alloc alloc;
   tern_log log;
   tern__pool *pool;
-  int32_t n_backends;
-  const tern__backend_api *apis[TERN__MAX_BACKENDS];
-  tern__backend *backends[TERN__MAX_BACKENDS];
+  tern__mutex mutex;            /* opening devices */
+  _Atomic int32_t n_devices;    /* entries only ever join */
+  tern__device devices[TERN__MAX_DEVICES];
 };
 
 tern_status tern__runtime_create(const tern_runtime_desc *desc, tern_runtime **out);
 void tern__runtime_ref(tern_runtime *runtime);
 void tern__runtime_unref(tern_runtime *runtime);
-/* "cpu", ...; NULL or "auto" = the best. NO_DEVICE lists what there is. */
+/* "cpu", "vulkan", "vulkan:WHICH", ...; NULL or "auto" = the CPU. Devices but the CPU are opened when they are first
+ * asked for, because that takes a driver's time. NO_DEVICE says what there is. */
 tern_status tern__runtime_find_device(tern_runtime *runtime, const char *name, int32_t *index);
+/* Opens the best device of every backend that has one here. */
+void tern__runtime_open_all(tern_runtime *runtime);
 
 struct tern_tensor {
   tern_runtime *runtime;

@@ -21,6 +21,8 @@ struct tern__session {
   uint64_t clock;
   uint8_t *activations;
   size_t activation_capacity;
+  tern__device_memory *arena_there, *kv_there; /* of a device with memory of its own */
+  size_t capacity_there;
   size_t weight_bytes;
   _Atomic int32_t cancelled;
 };
@@ -40,7 +42,8 @@ tern_status tern__session_create(tern_runtime *runtime, const tern__graph *graph
   TERN_CHECK_ALLOC(session);
   session->runtime = runtime;
   tern__runtime_ref(runtime);
-  session->api = runtime->apis[options->device], session->backend = runtime->backends[options->device];
+  session->api = runtime->devices[options->device].api;
+  session->backend = runtime->devices[options->device].backend;
   session->cache = cache;
   session->options = *options;
   int32_t pool_threads = tern__pool_n_threads(runtime->pool);
@@ -61,7 +64,10 @@ tern_status tern__session_create(tern_runtime *runtime, const tern__graph *graph
                 "context or a larger budget",
                 options->kv_capacity, options->kv_batch, session->kv_bytes,
                 (unsigned long long)options->budget_bytes);
-    TERN_TRY(tern__kv_cache_create(alloc, &session->kv_layout, options->kv_batch, options->kv_capacity, &session->kv));
+    bool there = session->api->device != NULL;
+    TERN_TRY(tern__kv_cache_create(alloc, &session->kv_layout, options->kv_batch, options->kv_capacity, !there,
+                                   &session->kv));
+    if (there) TERN_TRY(session->api->device->kv_create(session->backend, session->kv, &session->kv_there));
   }
   *out = session, session = NULL;
 cleanup:
@@ -75,6 +81,10 @@ void tern__session_destroy(tern__session *session) {
   tern__alloc *alloc = &runtime->alloc;
   for (int i = 0; i < MAX_PLANS; i++) tern__plan_destroy(alloc, session->plans[i]);
   tern__free_aligned(alloc, session->activations, session->activation_capacity, 64);
+  if (session->api->device) {
+    session->api->device->memory_destroy(session->backend, session->arena_there);
+    session->api->device->memory_destroy(session->backend, session->kv_there);
+  }
   tern__kv_cache_destroy(alloc, session->kv);
   tern__graph_destroy(session->graph);
   tern__arena_deinit(&session->arena);
@@ -91,10 +101,12 @@ static void describe(const tern__session *session, const tern__session_plan *pla
   out->struct_size = sizeof *out;
   out->n_steps = plan->base.n_steps;
   out->weight_bytes = session->weight_bytes;
-  out->packed_bytes = plan->info.packed_bytes;
-  out->activation_bytes = plan->activation_bytes;
+  for (size_t i = 0; i < tern__array_count(plan->segments); i++) {
+    out->packed_bytes += plan->segments[i].info.packed_bytes;
+    out->scratch_bytes += plan->segments[i].info.scratch_bytes;
+  }
+  out->activation_bytes = plan->activation_bytes + plan->device_bytes;
   out->kv_bytes = session->kv_bytes;
-  out->scratch_bytes = plan->info.scratch_bytes;
   out->peak_bytes = out->packed_bytes + out->activation_bytes + out->kv_bytes + out->scratch_bytes;
 }
 
@@ -127,9 +139,15 @@ static tern_status find_plan(tern__session *session, const tern__view *inputs, t
     if (!session->plans[slot]) continue;
     if (!session->plans[i] || session->plans[i]->last_used < session->plans[slot]->last_used) slot = i;
   }
-  TERN_TRY(tern__plan_create(&session->runtime->alloc, session->graph, inputs, session->api, session->backend,
-                             session->cache, session->kv, session->options.numerics,
-                             session->options.n_threads, &plan));
+  tern__plan_options options = {.api = session->api,
+                                .backend = session->backend,
+                                .host_api = session->runtime->devices[TERN__CPU].api,
+                                .host_backend = session->runtime->devices[TERN__CPU].backend,
+                                .cache = session->cache,
+                                .kv = session->kv,
+                                .numerics = session->options.numerics,
+                                .n_threads = session->options.n_threads};
+  TERN_TRY(tern__plan_create(&session->runtime->alloc, session->graph, inputs, &options, &plan));
   if (session->current == session->plans[slot]) session->current = NULL;
   tern__plan_destroy(&session->runtime->alloc, session->plans[slot]);
   session->plans[slot] = plan;
@@ -152,6 +170,35 @@ cleanup:
   return status;
 }
 
+/* Old plans point into the old arena: they are bound again when they run next. */
+static tern_status grow_host_arena(tern__session *session, size_t bytes) {
+  tern_status status = TERN_OK;
+  if (bytes <= session->activation_capacity) return TERN_OK;
+  tern__free_aligned(&session->runtime->alloc, session->activations, session->activation_capacity, 64);
+  session->activations = NULL, session->activation_capacity = 0;
+  for (int i = 0; i < MAX_PLANS; i++)
+    if (session->plans[i]) session->plans[i]->bound_base = NULL;
+  session->activations = tern__alloc_aligned(&session->runtime->alloc, bytes, 64);
+  if (!session->activations)
+    TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY,
+              "no memory for %zu bytes of activations; use shorter inputs or a larger budget", bytes);
+  session->activation_capacity = bytes;
+cleanup:
+  return status;
+}
+
+static tern_status grow_device_arena(tern__session *session, size_t bytes) {
+  tern_status status = TERN_OK;
+  if (bytes <= session->capacity_there) return TERN_OK;
+  const tern__device_api *device = session->api->device;
+  device->memory_destroy(session->backend, session->arena_there);
+  session->arena_there = NULL, session->capacity_there = 0;
+  TERN_TRY(device->memory_create(session->backend, bytes, &session->arena_there));
+  session->capacity_there = bytes;
+cleanup:
+  return status;
+}
+
 static tern_status ensure_ready(tern__session *session, tern__session_plan *plan, const tern_cancel *cancel,
                                 const tern_progress *progress) {
   tern_status status = TERN_OK;
@@ -159,22 +206,16 @@ static tern_status ensure_ready(tern__session *session, tern__session_plan *plan
   if (!plan->prepared) {
     describe(session, plan, &numbers);
     TERN_TRY(check_budget(session, &numbers));
-    TERN_TRY(session->api->prepare(plan->program, progress, cancel));
+    for (size_t i = 0; i < tern__array_count(plan->segments); i++)
+      TERN_TRY(plan->segments[i].api->prepare(plan->segments[i].program, progress, cancel));
     plan->prepared = true;
   }
-  if (plan->activation_bytes > session->activation_capacity) {
-    /* Old plans point into the old arena: they are bound again when they run next. */
-    tern__free_aligned(&session->runtime->alloc, session->activations, session->activation_capacity, 64);
-    session->activations = NULL, session->activation_capacity = 0;
-    for (int i = 0; i < MAX_PLANS; i++)
-      if (session->plans[i]) session->plans[i]->bound_base = NULL;
-    session->activations = tern__alloc_aligned(&session->runtime->alloc, plan->activation_bytes, 64);
-    if (!session->activations)
-      TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY,
-                "no memory for %zu bytes of activations; use shorter inputs or a larger budget",
-                plan->activation_bytes);
-    session->activation_capacity = plan->activation_bytes;
-  }
+  TERN_TRY(grow_host_arena(session, plan->activation_bytes));
+  TERN_TRY(grow_device_arena(session, plan->device_bytes));
+  for (size_t i = 0; i < tern__array_count(plan->segments); i++)
+    if (plan->segments[i].api->device)
+      TERN_TRY(plan->segments[i].api->device->bind(plan->segments[i].program, session->arena_there,
+                                                   session->kv_there));
 cleanup:
   return status;
 }
@@ -191,7 +232,8 @@ tern_status tern__session_run(tern__session *session, const tern__view *inputs, 
     tern__plan_bind_input(plan, (int32_t)i, inputs[i].data);
   tern__run_args args = {session->kv, cancel, &session->cancelled};
   session->current = plan;
-  TERN_TRY(session->api->run(plan->program, &args));
+  for (size_t i = 0; i < tern__array_count(plan->segments); i++)
+    TERN_TRY(plan->segments[i].api->run(plan->segments[i].program, &args));
 cleanup:
   return status;
 }

@@ -64,7 +64,7 @@ typedef struct product { tern__session_plan *plan; tern__run_args args; } produc
 
 static void run_product(void *arg) {
   product *p = arg;
-  tern__backend_cpu.run(p->plan->program, &p->args);
+  tern__backend_cpu.run(p->plan->segments[0].program, &p->args);
 }
 
 static void bench(setting *s, tern_dtype dtype, int m, int k, int n, double read_gbs) {
@@ -104,9 +104,11 @@ static void bench(setting *s, tern_dtype dtype, int m, int k, int n, double read
   }
   tern__view in = {TERN_DTYPE_F32, {2, {m, k}}, input, (size_t)m * (size_t)k * 4};
   tern__pack_cache_create(&s->alloc, &cache);
-  if (tern__plan_create(&s->alloc, graph, &in, &tern__backend_cpu, s->backend, cache, NULL,
-                        TERN_NUMERICS_FAST, s->threads, &p.plan) ||
-      tern__backend_cpu.prepare(p.plan->program, NULL, NULL)) {
+  tern__plan_options options = {.api = &tern__backend_cpu, .backend = s->backend, .host_api = &tern__backend_cpu,
+                                .host_backend = s->backend, .cache = cache, .numerics = TERN_NUMERICS_FAST,
+                                .n_threads = s->threads};
+  if (tern__plan_create(&s->alloc, graph, &in, &options, &p.plan) ||
+      tern__backend_cpu.prepare(p.plan->segments[0].program, NULL, NULL)) {
     printf("failed: %s\n", tern_last_error());
     exit(1);
   }

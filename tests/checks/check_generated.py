@@ -22,8 +22,10 @@ def inputs_on_disk(kernels):
     names = {"kernels.def", "compiler/Cargo.toml", "compiler/Cargo.lock"}
     for line in (kernels / "kernels.def").read_text().splitlines():
         words = line.split("#")[0].split()
-        if words[:1] in (["math"], ["kernel"]):
-            names.add(words[-1])
+        if words[:1] in (["math"], ["include"]):
+            names.add(words[1])
+        elif words[:1] == ["kernel"]:
+            names.add(words[2])
     names.update(f"compiler/src/{p.name}" for p in (kernels / "compiler/src").iterdir())
     return names
 

@@ -21,7 +21,7 @@ def read_table():
   for line in found.group(1).splitlines():
     name, _, rest = line.partition(":")
     if rest.strip().startswith("only "):
-      seams[name.strip("<> ")] = ["sdk/" + f for f in rest.split()[1:]]
+      seams[name.strip("<> ")] = [path_of(f) for f in rest.split()[1:]]
     elif name.strip():
       folders[path_of(name.strip())] = {path_of(f) for f in rest.split()}
   return folders, seams

@@ -79,7 +79,7 @@ static bool follows_sibling(const tern__program *program, const tern__node *node
 
 /* Adds the steps for Y [m, n] = X [m, k] * W^T (+ input `bias`). */
 static tern_status add_linear(tern__program *program, const tern__node *node,
-                              const tern__cpu_weight_source *source, size_t m, int32_t bias, bool *taken) {
+                              const tern__weight_source *source, size_t m, int32_t bias, bool *taken) {
   tern_status status = TERN_OK;
   tern__cpu_weight_format format;
   if (!source->n || !source->k || !m || !tern__cpu_weight_format_of(source, &format)) return TERN_OK;
@@ -119,79 +119,30 @@ cleanup:
   return status;
 }
 
-static size_t rows_of(const tern__view *x) { return tern__cpu_product(&x->shape, 0, x->shape.rank - 1); }
-
-static bool is_bias(const tern__view *bias, size_t n) {
-  return bias && bias->dtype == TERN_DTYPE_F32 && tern__cpu_elements(bias) == n &&
-         (bias->shape.rank == 0 || (size_t)bias->shape.dims[bias->shape.rank - 1] == n);
+static tern_status compile_product(tern__program *program, const tern__node *node, tern__weight_read *read,
+                                   bool *taken) {
+  const tern__view *in[TERN__WEIGHT_INPUTS];
+  const uint8_t *constants[TERN__WEIGHT_INPUTS];
+  tern__weight_product product;
+  for (int32_t i = 0; i < TERN__WEIGHT_INPUTS; i++)
+    in[i] = tern__cpu_in(program, node, i), constants[i] = tern__cpu_constant(program, node, i);
+  if (!read(node, in, constants, &product)) return TERN_OK;
+  return add_linear(program, node, &product.source, product.rows, product.bias, taken);
 }
 
 tern_status tern__cpu_compile_linear(tern__program *program, const tern__node *node, bool *taken) {
-  const tern__view *x = tern__cpu_in(program, node, 0), *w = tern__cpu_in(program, node, 1);
-  const tern__view *bias = tern__cpu_in(program, node, 2);
-  const uint8_t *data = tern__cpu_constant(program, node, 1);
-  if (!data || x->dtype != TERN_DTYPE_F32) return TERN_OK;
-  tern__cpu_weight_source source = {
-      .dtype = w->dtype, .data = data, .n = (size_t)w->shape.dims[0], .k = (size_t)w->shape.dims[1]};
-  return add_linear(program, node, &source, rows_of(x), bias ? 2 : -1, taken);
+  return compile_product(program, node, tern__weight_read_linear, taken);
 }
 
 tern_status tern__cpu_compile_gemm(tern__program *program, const tern__node *node, bool *taken) {
-  const tern__view *x = tern__cpu_in(program, node, 0), *w = tern__cpu_in(program, node, 1);
-  const tern__view *bias = tern__cpu_in(program, node, 2);
-  const uint8_t *data = tern__cpu_constant(program, node, 1);
-  bool transposed = tern__node_int(node, "transB", 0) != 0;
-  if (!data || x->dtype != TERN_DTYPE_F32 || x->shape.rank != 2 || w->shape.rank != 2) return TERN_OK;
-  if (tern__node_int(node, "transA", 0) || tern__node_float(node, "alpha", 1) != 1) return TERN_OK;
-  tern__cpu_weight_source source = {.dtype = w->dtype,
-                                    .data = data,
-                                    .n = (size_t)w->shape.dims[transposed ? 0 : 1],
-                                    .k = (size_t)w->shape.dims[transposed ? 1 : 0],
-                                    .k_major = !transposed};
-  if (bias && (!is_bias(bias, source.n) || tern__node_float(node, "beta", 1) != 1)) return TERN_OK;
-  return add_linear(program, node, &source, (size_t)x->shape.dims[0], bias ? 2 : -1, taken);
+  return compile_product(program, node, tern__weight_read_gemm, taken);
 }
 
 /* MatMul with a constant right side of two dimensions; cpu_matmul.c calls it first. */
 tern_status tern__cpu_compile_matmul_constant(tern__program *program, const tern__node *node, bool *taken) {
-  const tern__view *x = tern__cpu_in(program, node, 0), *w = tern__cpu_in(program, node, 1);
-  const uint8_t *data = tern__cpu_constant(program, node, 1);
-  if (!data || x->dtype != TERN_DTYPE_F32 || x->shape.rank < 1 || w->shape.rank != 2) return TERN_OK;
-  tern__cpu_weight_source source = {.dtype = w->dtype, .data = data, .n = (size_t)w->shape.dims[1],
-                                    .k = (size_t)w->shape.dims[0], .k_major = true};
-  return add_linear(program, node, &source, rows_of(x), -1, taken);
+  return compile_product(program, node, tern__weight_read_matmul, taken);
 }
 
 tern_status tern__cpu_compile_matmul_nbits(tern__program *program, const tern__node *node, bool *taken) {
-  const tern__view *x = tern__cpu_in(program, node, 0), *w = tern__cpu_in(program, node, 1);
-  const tern__view *scales = tern__cpu_in(program, node, 2), *zeros = tern__cpu_in(program, node, 3);
-  const tern__view *bias = tern__cpu_in(program, node, 5);
-  const uint8_t *data = tern__cpu_constant(program, node, 1),
-                *scale_data = tern__cpu_constant(program, node, 2);
-  const uint8_t *zero_data = zeros ? tern__cpu_constant(program, node, 3) : NULL;
-  if (!data || !scale_data || (zeros && !zero_data) || x->dtype != TERN_DTYPE_F32 ||
-      w->dtype != TERN_DTYPE_U8)
-    return TERN_OK;
-  tern__cpu_weight_source source = {.dtype = TERN_DTYPE_U8,
-                                    .data = data,
-                                    .n = (size_t)tern__node_int(node, "N", 0),
-                                    .k = (size_t)tern__node_int(node, "K", 0),
-                                    .bits = (int32_t)tern__node_int(node, "bits", 4),
-                                    .block_size = (int32_t)tern__node_int(node, "block_size", 32),
-                                    .scales = scale_data,
-                                    .scale_dtype = scales->dtype,
-                                    .zeros = zero_data,
-                                    .float_zeros = zeros && zeros->dtype != TERN_DTYPE_U8};
-  if ((scales->dtype != TERN_DTYPE_F32 && scales->dtype != TERN_DTYPE_F16) || tern__cpu_in(program, node, 4))
-    return TERN_OK;
-  if (source.float_zeros && zeros->dtype != scales->dtype) return TERN_OK;
-  if (source.block_size < 16 || (source.bits != 4 && source.bits != 8)) return TERN_OK;
-  size_t blocks = tern__cpu_divide_up(source.k, (size_t)source.block_size);
-  size_t zero_count = source.float_zeros ? source.n * blocks
-                                         : source.n * ((blocks * (size_t)source.bits + 7) / 8);
-  if (tern__cpu_elements(w) != source.n * blocks * (size_t)(source.block_size * source.bits / 8) ||
-      tern__cpu_elements(scales) != source.n * blocks || (zeros && tern__cpu_elements(zeros) != zero_count) ||
-      (size_t)x->shape.dims[x->shape.rank - 1] != source.k || (bias && !is_bias(bias, source.n)))
-    return TERN_OK; /* the reference says what is wrong */
-  return add_linear(program, node, &source, rows_of(x), bias ? 5 : -1, taken);
+  return compile_product(program, node, tern__weight_read_nbits, taken);
 }

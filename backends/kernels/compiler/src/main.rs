@@ -3,14 +3,18 @@
 //!   tern-kernel-compiler KERNELS_DIR OUTPUT_DIR
 //!
 //! - math/*.wgsl become C (kernel_math.h, module c_emitter);
-//! - every variant of every kernel becomes SPIR-V 1.3 (spirv/NAME.spv, module spirv), its facts kernels.json;
+//! - every variant of every kernel becomes SPIR-V (spirv/NAME.spv and kernel_spirv.c, module spirv), a line of the
+//!   host's table (kernel_table.def, module reflect), and facts for other tools (kernels.json);
+//! - the text itself, with the overrides of each variant, goes to browsers (web/kernels.js, module web);
 //! - MANIFEST.sha256 lists the hash of every input and output, for tests/checks/check_generated.py.
 //! The output depends on nothing but the inputs: no time, no absolute path.
 
 mod c_emitter;
+mod decorate;
 mod manifest;
 mod reflect;
 mod spirv;
+mod web;
 
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -43,17 +47,20 @@ fn run(kernels: &Path, out: &Path) -> Result<()> {
 
     let mut facts = Vec::new();
     for kernel in &manifest.kernels {
-        let module = parse(&(manifest.math_text() + &kernel.source.text), &kernel.source.path)?;
+        let module = parse(&joined(&manifest, kernel), &kernel.source.path)?;
         let info = validate(&module, &kernel.source.path)?;
         for variant in &kernel.variants {
-            let shader = spirv::compile(&module, &info, kernel, variant)
-                .map_err(|e| format!("{}, variant {}: {e}", kernel.source.path, variant.name))?;
-            let file = format!("spirv/{}.spv", variant.name);
-            facts.push(reflect::facts(&shader.module, &kernel.entry, variant, &file)?);
-            outputs.push((file, shader.words.iter().flat_map(|w| w.to_le_bytes()).collect()));
+            let at = |e| format!("{}, variant {}: {e}", kernel.source.path, variant.name);
+            let shader = spirv::compile(&module, &info, kernel, variant).map_err(at)?;
+            let bytes = shader.words.iter().flat_map(|w| w.to_le_bytes()).collect();
+            outputs.push((format!("spirv/{}.spv", variant.name), bytes));
+            facts.push(reflect::facts(shader, &kernel.entry, variant).map_err(at)?);
         }
     }
     outputs.push(("kernels.json".into(), reflect::to_json(&facts).into_bytes()));
+    outputs.push(("kernel_table.def".into(), reflect::to_table(&facts).into_bytes()));
+    outputs.push(("kernel_spirv.c".into(), reflect::to_c(&facts).into_bytes()));
+    outputs.push(("web/kernels.js".into(), web::to_js(&manifest).into_bytes()));
 
     let mut sums = format!("# {TOOL}. Paths are relative to backends/kernels; outputs are generated/.\n");
     for (path, bytes) in manifest.inputs(kernels)? {
@@ -65,23 +72,30 @@ fn run(kernels: &Path, out: &Path) -> Result<()> {
     }
     outputs.push(("MANIFEST.sha256".into(), sums.into_bytes()));
 
-    fs::create_dir_all(out.join("spirv")).map_err(|e| format!("{}: {e}", out.display()))?;
     for (path, bytes) in &outputs {
         let path = out.join(path);
+        let folder = path.parent().unwrap_or(out);
+        fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         fs::write(&path, bytes).map_err(|e| format!("{}: {e}", path.display()))?;
     }
     println!("{} functions to C, {} SPIR-V modules", math.functions.len(), facts.len());
     Ok(())
 }
 
+/// The kernel's WGSL as naga takes it.
+fn joined(manifest: &manifest::Manifest, kernel: &manifest::Kernel) -> String {
+    // Browsers require this line, naga 30 rejects it.
+    let enables = kernel.enables().replace("enable subgroups;\n", "");
+    let files: String = kernel.files().map(|s| manifest::without_enables(&s.text)).collect();
+    enables + &manifest.math_text() + &files
+}
+
 fn parse(source: &str, name: &str) -> Result<naga::Module> {
-    // Browsers require this line, naga 30 rejects it; blank it, keeping the line count.
-    let source = source.replace("enable subgroups;", "                 ");
     let mut frontend = naga::front::wgsl::Frontend::new();
     let mut options = naga::front::wgsl::Options::new();
     options.capabilities = naga::valid::Capabilities::all();
     frontend.set_options(options);
-    frontend.parse(&source).map_err(|e| format!("{name}: {}", e.emit_to_string(&source)))
+    frontend.parse(source).map_err(|e| format!("{name}: {}", e.emit_to_string(source)))
 }
 
 pub fn validate(module: &naga::Module, name: &str) -> Result<naga::valid::ModuleInfo> {

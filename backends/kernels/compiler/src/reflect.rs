@@ -1,48 +1,141 @@
-//! Facts about each SPIR-V module that the host's table must agree with: bindings, parameter size, workgroup
-//! size.
+//! Facts about each variant, as the host needs them, and the limits that every device must be able to keep.
 
-use crate::manifest::Variant;
+use crate::manifest::{Variant, NEEDS};
+use crate::spirv::Shader;
 use crate::Result;
-use naga::{AddressSpace, Module, StorageAccess};
+use naga::valid::GlobalUse;
+use naga::{AddressSpace, StorageAccess};
+
+/// TERN__GPU_MAX_BINDINGS, TERN__GPU_MAX_IMMEDIATE; WebGPU's default maxComputeInvocationsPerWorkgroup.
+const MAX_BINDINGS: usize = 8;
+const MAX_IMMEDIATE: u32 = 64;
+const MAX_INVOCATIONS: u32 = 256;
 
 pub struct Facts {
     name: String,
-    file: String,
     entry: String,
     workgroup_size: [u32; 3],
     immediate_bytes: u32,
-    bindings: Vec<(u32, u32, &'static str)>,
+    shared_bytes: u32,
+    /// In order of their numbers: declared read_write; ever stored to.
+    bindings: Vec<(bool, bool)>,
+    needs: u32,
     overrides: Vec<(String, f64)>,
+    words: Vec<u32>,
 }
 
-pub fn facts(module: &Module, entry: &str, variant: &Variant, file: &str) -> Result<Facts> {
-    let point = module.entry_points.iter().find(|p| p.name == entry).ok_or("no such entry point")?;
+pub fn facts(shader: Shader, entry: &str, variant: &Variant) -> Result<Facts> {
+    let module = &shader.module;
+    let index = module.entry_points.iter().position(|p| p.name == entry).ok_or("no such entry point")?;
+    let uses = shader.info.get_entry_point(index);
     let mut immediate_bytes = 0;
+    let mut shared_bytes = 0;
     let mut bindings = Vec::new();
-    for (_, global) in module.global_variables.iter() {
+    for (handle, global) in module.global_variables.iter() {
         let access = match global.space {
             AddressSpace::Immediate => {
                 immediate_bytes = module.types[global.ty].inner.size(module.to_ctx());
                 continue;
             }
-            AddressSpace::Uniform => "uniform",
-            AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => "read_write",
-            AddressSpace::Storage { .. } => "read",
+            AddressSpace::WorkGroup => {
+                shared_bytes += module.types[global.ty].inner.size(module.to_ctx());
+                continue;
+            }
+            AddressSpace::Storage { access } => access,
+            AddressSpace::Uniform => return Err("uniform buffers are not bound: use var<storage, read>".into()),
             _ => continue,
         };
         let binding = global.binding.as_ref().ok_or("a buffer without @group and @binding")?;
-        bindings.push((binding.group, binding.binding, access));
+        let stored = uses[handle].intersects(GlobalUse::WRITE | GlobalUse::ATOMIC);
+        bindings.push((binding.group, binding.binding, access.contains(StorageAccess::STORE), stored));
     }
     bindings.sort();
+    if let Some((at, b)) = bindings.iter().enumerate().find(|(at, b)| (b.0, b.1 as usize) != (0, *at)) {
+        return Err(format!(
+            "bindings must be 0, 1, 2 ... of group 0, each used by this variant: found group {} binding {} \
+             where binding {at} should be",
+            b.0, b.1
+        ));
+    }
+    let size = module.entry_points[index].workgroup_size;
+    let limits = [
+        ("bindings", bindings.len() as u32, MAX_BINDINGS as u32),
+        ("bytes of immediates", immediate_bytes, MAX_IMMEDIATE),
+        ("invocations in a workgroup", size[0] * size[1] * size[2], MAX_INVOCATIONS),
+        ("bytes of workgroup memory (SHARED_LIMIT=BYTES in kernels.def raises this)", shared_bytes, variant.shared_limit),
+    ];
+    for (what, value, limit) in limits {
+        if value > limit {
+            return Err(format!("{value} {what}; at most {limit}"));
+        }
+    }
     Ok(Facts {
         name: variant.name.clone(),
-        file: file.to_string(),
         entry: entry.to_string(),
-        workgroup_size: point.workgroup_size,
+        workgroup_size: size,
         immediate_bytes,
-        bindings,
+        shared_bytes,
+        bindings: bindings.into_iter().map(|(_, _, writable, stored)| (writable, stored)).collect(),
+        needs: variant.needs,
         overrides: variant.overrides.clone(),
+        words: shader.words,
     })
+}
+
+impl Facts {
+    fn mask(&self, pick: fn(&(bool, bool)) -> bool) -> u32 {
+        self.bindings.iter().enumerate().map(|(at, b)| (pick(b) as u32) << at).sum()
+    }
+
+    fn needs_words(&self, column: fn(&(&'static str, &'static str, Option<&'static str>)) -> &'static str) -> Vec<&str> {
+        (0..NEEDS.len()).filter(|bit| self.needs & 1 << bit != 0).map(|bit| column(&NEEDS[bit])).collect()
+    }
+}
+
+/// The host's table: backends/gpu/gpu_kernel.h has the columns.
+pub fn to_table(all: &[Facts]) -> String {
+    let mut out = String::from(
+        "/* Written by the kernel compiler (backends/kernels/compiler). Do not edit.\n\
+         \x20* TERN_X(name, workgroup x, y, z, bindings, immediate bytes, writable, writes, needs) */\n",
+    );
+    for f in all {
+        let needs = f.needs_words(|need| need.1);
+        let needs = if needs.is_empty() { "0".to_string() } else { needs.join(" | ") };
+        let [x, y, z] = f.workgroup_size;
+        out += &format!(
+            "TERN_X({}, {x}, {y}, {z}, {}, {}, {:#x}, {:#x}, {needs})\n",
+            f.name,
+            f.bindings.len(),
+            f.immediate_bytes,
+            f.mask(|b| b.0),
+            f.mask(|b| b.1)
+        );
+    }
+    out
+}
+
+/// The modules as C arrays, in the table's order.
+pub fn to_c(all: &[Facts]) -> String {
+    let mut out = String::from(
+        "/* Written by the kernel compiler (backends/kernels/compiler): SPIR-V of every kernel variant. Do not edit. */\n\
+         #include \"gpu/gpu_kernel.h\"\n",
+    );
+    for f in all {
+        out += &format!("\nstatic const uint32_t spirv_{}[] = {{\n", f.name);
+        for line in f.words.chunks(10) {
+            let words: Vec<String> = line.iter().map(|w| format!("{w:#x}")).collect();
+            out += &format!("{},\n", words.join(","));
+        }
+        out += "};\n";
+    }
+    out += "\nstatic const struct { const uint32_t *words; size_t n; } modules[TERN__KERNEL_COUNT] = {\n\
+            #define TERN_X(name, ...) {spirv_##name, sizeof(spirv_##name) / sizeof(uint32_t)},\n\
+            #include \"kernels/generated/kernel_table.def\"\n\
+            #undef TERN_X\n};\n\n\
+            const uint32_t *tern__gpu_kernel_spirv(tern__gpu_kernel_id id, size_t *words) {\n\
+            \x20 *words = modules[id].n;\n\
+            \x20 return modules[id].words;\n}\n";
+    out
 }
 
 /// Names come from kernels.def and WGSL: words without anything that JSON would have to escape.
@@ -53,20 +146,24 @@ pub fn to_json(all: &[Facts]) -> String {
             let bindings: Vec<String> = f
                 .bindings
                 .iter()
-                .map(|(group, binding, access)| {
-                    format!("{{\"group\": {group}, \"binding\": {binding}, \"access\": \"{access}\"}}")
+                .map(|(writable, stored)| {
+                    let access = if *writable { "read_write" } else { "read" };
+                    format!("{{\"access\": \"{access}\", \"stored\": {stored}}}")
                 })
                 .collect();
             let overrides: Vec<String> = f.overrides.iter().map(|(k, v)| format!("\"{k}\": {v}")).collect();
+            let needs: Vec<String> = f.needs_words(|need| need.0).iter().map(|w| format!("\"{w}\"")).collect();
             let [x, y, z] = f.workgroup_size;
             format!(
-                "  {{\"name\": \"{}\", \"file\": \"{}\", \"entry\": \"{}\", \"overrides\": {{{}}},\n   \
-                 \"workgroup_size\": [{x}, {y}, {z}], \"immediate_bytes\": {},\n   \"bindings\": [{}]}}",
+                "  {{\"name\": \"{0}\", \"file\": \"spirv/{0}.spv\", \"entry\": \"{1}\", \"overrides\": {{{2}}}, \
+                 \"needs\": [{3}],\n   \"workgroup_size\": [{x}, {y}, {z}], \"immediate_bytes\": {4}, \
+                 \"shared_bytes\": {5},\n   \"bindings\": [{6}]}}",
                 f.name,
-                f.file,
                 f.entry,
                 overrides.join(", "),
+                needs.join(", "),
                 f.immediate_bytes,
+                f.shared_bytes,
                 bindings.join(", ")
             )
         })

@@ -1,15 +1,15 @@
-//! One kernel variant to SPIR-V 1.3: overrides become constants, branches on constants and what they alone
-//! reach are dropped, naga writes the module, and decorations that newer validators reject are stripped.
+//! One kernel variant to SPIR-V 1.3 (1.6 with cooperative matrices): overrides become constants, branches on
+//! constants and what they alone reach are dropped, naga writes the module, and decorations are put right.
 
-use crate::manifest::{Kernel, Variant};
-use crate::{validate, Result};
+use crate::manifest::{Kernel, Variant, COOPERATIVE_MATRIX, F16, INT8_DOT, SUBGROUPS};
+use crate::{decorate, validate, Result};
 use naga::back::{pipeline_constants, spv};
 use naga::valid::ModuleInfo;
 use naga::{Block, Expression, Function, Literal, Module, Statement, SwitchValue};
-use std::collections::HashSet;
 
 pub struct Shader {
     pub module: Module,
+    pub info: ModuleInfo,
     pub words: Vec<u32>,
 }
 
@@ -30,31 +30,44 @@ pub fn compile(module: &Module, info: &ModuleInfo, kernel: &Kernel, variant: &Va
     let info = validate(&module, "after pruning")?;
 
     let pipeline = spv::PipelineOptions { shader_stage: entry.0, entry_point: kernel.entry.clone() };
-    let words = spv::write_vec(&module, &info, &options(), Some(&pipeline)).map_err(|e| e.to_string())?;
-    Ok(Shader { words: strip_workgroup_layout(words)?, module })
+    let words = spv::write_vec(&module, &info, &options(variant.needs), Some(&pipeline)).map_err(|e| e.to_string())?;
+    let words = decorate::no_contraction(&decorate::strip_workgroup_layout(&words)?)?;
+    Ok(Shader { module, info, words })
 }
 
-/// naga's defaults suit a browser, which must not trust the shader; these are ours.
-fn options() -> spv::Options<'static> {
+/// naga's defaults suit a browser, which must not trust the shader; these are ours. A kernel that uses what its
+/// `needs` do not allow fails here, naming the capability.
+fn options(needs: u32) -> spv::Options<'static> {
     use spv::Capability as Cap;
-    // No Int8 and no DotProduct: naga then writes the shift form of unpack4xI8 and dot4I8Packed, which old
-    // devices and SPIRV-Cross take.
-    let capabilities = [
-        Cap::Shader,
-        Cap::Matrix,
-        Cap::Float16,
-        Cap::StorageBuffer16BitAccess,
-        Cap::UniformAndStorageBuffer16BitAccess,
-        Cap::GroupNonUniform,
-        Cap::GroupNonUniformVote,
-        Cap::GroupNonUniformArithmetic,
-        Cap::GroupNonUniformBallot,
-        Cap::GroupNonUniformShuffle,
-        Cap::GroupNonUniformShuffleRelative,
-        Cap::GroupNonUniformQuad,
-    ];
+    // Without Int8 and DotProduct naga writes the shift form of unpack4xI8 and dot4I8Packed, which old devices
+    // and SPIRV-Cross take.
+    let mut capabilities = vec![Cap::Shader, Cap::Matrix];
+    if needs & F16 != 0 {
+        capabilities.extend([
+            Cap::Float16,
+            Cap::StorageBuffer16BitAccess,
+            Cap::UniformAndStorageBuffer16BitAccess,
+        ]);
+    }
+    if needs & (SUBGROUPS | COOPERATIVE_MATRIX) != 0 {
+        capabilities.extend([
+            Cap::GroupNonUniform,
+            Cap::GroupNonUniformVote,
+            Cap::GroupNonUniformArithmetic,
+            Cap::GroupNonUniformBallot,
+            Cap::GroupNonUniformShuffle,
+            Cap::GroupNonUniformShuffleRelative,
+            Cap::GroupNonUniformQuad,
+        ]);
+    }
+    if needs & INT8_DOT != 0 {
+        capabilities.extend([Cap::DotProduct, Cap::DotProductInput4x8BitPacked]);
+    }
+    if needs & COOPERATIVE_MATRIX != 0 {
+        capabilities.extend([Cap::CooperativeMatrixKHR, Cap::VulkanMemoryModel]);
+    }
     spv::Options {
-        lang_version: (1, 3),
+        lang_version: if needs & COOPERATIVE_MATRIX != 0 { (1, 6) } else { (1, 3) },
         flags: spv::WriterFlags::empty(),
         capabilities: Some(capabilities.into_iter().collect()),
         zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
@@ -67,16 +80,25 @@ fn options() -> spv::Options<'static> {
 
 /// Keeps, of every switch and if on a constant, only the block that runs.
 fn prune(module: &mut Module) {
-    let mut functions: Vec<Function> = Vec::new();
-    for (_, function) in module.functions.iter() {
-        let mut function = function.clone();
-        let body = std::mem::take(&mut function.body);
-        function.body = prune_block(module, &function, body);
-        functions.push(function);
-    }
+    let functions: Vec<Function> =
+        module.functions.iter().map(|(_, function)| pruned(module, function)).collect();
+    let points: Vec<Function> =
+        module.entry_points.iter().map(|point| pruned(module, &point.function)).collect();
     for ((_, slot), function) in module.functions.iter_mut().zip(functions) {
         *slot = function;
     }
+    for (point, function) in module.entry_points.iter_mut().zip(points) {
+        point.function = function;
+    }
+}
+
+fn pruned(module: &Module, function: &Function) -> Function {
+    let mut function = function.clone();
+    let body = std::mem::take(&mut function.body);
+    function.body = prune_block(module, &function, body);
+    // The names of expressions that are no longer evaluated would keep what they read alive.
+    function.named_expressions.clear();
+    function
 }
 
 fn prune_block(module: &Module, function: &Function, block: Block) -> Block {
@@ -107,6 +129,12 @@ fn prune_block(module: &Module, function: &Function, block: Block) -> Block {
                     out.push(Statement::If { condition, accept, reject }, span);
                 }
             },
+            Statement::Block(inner) => out.push(Statement::Block(prune_block(module, function, inner)), span),
+            Statement::Loop { body, continuing, break_if } => {
+                let body = prune_block(module, function, body);
+                let continuing = prune_block(module, function, continuing);
+                out.push(Statement::Loop { body, continuing, break_if }, span);
+            }
             other => out.push(other, span),
         }
     }
@@ -149,72 +177,4 @@ fn has_break(block: &Block) -> bool {
         Statement::If { accept, reject, .. } => has_break(accept) || has_break(reject),
         _ => false,
     })
-}
-
-const OP_TYPE_ARRAY: u32 = 28;
-const OP_TYPE_STRUCT: u32 = 30;
-const OP_TYPE_POINTER: u32 = 32;
-const OP_DECORATE: u32 = 71;
-const OP_MEMBER_DECORATE: u32 = 72;
-const STORAGE_WORKGROUP: u32 = 4;
-/// ColMajor, ArrayStride, MatrixStride, Offset.
-const LAYOUT_DECORATIONS: [u32; 4] = [5, 6, 7, 35];
-
-/// naga (30.0.1, wgpu issue 7696) gives types of workgroup variables an explicit layout, which SPIR-V forbids
-/// there (VUID-StandaloneSpirv-None-10684) and some drivers reject. Drops it from types that only workgroup
-/// pointers reach.
-fn strip_workgroup_layout(words: Vec<u32>) -> Result<Vec<u32>> {
-    let mut workgroup = HashSet::new();
-    let mut elsewhere = HashSet::new();
-    // Types are declared before use, so one backward sweep carries a pointer's reach down to its parts.
-    let instructions = split(&words)?;
-    for at in instructions.iter().rev() {
-        match at[0] & 0xffff {
-            OP_TYPE_POINTER => {
-                let reach = if at[2] == STORAGE_WORKGROUP { &mut workgroup } else { &mut elsewhere };
-                reach.insert(at[3]);
-            }
-            op @ (OP_TYPE_ARRAY | OP_TYPE_STRUCT) => {
-                let parts = if op == OP_TYPE_ARRAY { &at[2..3] } else { &at[2..] };
-                for reach in [&mut workgroup, &mut elsewhere] {
-                    if reach.contains(&at[1]) {
-                        reach.extend(parts.iter().copied());
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut out = words[..5].to_vec();
-    for at in instructions {
-        let decoration = match at[0] & 0xffff {
-            OP_DECORATE => Some(at[2]),
-            OP_MEMBER_DECORATE => Some(at[3]),
-            _ => None,
-        };
-        let is_layout = decoration.is_some_and(|d| LAYOUT_DECORATIONS.contains(&d));
-        if is_layout && workgroup.contains(&at[1]) {
-            if !elsewhere.contains(&at[1]) {
-                continue;
-            }
-            return Err("a type is used both in workgroup memory and in a buffer; give each its own".into());
-        }
-        out.extend_from_slice(at);
-    }
-    Ok(out)
-}
-
-fn split(words: &[u32]) -> Result<Vec<&[u32]>> {
-    let mut rest = words.get(5..).ok_or("short SPIR-V")?;
-    let mut instructions = Vec::new();
-    while let Some(&first) = rest.first() {
-        let length = (first >> 16) as usize;
-        if length == 0 || length > rest.len() {
-            return Err("malformed SPIR-V".into());
-        }
-        let (at, tail) = rest.split_at(length);
-        instructions.push(at);
-        rest = tail;
-    }
-    Ok(instructions)
 }

@@ -1,0 +1,363 @@
+/* Running a program: memory is bound and commands are recorded once; a run copies what crosses, submits and waits.
+ *
+ * Commands are cut into pieces of bounded work, so that a cancellation needs to wait for at most two of them and the
+ * device is never idle between: the next piece is submitted before the last one is waited for. */
+#include <string.h>
+
+#include "gpu/gpu_program.h"
+
+enum {
+  PLACE = 256,                 /* alignment of everything in a staging buffer */
+  DIRECT_BYTES = 16 * 1024,    /* an input up to this size is read by kernels where the host left it */
+  MAX_PENDING = 64,            /* ranges remembered between two barriers */
+  POLL_NS = 4 * 1000 * 1000,
+};
+/* Work of one piece: some ten milliseconds of a slow device of either kind. */
+static const uint64_t piece_operations = 20000000000, software_piece_operations = 40000000;
+
+typedef struct tern__gpu_recording {
+  tern__gpu_buffer *upload, *readback, *scratch, *none;
+  uint64_t upload_bytes, readback_bytes, scratch_bytes, positions_bytes;
+  uint64_t *import_at, *export_at; /* offsets in upload and readback */
+  tern__gpu_commands **pieces;     /* base/array.h array */
+  const tern__device_memory *arena, *kv;
+  int32_t batch;                   /* sequences that there is room for in the positions */
+} tern__gpu_recording;
+
+static uint64_t place(uint64_t bytes) { return (bytes + PLACE - 1) / PLACE * PLACE; }
+
+tern_status tern__gpu_recording_create(tern__program *program) {
+  tern_status status = TERN_OK;
+  const tern__plan *plan = program->plan;
+  tern__gpu_recording *r = tern__arena_calloc(&program->arena, 1, sizeof *r);
+  TERN_CHECK_ALLOC(r);
+  program->recording = r;
+  r->import_at = tern__arena_calloc(&program->arena, (size_t)plan->n_imports + 1, sizeof *r->import_at);
+  r->export_at = tern__arena_calloc(&program->arena, (size_t)plan->n_exports + 1, sizeof *r->export_at);
+  if (!r->import_at || !r->export_at) TERN_CHECK_ALLOC(NULL);
+  /* Positions come first: sequences of a run are at most what its inputs' first dimension says. */
+  r->batch = 1;
+  for (size_t i = 0; i < tern__array_count(plan->graph->inputs); i++) {
+    const tern__shape *shape = &plan->views[plan->graph->inputs[i]].shape;
+    if (shape->rank > 0 && shape->dims[0] > r->batch && shape->dims[0] < 65536) r->batch = (int32_t)shape->dims[0];
+  }
+  r->positions_bytes = place((uint64_t)r->batch * 8);
+  r->upload_bytes = r->positions_bytes;
+  for (int32_t i = 0; i < plan->n_imports; i++) {
+    r->import_at[i] = r->upload_bytes;
+    r->upload_bytes += place(plan->views[plan->imports[i]].size_bytes);
+  }
+  for (int32_t i = 0; i < plan->n_exports; i++) {
+    r->export_at[i] = r->readback_bytes;
+    r->readback_bytes += place(plan->views[plan->exports[i]].size_bytes);
+  }
+  r->scratch_bytes = place(program->scratch_bytes);
+cleanup:
+  return status;
+}
+
+uint64_t tern__gpu_recording_bytes(const tern__program *program) {
+  const tern__gpu_recording *r = program->recording;
+  return r->upload_bytes + r->readback_bytes + r->scratch_bytes;
+}
+
+static void drop_pieces(tern__program *program) {
+  tern__gpu_recording *r = program->recording;
+  for (size_t i = 0; i < tern__array_count(r->pieces); i++)
+    program->backend->api->commands_destroy(r->pieces[i]);
+  tern__array_clear(r->pieces);
+  r->arena = r->kv = NULL;
+}
+
+void tern__gpu_recording_destroy(tern__program *program) {
+  tern__gpu_recording *r = program->recording;
+  tern__backend *backend = program->backend;
+  if (!r) return;
+  drop_pieces(program);
+  TERN_ARRAY_FREE(backend->env.alloc, r->pieces);
+  backend->api->buffer_destroy(backend->device, r->upload);
+  backend->api->buffer_destroy(backend->device, r->readback);
+  backend->api->buffer_destroy(backend->device, r->scratch);
+  backend->api->buffer_destroy(backend->device, r->none);
+}
+
+/* ---- recording ---- */
+
+typedef struct pending { tern__gpu_range range; bool write; } pending;
+
+typedef struct recorder {
+  tern__program *program;
+  tern__gpu_commands *commands; /* the piece being recorded */
+  uint64_t operations;          /* in it */
+  pending list[MAX_PENDING];    /* since the last barrier */
+  int n_pending;
+} recorder;
+
+static int32_t import_of(const tern__plan *plan, tern__value_id root) {
+  for (int32_t i = 0; i < plan->n_imports; i++)
+    if (plan->imports[i] == root) return i;
+  return -1;
+}
+
+static tern_status slice(const tern__gpu_step *step, const tern__gpu_operand *operand, tern__gpu_range whole,
+                         tern__gpu_range *out) {
+  tern_status status = TERN_OK;
+  uint64_t size = operand->size ? operand->size : whole.size - operand->offset;
+  if (operand->offset > whole.size || size > place(whole.size) - operand->offset)
+    TERN_FAIL(TERN_STATUS_INTERNAL, "node '%s' (%s): an operand of kernel %s goes beyond its memory", step->node->name,
+              step->node->op->name, tern__gpu_kernels[step->kernel].name);
+  *out = (tern__gpu_range){whole.buffer, whole.offset + operand->offset, (size + 3) / 4 * 4};
+  if (!out->size) out->size = 4;
+cleanup:
+  return status;
+}
+
+/* Where the bytes of an operand are. */
+static tern_status range_of(const recorder *rec, const tern__gpu_step *step, int index, tern__gpu_range *out) {
+  tern_status status = TERN_OK;
+  const tern__program *program = rec->program;
+  const tern__gpu_recording *r = program->recording;
+  const tern__plan *plan = program->plan;
+  const tern__gpu_operand *operand = &step->operands[index];
+  tern__gpu_range whole = {0};
+  switch (operand->kind) {
+    case TERN__GPU_NONE: whole = (tern__gpu_range){r->none, (uint64_t)index * PLACE, 4}; break;
+    case TERN__GPU_VALUE: {
+      tern__value_id root = plan->root[operand->index];
+      int32_t import = import_of(plan, root);
+      uint64_t size = plan->views[root].size_bytes;
+      if (import >= 0 && size <= DIRECT_BYTES) whole = (tern__gpu_range){r->upload, r->import_at[import], size};
+      else if (plan->offsets[root] != SIZE_MAX) whole = (tern__gpu_range){r->arena->buffer, plan->offsets[root], size};
+      break;
+    }
+    case TERN__GPU_WEIGHT: {
+      const tern__gpu_weight *weight = &program->weights[operand->index];
+      whole = (tern__gpu_range){weight->buffer, 0, weight->size};
+      break;
+    }
+    case TERN__GPU_CONSTANT: {
+      const tern__gpu_constant_value *constant = &program->constants[operand->index];
+      whole = (tern__gpu_range){constant->buffer, 0, constant->size};
+      break;
+    }
+    case TERN__GPU_SCRATCH: whole = (tern__gpu_range){r->scratch, 0, r->scratch_bytes}; break;
+    case TERN__GPU_KV_KEYS: case TERN__GPU_KV_VALUES:
+      if (r->kv && operand->index < r->kv->n_layers)
+        whole = (tern__gpu_range){r->kv->buffer,
+                                  (operand->kind == TERN__GPU_KV_KEYS ? r->kv->k : r->kv->v)[operand->index],
+                                  r->kv->bytes[operand->index]};
+      break;
+    case TERN__GPU_POSITIONS: whole = (tern__gpu_range){r->upload, 0, r->positions_bytes}; break;
+  }
+  if (!whole.buffer)
+    TERN_FAIL(operand->kind == TERN__GPU_KV_KEYS || operand->kind == TERN__GPU_KV_VALUES ? TERN_STATUS_INVALID_STATE
+                                                                                         : TERN_STATUS_INTERNAL,
+              "node '%s' (%s): operand %d of kernel %s has no memory on the device", step->node->name,
+              step->node->op->name, index, tern__gpu_kernels[step->kernel].name);
+  TERN_TRY(slice(step, operand, whole, out));
+  if (out->size > program->backend->info->max_binding_bytes)
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED,
+              "node '%s' (%s): an operand of %llu bytes is beyond the %llu that %s binds at once; use device 'cpu'",
+              step->node->name, step->node->op->name, (unsigned long long)out->size,
+              (unsigned long long)program->backend->info->max_binding_bytes, program->backend->info->name);
+cleanup:
+  return status;
+}
+
+static bool overlap(const tern__gpu_range *a, const tern__gpu_range *b) {
+  return a->buffer == b->buffer && a->offset < b->offset + b->size && b->offset < a->offset + a->size;
+}
+
+/* A barrier, if what comes next must wait for what was recorded since the last one. */
+static tern_status order(recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n) {
+  tern_status status = TERN_OK;
+  bool conflict = rec->n_pending + n > MAX_PENDING;
+  for (int i = 0; i < n && !conflict; i++)
+    for (int p = 0; p < rec->n_pending && !conflict; p++)
+      conflict = (writes[i] || rec->list[p].write) && overlap(&ranges[i], &rec->list[p].range);
+  if (conflict) {
+    TERN_TRY(rec->program->backend->api->barrier(rec->commands));
+    rec->n_pending = 0;
+  }
+  for (int i = 0; i < n; i++) rec->list[rec->n_pending++] = (pending){ranges[i], writes[i]};
+cleanup:
+  return status;
+}
+
+static tern_status copy(recorder *rec, const tern__gpu_range *from, const tern__gpu_range *to) {
+  tern_status status = TERN_OK;
+  TERN_TRY(order(rec, (tern__gpu_range[]){*from, *to}, (bool[]){false, true}, 2));
+  TERN_TRY(rec->program->backend->api->copy(rec->commands, from, to));
+cleanup:
+  return status;
+}
+
+static tern_status begin_piece(recorder *rec) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = rec->program->recording;
+  const tern__gpu_api *api = rec->program->backend->api;
+  TERN_ARRAY_RESERVE(rec->program->backend->env.alloc, r->pieces, 1);
+  TERN_TRY(api->commands_create(rec->program->backend->device, &rec->commands));
+  tern__array_put(r->pieces, rec->commands);
+  rec->n_pending = 0, rec->operations = 0;
+cleanup:
+  return status;
+}
+
+static tern_status record_step(recorder *rec, const tern__gpu_step *step) {
+  tern_status status = TERN_OK;
+  const tern__gpu_kernel *facts = &tern__gpu_kernels[step->kernel];
+  tern__backend *backend = rec->program->backend;
+  uint64_t limit = backend->info->software ? software_piece_operations : piece_operations;
+  tern__gpu_range ranges[TERN__GPU_MAX_BINDINGS];
+  bool writes[TERN__GPU_MAX_BINDINGS];
+  if (rec->operations && rec->operations + step->operations > limit) {
+    TERN_TRY(backend->api->commands_finish(rec->commands));
+    TERN_TRY(begin_piece(rec));
+  }
+  for (int i = 0; i < facts->n_bindings; i++) {
+    TERN_TRY(range_of(rec, step, i, &ranges[i]));
+    writes[i] = facts->writes >> i & 1;
+  }
+  TERN_TRY(order(rec, ranges, writes, facts->n_bindings));
+  tern__gpu_dispatch dispatch = {.ranges = ranges, .immediates = step->immediates};
+  memcpy(dispatch.groups, step->groups, sizeof dispatch.groups);
+  TERN_TRY(backend->api->pipeline(backend->device, step->kernel, &dispatch.pipeline));
+  TERN_TRY(backend->api->dispatch(rec->commands, &dispatch));
+  rec->operations += step->operations;
+cleanup:
+  return status;
+}
+
+static tern_status record(tern__program *program) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  const tern__plan *plan = program->plan;
+  recorder rec = {.program = program};
+  TERN_TRY(begin_piece(&rec));
+  for (int32_t i = 0; i < plan->n_imports; i++) {
+    tern__value_id root = plan->imports[i];
+    uint64_t size = (plan->views[root].size_bytes + 3) / 4 * 4;
+    if (size <= DIRECT_BYTES) continue;
+    TERN_TRY(copy(&rec, &(tern__gpu_range){r->upload, r->import_at[i], size},
+                  &(tern__gpu_range){r->arena->buffer, plan->offsets[root], size}));
+  }
+  for (size_t s = 0; s < tern__array_count(program->steps); s++) TERN_TRY(record_step(&rec, &program->steps[s]));
+  for (int32_t i = 0; i < plan->n_exports; i++) {
+    tern__value_id root = plan->exports[i];
+    uint64_t size = (plan->views[root].size_bytes + 3) / 4 * 4;
+    if (size)
+      TERN_TRY(copy(&rec, &(tern__gpu_range){r->arena->buffer, plan->offsets[root], size},
+                    &(tern__gpu_range){r->readback, r->export_at[i], size}));
+  }
+  TERN_TRY(program->backend->api->commands_finish(rec.commands));
+cleanup:
+  return status;
+}
+
+static tern_status ensure_buffer(tern__backend *backend, tern__gpu_memory memory, uint64_t bytes,
+                                 tern__gpu_buffer **buffer) {
+  if (*buffer || !bytes) return TERN_OK;
+  return backend->api->buffer_create(backend->device, memory, bytes, buffer);
+}
+
+tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, tern__device_memory *kv) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  tern__backend *backend = program->backend;
+  if (tern__array_count(r->pieces) && r->arena == arena && r->kv == kv) return TERN_OK;
+  drop_pieces(program);
+  TERN_TRY(ensure_buffer(backend, TERN__GPU_UPLOAD, r->upload_bytes, &r->upload));
+  TERN_TRY(ensure_buffer(backend, TERN__GPU_READBACK, r->readback_bytes, &r->readback));
+  TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, r->scratch_bytes, &r->scratch));
+  TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, TERN__GPU_MAX_BINDINGS * PLACE, &r->none));
+  r->arena = arena, r->kv = kv;
+  TERN_TRY(record(program));
+cleanup:
+  if (status != TERN_OK) drop_pieces(program);
+  return status;
+}
+
+/* ---- running ---- */
+
+static bool stop_wanted(const tern__run_args *args) {
+  return tern__cancelled(args->cancel) ||
+         (args->session_cancel && atomic_load_explicit(args->session_cancel, memory_order_relaxed));
+}
+
+static tern_status send_inputs(tern__program *program, const tern__run_args *args) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  const tern__plan *plan = program->plan;
+  uint8_t *host = program->backend->api->buffer_host(r->upload);
+  if (args->kv) {
+    int32_t *positions = (int32_t *)(void *)host, n = args->kv->batch < r->batch ? args->kv->batch : r->batch;
+    for (int32_t b = 0; b < n; b++) positions[2 * b] = args->kv->past[b], positions[2 * b + 1] = args->kv->fresh[b];
+  }
+  for (int32_t i = 0; i < plan->n_imports; i++) {
+    const tern__view *view = &plan->views[plan->imports[i]];
+    if (view->size_bytes) memcpy(host + r->import_at[i], view->data, view->size_bytes);
+  }
+  TERN_TRY(program->backend->api->flush(program->backend->device, &(tern__gpu_range){r->upload, 0, r->upload_bytes}));
+cleanup:
+  return status;
+}
+
+static tern_status fetch_outputs(tern__program *program) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  const tern__plan *plan = program->plan;
+  if (!r->readback) return TERN_OK;
+  TERN_TRY(program->backend->api->invalidate(program->backend->device,
+                                             &(tern__gpu_range){r->readback, 0, r->readback_bytes}));
+  const uint8_t *host = program->backend->api->buffer_host(r->readback);
+  for (int32_t i = 0; i < plan->n_exports; i++) {
+    const tern__view *view = &plan->views[plan->exports[i]];
+    if (view->size_bytes) memcpy(view->data, host + r->export_at[i], view->size_bytes);
+  }
+cleanup:
+  return status;
+}
+
+/* Waits for the ticket, whatever happens: memory that the device still uses must not be touched. */
+static tern_status wait_for(tern__program *program, uint64_t ticket) {
+  for (;;) {
+    tern_status status = program->backend->api->wait(program->backend->device, ticket, POLL_NS);
+    if (status != TERN_STATUS_TIMEOUT) return status;
+  }
+}
+
+/* Positions that do not fit would be written past the cache. */
+static tern_status check_positions(const tern__run_args *args) {
+  tern_status status = TERN_OK;
+  for (int32_t b = 0; args->kv && b < args->kv->batch; b++)
+    if ((int64_t)args->kv->past[b] + args->kv->fresh[b] > args->kv->capacity)
+      TERN_FAIL(TERN_STATUS_CONTEXT_FULL, "%d positions do not fit a context of %d",
+                args->kv->past[b] + args->kv->fresh[b], args->kv->capacity);
+cleanup:
+  return status;
+}
+
+tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  const tern__gpu_api *api = program->backend->api;
+  uint64_t last = 0, before = 0;
+  TERN_TRY(check_positions(args));
+  TERN_TRY(send_inputs(program, args));
+  for (size_t i = 0; i < tern__array_count(r->pieces); i++) {
+    uint64_t ticket;
+    if (stop_wanted(args)) TERN_FAIL(TERN_STATUS_CANCELLED, "cancelled");
+    TERN_TRY(api->submit(program->backend->device, r->pieces[i], &ticket));
+    before = last, last = ticket;
+    if (before && tern__array_count(r->pieces) > 2) TERN_TRY(wait_for(program, before));
+  }
+cleanup:
+  if (last) {
+    tern_status finished = wait_for(program, last);
+    if (status == TERN_OK) status = finished;
+  }
+  if (status == TERN_OK && stop_wanted(args)) status = tern__fail(TERN_STATUS_CANCELLED, "cancelled");
+  if (status == TERN_OK) status = fetch_outputs(program);
+  return status;
+}

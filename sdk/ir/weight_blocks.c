@@ -1,0 +1,106 @@
+/* Block formats: llama.cpp, ggml-common.h; MatMulNBits: onnxruntime, ContribOperators.md. */
+#include "ir/weight_blocks.h"
+
+#include <string.h>
+
+#include "base/half.h"
+#include "ir/quants.h"
+
+static uint16_t load_u16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
+static float load_f16(const uint8_t *p) { return tern__f16_to_f32(load_u16(p)); }
+
+/* The 6-bit scale and min of sub-block j of a Q4_K or Q5_K block (ggml-quants.c, get_scale_min_k4). */
+static void scale_min_k4(const uint8_t *s, int j, int *scale, int *min) {
+  if (j < 4) *scale = s[j] & 63, *min = s[j + 4] & 63;
+  else *scale = (s[j + 4] & 15) | (s[j - 4] >> 6) << 4, *min = s[j + 4] >> 4 | (s[j] >> 6) << 4;
+}
+
+static void unpack_k45(const uint8_t *block, int j, bool five, tern__weight_block *u) {
+  int scale, min;
+  const uint8_t *high = block + 16, *low = block + (five ? 48 : 16) + j / 2 * 32;
+  scale_min_k4(block + 4, j, &scale, &min);
+  u->scales[0] = u->scales[1] = load_f16(block) * (float)scale;
+  u->mins[0] = u->mins[1] = -(load_f16(block + 2) * (float)min);
+  for (int k = 0; k < 32; k++)
+    u->q[k] = (int8_t)((low[k] >> (j & 1) * 4 & 15) | (five ? (high[k] >> j & 1) << 4 : 0));
+}
+
+static void unpack_k6(const uint8_t *block, int j, tern__weight_block *u) {
+  const uint8_t *low = block + j / 4 * 64 + (j & 1) * 32, *high = block + 128 + j / 4 * 32;
+  float d = load_f16(block + 208);
+  for (int h = 0; h < 2; h++) u->scales[h] = d * (float)(int8_t)block[192 + 2 * j + h], u->mins[h] = 0;
+  for (int k = 0; k < 32; k++)
+    u->q[k] = (int8_t)((low[k] >> (j / 2 & 1) * 4 & 15) + (high[k] >> j % 4 * 2 & 3) * 16 - 32);
+}
+
+static void unpack_nbits(const tern__weight_source *s, size_t row, size_t b, tern__weight_block *u) {
+  size_t size = (size_t)s->block_size, blocks = (s->k + size - 1) / size, blob = size * (size_t)s->bits / 8;
+  size_t zero_row = (blocks * (size_t)s->bits + 7) / 8;
+  bool centred = s->bits == 8 || size == 16; /* stored as signed: q - centre */
+  int centre = s->bits == 8 ? 128 : 8;
+  for (int h = 0; h < 2; h++) {
+    size_t k0 = b * TERN__WEIGHT_BLOCK + (size_t)h * 16, block = k0 / size, at = row * blocks + block;
+    memset(u->q + h * 16, 0, 16);
+    u->scales[h] = u->mins[h] = 0;
+    if (block >= blocks) continue;
+    tern__dequantize_row(s->scale_dtype, s->scales + at * (s->scale_dtype == TERN_DTYPE_F32 ? 4 : 2),
+                         &u->scales[h], 1);
+    float zero = (float)centre;
+    if (s->float_zeros)
+      tern__dequantize_row(s->scale_dtype, s->zeros + at * (s->scale_dtype == TERN_DTYPE_F32 ? 4 : 2), &zero,
+                           1);
+    else if (s->zeros && s->bits == 8) zero = s->zeros[row * zero_row + block];
+    else if (s->zeros) zero = s->zeros[row * zero_row + block / 2] >> (block & 1) * 4 & 15;
+    if (s->zeros) u->mins[h] = ((centred ? (float)centre : 0) - zero) * u->scales[h];
+    const uint8_t *q = s->data + at * blob;
+    for (int i = 0; i < 16; i++) {
+      size_t k = k0 % size + (size_t)i;
+      int value = s->bits == 8 ? q[k] : q[k / 2] >> (k & 1) * 4 & 15;
+      u->q[h * 16 + i] = (int8_t)(centred ? value - centre : value);
+    }
+  }
+}
+
+void tern__weight_unpack(const tern__weight_source *s, size_t row, size_t b, tern__weight_block *u) {
+  if (s->dtype == TERN_DTYPE_U8) {
+    unpack_nbits(s, row, b, u);
+    return;
+  }
+  const tern__dtype_info *info = tern__dtype_info_of(s->dtype);
+  size_t per_block = info->block_elements / TERN__WEIGHT_BLOCK;
+  const uint8_t *block = s->data + (row * (s->k / info->block_elements) + b / per_block) * info->block_bytes;
+  bool has_m = s->dtype == TERN_DTYPE_Q4_1 || s->dtype == TERN_DTYPE_Q5_1;
+  const uint8_t *after = block + (has_m ? 4 : 2); /* the scales */
+  uint32_t high = 0;
+  if (s->dtype == TERN_DTYPE_Q4_K || s->dtype == TERN_DTYPE_Q5_K) {
+    unpack_k45(block, (int)(b % per_block), s->dtype == TERN_DTYPE_Q5_K, u);
+    return;
+  }
+  if (s->dtype == TERN_DTYPE_Q6_K) {
+    unpack_k6(block, (int)(b % per_block), u);
+    return;
+  }
+  u->scales[0] = u->scales[1] = load_f16(block);
+  u->mins[0] = u->mins[1] = has_m ? load_f16(block + 2) : 0;
+  if (s->dtype == TERN_DTYPE_Q8_0) {
+    memcpy(u->q, after, 32);
+    return;
+  }
+  if (s->dtype == TERN_DTYPE_Q5_0 || s->dtype == TERN_DTYPE_Q5_1)
+    high = (uint32_t)load_u16(after) | (uint32_t)load_u16(after + 2) << 16, after += 4;
+  for (int k = 0; k < 32; k++)
+    u->q[k] = (int8_t)((after[k % 16] >> k / 16 * 4 & 15) | (int)(high >> k & 1) << 4);
+  if (s->dtype == TERN_DTYPE_Q5_0)
+    for (int k = 0; k < 32; k++) u->q[k] = (int8_t)(u->q[k] - 16);
+}
+
+bool tern__weight_source_bytes(const tern__weight_source *s, size_t *out) {
+  tern__shape shape = {.rank = 2, .dims = {(int64_t)s->n, (int64_t)s->k}};
+  size_t bits;
+  if (!s->bits) return tern__shape_bytes(s->dtype, &shape, out);
+  size_t size = (size_t)s->block_size;
+  if (!tern__mul_size((s->k + size - 1) / size * size, s->n, &bits) || !tern__mul_size(bits, (size_t)s->bits, &bits))
+    return false;
+  *out = bits / 8;
+  return true;
+}

@@ -1,0 +1,116 @@
+/* Every GPU kernel against the op's reference, on the device that TERN_TEST_DEVICE names ("llvmpipe", "SwiftShader", a
+ * real GPU's name; empty: the best one). One node per case, through the real planner; it must not fall back to the
+ * CPU. Skipped (77) where there is no such device. */
+#include "gpu/gpu_program.h"
+#include "ops/op_builder.h"
+
+extern const tern__backend_api tern__backend_cpu, tern__backend_vulkan;
+
+typedef struct machine { tern__pool *pool; tern__backend_env env; tern__backend *cpu, *gpu; } machine;
+
+static void open_machine(one_op *t, machine *m) {
+  const char *which = getenv("TERN_TEST_DEVICE");
+  cr_assert_eq(tern__pool_create(&t->alloc, 2, &m->pool), TERN_OK);
+  m->env = (tern__backend_env){&t->alloc, NULL, m->pool};
+  cr_assert_eq(tern__backend_cpu.open(&m->env, NULL, &m->cpu), TERN_OK);
+  cr_assert_eq(tern__backend_vulkan.open(&m->env, which && which[0] ? which : NULL, &m->gpu), TERN_OK, "%s",
+               tern_last_error());
+}
+
+static void close_machine(machine *m) {
+  tern__backend_vulkan.close(m->gpu);
+  tern__backend_cpu.close(m->cpu);
+  tern__pool_destroy(m->pool);
+}
+
+static result run_reference(one_op *t) {
+  result r;
+  machine m;
+  tern__pack_cache *cache;
+  tern__session_plan *plan;
+  tern__view in[MAX_INPUTS], out[4];
+  open_machine(t, &m);
+  cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
+  tern__plan_options options = {.api = &tern__backend_cpu, .backend = m.cpu, .host_api = &tern__backend_cpu,
+                                .host_backend = m.cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
+                                .n_threads = 1};
+  cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
+  uint8_t *memory = malloc(plan->activation_bytes + 64);
+  tern__plan_bind(plan, memory);
+  for (int i = 0; i < t->n_feeds; i++) tern__plan_bind_input(plan, i, t->feeds[i].data);
+  memset(in, 0, sizeof in);
+  for (int i = 0; i < t->n_inputs; i++)
+    if (t->ids[i] >= 0) in[i] = plan->base.views[t->ids[i]];
+  for (int i = 0; i < t->n_outputs; i++) out[i] = plan->base.views[t->outs[i]];
+  tern__op_call call = {&t->graph->nodes[t->node], t->graph, in, out, t->n_inputs, t->n_outputs, &t->alloc, t->kv};
+  cr_assert_eq(t->op->reference(&call), TERN_OK, "%s", tern_last_error());
+  keep(t, plan, &r);
+  tern__plan_destroy(&t->alloc, plan);
+  tern__pack_cache_destroy(cache);
+  close_machine(&m);
+  free(memory);
+  return r;
+}
+
+/* The cache as the case filled it, on the device; returned to it after the run. */
+static tern__device_memory *send_cache(one_op *t, const machine *m) {
+  tern__device_memory *kv = NULL;
+  if (!t->kv) return NULL;
+  cr_assert_eq(tern__backend_vulkan.device->kv_create(m->gpu, t->kv, &kv), TERN_OK, "%s", tern_last_error());
+  for (int l = 0; l < t->kv->n_layers; l++) {
+    const tern__gpu_api *api = m->gpu->api;
+    cr_assert_eq(api->write(m->gpu->device, kv->buffer, kv->k[l], t->kv->k[l], kv->bytes[l]), TERN_OK);
+    cr_assert_eq(api->write(m->gpu->device, kv->buffer, kv->v[l], t->kv->v[l], kv->bytes[l]), TERN_OK);
+  }
+  return kv;
+}
+
+static result run_on_gpu(one_op *t, const char *what) {
+  result r;
+  machine m;
+  tern__pack_cache *cache;
+  tern__session_plan *plan;
+  tern__device_memory *arena = NULL, *kv;
+  const tern__device_api *device = tern__backend_vulkan.device;
+  open_machine(t, &m);
+  cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
+  tern__plan_options options = {.api = &tern__backend_vulkan, .backend = m.gpu, .host_api = &tern__backend_cpu,
+                                .host_backend = m.cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
+                                .n_threads = 2, .all_on_device = true};
+  cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
+  cr_assert(tern__array_count(plan->segments) == 1 && plan->segments[0].api == &tern__backend_vulkan,
+            "%s %s has no kernel on the device", t->op->name, what);
+  tern__program *program = plan->segments[0].program;
+  cr_assert_eq(tern__gpu_prepare(program, NULL, NULL), TERN_OK, "%s", tern_last_error());
+  if (plan->device_bytes)
+    cr_assert_eq(device->memory_create(m.gpu, plan->device_bytes, &arena), TERN_OK, "%s", tern_last_error());
+  kv = send_cache(t, &m);
+  cr_assert_eq(device->bind(program, arena, kv), TERN_OK, "%s", tern_last_error());
+  uint8_t *memory = malloc(plan->activation_bytes + 64);
+  memset(memory, 0xff, plan->activation_bytes + 64);
+  tern__plan_bind(plan, memory);
+  for (int i = 0; i < t->n_feeds; i++) tern__plan_bind_input(plan, i, t->feeds[i].data);
+  tern__run_args args = {.kv = t->kv};
+  for (int twice = 0; twice < 2; twice++)
+    cr_assert_eq(tern__gpu_run(program, &args), TERN_OK, "%s", tern_last_error());
+  keep(t, plan, &r);
+  tern__plan_destroy(&t->alloc, plan);
+  tern__pack_cache_destroy(cache);
+  device->memory_destroy(m.gpu, arena);
+  device->memory_destroy(m.gpu, kv);
+  close_machine(&m);
+  free(memory);
+  return r;
+}
+
+static void check(one_op *t, double tolerance, const char *what) {
+  result want = run_reference(t), got = run_on_gpu(t, what);
+  for (int i = 0; i < t->n_outputs; i++) {
+    double d = distance(&got, &want, i);
+    cr_expect(d <= tolerance, "%s %s, output %d: error %.3g > %.3g", t->op->name, what, i, d, tolerance);
+  }
+  drop(t, &got);
+  drop(t, &want);
+}
+
+#include "ops/op_cases.h"
