@@ -4,7 +4,7 @@ import {execFileSync} from 'node:child_process';
 import {existsSync, readFileSync, statSync} from 'node:fs';
 import {join} from 'node:path';
 import {after, test} from 'node:test';
-import {brotliCompressSync, gzipSync} from 'node:zlib';
+import {gzipSync} from 'node:zlib';
 import {launch} from './browser.mjs';
 import {DIST, GGUF, MINILM, needFiles, ROOT, skip} from './node_models.mjs';
 import {serve} from './serve.mjs';
@@ -31,8 +31,8 @@ const cosine = (a, b) => {
 
 test('the module is small', () => {
   for (const file of ['tern.wasm', 'tern-threads.wasm']) {
-    const bytes = readFileSync(join(DIST, file)), gzip = gzipSync(bytes, {level: 9}).length, brotli = brotliCompressSync(bytes).length;
-    console.log(`${file}: ${bytes.length} bytes, gzip -9 ${gzip}, brotli ${brotli}`);
+    const bytes = readFileSync(join(DIST, file)), gzip = gzipSync(bytes, {level: 9}).length;
+    console.log(`${file}: ${bytes.length} bytes, gzip -9 ${gzip}`);
     assert.ok(gzip <= 1.5e6);
   }
 });
@@ -152,7 +152,8 @@ for (const server of [plain, isolated])
     assert.match(got.errors.pooling, /^INVALID_ARGUMENT: max_new_tokens/);
     assert.equal(got.text, 'hello world');
     assert.equal(got.errors.disposed, 'INVALID_STATE');
-    assert.ok(got.memory.wasm < 2.6 * statSync(GGUF).size, 'the model lies in memory more often than as file and as packed weights');
+    // The file's bytes once, what the library holds (packed weights, KV cache), the stacks, and little else.
+    assert.ok(got.memory.wasm < statSync(GGUF).size + got.memory.live + 64e6, JSON.stringify(got.memory));
     await page.close();
   });
 
