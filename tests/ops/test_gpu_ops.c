@@ -6,6 +6,9 @@
 
 extern const tern__backend_api tern__backend_cpu, tern__backend_vulkan;
 
+/* Bytes of a binding that the device is said to have at most; 0 = its own. */
+static uint64_t binding_limit;
+
 typedef struct machine { tern__pool *pool; tern__backend_env env; tern__backend *cpu, *gpu; } machine;
 
 static void open_machine(one_op *t, machine *m) {
@@ -15,6 +18,7 @@ static void open_machine(one_op *t, machine *m) {
   cr_assert_eq(tern__backend_cpu.open(&m->env, NULL, &m->cpu), TERN_OK);
   cr_assert_eq(tern__backend_vulkan.open(&m->env, which && which[0] ? which : NULL, &m->gpu), TERN_OK, "%s",
                tern_last_error());
+  if (binding_limit) m->gpu->info->max_binding_bytes = binding_limit;
 }
 
 static void close_machine(machine *m) {
@@ -113,4 +117,4 @@ static void check(one_op *t, double tolerance, const char *what) {
   drop(t, &want);
 }
 
-#include "ops/op_cases.h"
+#include "ops/op_cases_gpu.h"
