@@ -10,7 +10,7 @@ struct LastRowParams {
 }
 
 @group(0) @binding(0) var<storage, read_write> last_row_x: array<u32>;
-@group(0) @binding(1) var<storage, read> last_row_positions: array<vec2<i32>>;
+@group(0) @binding(1) var<storage, read_write> last_row_positions: array<vec2<i32>>;
 @group(0) @binding(2) var<storage, read_write> last_row_y: array<u32>;
 var<immediate> last_row_params: LastRowParams;
 

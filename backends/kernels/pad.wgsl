@@ -50,7 +50,7 @@ fn pad(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) gr
   let s1 = pad_source(i1 % pad_params.dim1, before.y, dims.y);
   let s0 = pad_source(i1 / pad_params.dim1, before.x, dims.x);
   if min(min(s0, s1), min(s2, s3)) < 0 {
-    pad_y[i] = select(pad_params.fill_even, pad_params.fill_odd, (i % pad_params.dim3 & 1u) != 0u);
+    pad_y[i] = select(pad_params.fill_even, pad_params.fill_odd, ((i % pad_params.dim3) & 1u) != 0u);
   } else {
     let at = ((bitcast<u32>(s0) * dims.y + bitcast<u32>(s1)) * dims.z + bitcast<u32>(s2)) * dims.w + bitcast<u32>(s3);
     pad_y[i] = pad_x[at];

@@ -1,0 +1,108 @@
+/* LayerNormalization, RMSNormalization, SimplifiedLayerNormalization and their Skip forms: norm.wgsl. Float32. */
+#include "gpu/gpu_walk.h"
+
+/* Where scale, bias, skip and the input's bias are among the inputs, and the extra outputs (-1: the op has none). */
+typedef struct norm_layout {
+  int32_t scale, bias, skip, input_bias, mean, deviation, sum;
+  bool centred;
+} norm_layout;
+
+typedef struct norm_params { uint32_t rows, cells, skip_cells, flags; float n, epsilon; } norm_params;
+typedef struct statistics_params { uint32_t rows, cells, flags; float epsilon; } statistics_params;
+
+enum { CENTRED = 1, HAS_BIAS = 2, HAS_INPUT_BIAS = 4, KEEP_SUM = 8, WANT_MEAN = 2, WANT_DEVIATION = 4 };
+
+static bool all_f32(const tern__program *program, const tern__node *node) {
+  for (int32_t i = 0; i < node->n_inputs; i++) {
+    const tern__view *view = tern__gpu_in(program, node, i);
+    if (view && (view->dtype != TERN_DTYPE_F32 || !tern__gpu_fits(program, view))) return false;
+  }
+  for (int32_t i = 0; i < node->n_outputs; i++) {
+    const tern__view *view = tern__gpu_out(program, node, i);
+    if (view && view->dtype != TERN_DTYPE_F32) return false;
+  }
+  return true;
+}
+
+static tern__gpu_operand optional_output(const tern__node *node, int32_t i) {
+  return i < 0 ? (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0} : tern__gpu_output(node, i);
+}
+
+/* Mean and inverse deviation of the rows of `x`, if somebody wants them. */
+static tern_status add_statistics(tern__program *program, const tern__node *node, const norm_layout *layout,
+                                  tern__gpu_operand x, statistics_params p) {
+  tern_status status = TERN_OK;
+  tern__gpu_operand operands[] = {x, optional_output(node, layout->mean), optional_output(node, layout->deviation)};
+  uint32_t groups[2];
+  p.flags = (layout->centred ? CENTRED : 0) | (operands[1].kind ? WANT_MEAN : 0) |
+            (operands[2].kind ? WANT_DEVIATION : 0);
+  if (!(p.flags & (WANT_MEAN | WANT_DEVIATION))) return TERN_OK;
+  tern__gpu_groups_1d(program, p.rows, 1, groups);
+  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_norm_statistics, operands, &p, groups[0], groups[1], 1));
+  tern__gpu_cost(program, 4ull * p.rows * p.cells, 4ull * p.rows * p.cells);
+cleanup:
+  return status;
+}
+
+static tern_status add_norm(tern__program *program, const tern__node *node, const norm_layout *layout, bool *taken) {
+  tern_status status = TERN_OK;
+  const tern__view *x = tern__gpu_in(program, node, 0);
+  const tern__view *skip = layout->skip >= 0 ? tern__gpu_in(program, node, layout->skip) : NULL;
+  int32_t rank = x->shape.rank;
+  int32_t axis = tern__gpu_axis(skip ? -1 : tern__node_int(node, "axis", -1), rank);
+  uint64_t rows = tern__gpu_product(&x->shape, 0, axis), n = tern__gpu_product(&x->shape, axis, rank);
+  float epsilon = tern__node_float(node, "epsilon", skip ? 1e-12f : 1e-5f);
+  tern__gpu_operand bias = layout->bias < 0 ? (tern__gpu_operand){0} : tern__gpu_input(node, layout->bias);
+  tern__gpu_operand sum = optional_output(node, layout->sum);
+  bool statistics = optional_output(node, layout->mean).kind || optional_output(node, layout->deviation).kind;
+  if (!all_f32(program, node) || (skip && tern__gpu_same_input(node, 0, layout->skip))) return TERN_OK;
+  *taken = true;
+  if (rows * n == 0) return TERN_OK;
+  if (skip && statistics && !sum.kind) { /* they are the sum's */
+    sum = tern__gpu_scratch(0, rows * n * 4);
+    tern__gpu_need_scratch(program, rows * n * 4);
+  }
+  bool quads = n % 4 == 0;
+  norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), 0, layout->centred ? CENTRED : 0, (float)n, epsilon};
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {tern__gpu_input(node, 0), tern__gpu_input(node, layout->scale),
+                                                        bias, tern__gpu_output(node, 0)};
+  if (bias.kind) p.flags |= HAS_BIAS;
+  if (skip) {
+    operands[4] = tern__gpu_input(node, layout->skip);
+    operands[5] = tern__gpu_input(node, layout->input_bias);
+    operands[6] = sum;
+    p.skip_cells = (uint32_t)(tern__gpu_elements(skip) / (quads ? 4 : 1));
+    p.flags |= (operands[5].kind ? HAS_INPUT_BIAS : 0) | (sum.kind ? KEEP_SUM : 0);
+  }
+  tern__gpu_kernel_id kernel = skip ? (quads ? TERN__KERNEL_skip_norm_quads : TERN__KERNEL_skip_norm)
+                                    : (quads ? TERN__KERNEL_norm_quads : TERN__KERNEL_norm);
+  uint32_t groups[2];
+  tern__gpu_groups_1d(program, rows, 1, groups);
+  TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &p, groups[0], groups[1], 1));
+  tern__gpu_cost(program, 6 * rows * n, (2 + (skip ? 2 : 0)) * 4 * rows * n);
+  TERN_TRY(add_statistics(program, node, layout, skip ? sum : tern__gpu_input(node, 0),
+                          (statistics_params){(uint32_t)rows, (uint32_t)n, 0, epsilon}));
+cleanup:
+  return status;
+}
+
+tern_status tern__gpu_compile_layer_norm(tern__program *program, const tern__node *node, bool *taken) {
+  static const norm_layout layout = {1, 2, -1, -1, 1, 2, -1, true};
+  return add_norm(program, node, &layout, taken);
+}
+
+/* SimplifiedLayerNormalization has the inverse deviation as its second output; RMSNormalization has one output. */
+tern_status tern__gpu_compile_rms_norm(tern__program *program, const tern__node *node, bool *taken) {
+  static const norm_layout layout = {1, -1, -1, -1, -1, 1, -1, false};
+  return add_norm(program, node, &layout, taken);
+}
+
+tern_status tern__gpu_compile_skip_layer_norm(tern__program *program, const tern__node *node, bool *taken) {
+  static const norm_layout layout = {2, 3, 1, 4, 1, 2, 3, true};
+  return add_norm(program, node, &layout, taken);
+}
+
+tern_status tern__gpu_compile_skip_rms_norm(tern__program *program, const tern__node *node, bool *taken) {
+  static const norm_layout layout = {2, -1, 1, 3, 1, 2, 3, false};
+  return add_norm(program, node, &layout, taken);
+}
