@@ -2,8 +2,12 @@
 # time, so nothing is linked. Sets TERN_WITH_VULKAN, TERN_VULKAN_INCLUDES, and adds to TERN_SOURCES.
 set(TERN_WITH_VULKAN FALSE)
 if((TERN_VULKAN STREQUAL "AUTO" OR TERN_VULKAN) AND NOT TERN_WASM)
-  find_path(VOLK_INCLUDE_DIR NAMES volk.h PATH_SUFFIXES volk)
-  find_path(VULKAN_INCLUDE_DIR vulkan/vulkan.h)
+  set(where "")
+  if(CMAKE_CROSSCOMPILING) # the building machine's /usr/include must not be searched for another one
+    set(where ONLY_CMAKE_FIND_ROOT_PATH)
+  endif()
+  find_path(VOLK_INCLUDE_DIR NAMES volk.h PATH_SUFFIXES volk ${where})
+  find_path(VULKAN_INCLUDE_DIR vulkan/vulkan.h ${where})
   if(VOLK_INCLUDE_DIR AND VULKAN_INCLUDE_DIR AND EXISTS ${VOLK_INCLUDE_DIR}/volk.c)
     set(TERN_WITH_VULKAN TRUE)
   elseif(NOT TERN_VULKAN STREQUAL "AUTO")

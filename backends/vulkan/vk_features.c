@@ -68,8 +68,10 @@ static void query_features(const tern__vk_instance *instance, VkPhysicalDevice p
 static void keep_what_is_used(tern__vk_features *f) {
   f->root.features = (VkPhysicalDeviceFeatures){0};
   f->storage16.storageInputOutput16 = f->storage16.storagePushConstant16 = VK_FALSE;
-  f->storage16.uniformAndStorageBuffer16BitAccess = VK_FALSE;
-  if (!f->storage16.storageBuffer16BitAccess) f->float16.shaderFloat16 = VK_FALSE;
+  /* naga declares the capability of both in every module with a half in it. */
+  if (!f->storage16.storageBuffer16BitAccess || !f->storage16.uniformAndStorageBuffer16BitAccess)
+    f->float16.shaderFloat16 = f->storage16.storageBuffer16BitAccess =
+        f->storage16.uniformAndStorageBuffer16BitAccess = VK_FALSE;
   f->memory_model.vulkanMemoryModelAvailabilityVisibilityChains = VK_FALSE;
   f->matrix.cooperativeMatrixRobustBufferAccess = VK_FALSE;
   f->timeline = f->timeline_feature.timelineSemaphore;
