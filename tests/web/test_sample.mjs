@@ -20,7 +20,7 @@ test('the sample chats, searches and compares devices', async () => {
   const errors = [];
   page.on('pageerror', error => errors.push(error.message));
   await page.click('#search-open');
-  await page.fill('#query', 'astronomy', {timeout: 60000});
+  await page.fill('#query', 'astronomy', {timeout: 180000});
   await page.click('#find button');
   await page.waitForSelector('#hits li', {timeout: 30000});
   const hits = await page.locator('#hits li').allTextContents();
@@ -28,7 +28,7 @@ test('the sample chats, searches and compares devices', async () => {
   assert.match(hits[0], /telescope/);
   assert.match(await page.textContent('#search-figures'), /^9 texts in [\d.]+ ms$/);
   await page.click('#chat-open');
-  await page.fill('#question', 'What is the capital of France?', {timeout: 120000});
+  await page.fill('#question', 'What is the capital of France?', {timeout: 180000});
   await page.click('#ask button');
   await page.waitForFunction(() => document.querySelector('#chat-figures').textContent.includes('tokens/s'), null, {
     timeout: 120000,
