@@ -29,7 +29,8 @@ const settings = () => ({device: $('device').value, threads: Number($('threads')
 async function open(section, task, model, options) {
   const box = section.querySelector('.progress'),
     [bar, label] = box.children;
-  box.hidden = false;
+  box.hidden = bar.hidden = false;
+  bar.value = 0;
   const begin = performance.now();
   let cached = true;
   try {
@@ -44,7 +45,7 @@ async function open(section, task, model, options) {
         if (p.status === 'open') label.textContent = `opening: ${p.phase}`;
       },
     });
-    bar.value = 100;
+    bar.hidden = true;
     label.textContent =
       `${mb(pipe.info.weight_bytes)} of weights on ${pipe.device}, ${pipe.threads} thread${pipe.threads > 1 ? 's' : ''}, ` +
       `open after ${ms(performance.now() - begin)}`;
