@@ -1,4 +1,5 @@
-// samples/web in Chromium: opens both models, asks, searches, compares; leaves screenshots in TERN_SCREENSHOTS if that is set.
+// samples/web in Chromium: opens both models, asks, searches, compares; leaves screenshots in
+// TERN_SCREENSHOTS if that is set.
 import assert from 'node:assert/strict';
 import {join} from 'node:path';
 import {after, test} from 'node:test';
@@ -7,7 +8,8 @@ import {needFiles} from './node_models.mjs';
 import {serve} from './serve.mjs';
 
 needFiles();
-const browser = await launch(), server = await serve();
+const browser = await launch(),
+  server = await serve();
 after(async () => {
   await browser.close();
   server.close();
@@ -18,7 +20,7 @@ test('the sample chats, searches and compares devices', async () => {
   const errors = [];
   page.on('pageerror', error => errors.push(error.message));
   await page.click('#search-open');
-  await page.fill('#query', 'astronomy', {timeout: 60000});
+  await page.fill('#query', 'astronomy', {timeout: 180000});
   await page.click('#find button');
   await page.waitForSelector('#hits li', {timeout: 30000});
   const hits = await page.locator('#hits li').allTextContents();
@@ -26,9 +28,11 @@ test('the sample chats, searches and compares devices', async () => {
   assert.match(hits[0], /telescope/);
   assert.match(await page.textContent('#search-figures'), /^9 texts in [\d.]+ ms$/);
   await page.click('#chat-open');
-  await page.fill('#question', 'What is the capital of France?', {timeout: 120000});
+  await page.fill('#question', 'What is the capital of France?', {timeout: 180000});
   await page.click('#ask button');
-  await page.waitForFunction(() => document.querySelector('#chat-figures').textContent.includes('tokens/s'), null, {timeout: 120000});
+  await page.waitForFunction(() => document.querySelector('#chat-figures').textContent.includes('tokens/s'), null, {
+    timeout: 120000,
+  });
   assert.match(await page.textContent('#messages li:last-child'), /Paris/);
   await page.click('#measure');
   await page.waitForFunction(() => !document.querySelector('#measure').disabled, null, {timeout: 300000});
