@@ -6,40 +6,53 @@
 
 extern const tern__backend_api tern__backend_cpu, tern__backend_vulkan;
 
+typedef struct machine { tern__alloc alloc; tern__pool *pool; tern__backend_env env; tern__backend *cpu, *gpu; } machine;
+
+static machine m;
 /* Bytes of a binding that the device is said to have at most; 0 = its own. */
 static uint64_t binding_limit;
 /* Whether a software device is taken for a real one: for the kernels that only those get. */
 static bool as_hardware;
 
-typedef struct machine { tern__pool *pool; tern__backend_env env; tern__backend *cpu, *gpu; } machine;
-
-static void open_machine(one_op *t, machine *m) {
-  const char *which = getenv("TERN_TEST_DEVICE");
-  cr_assert_eq(tern__pool_create(&t->alloc, 2, &m->pool), TERN_OK);
-  m->env = (tern__backend_env){&t->alloc, NULL, m->pool};
-  cr_assert_eq(tern__backend_cpu.open(&m->env, NULL, &m->cpu), TERN_OK);
-  cr_assert_eq(tern__backend_vulkan.open(&m->env, which && which[0] ? which : NULL, &m->gpu), TERN_OK, "%s",
-               tern_last_error());
-  if (binding_limit) m->gpu->info->max_binding_bytes = binding_limit;
-  if (as_hardware) m->gpu->info->software = false;
+/* When a test's process ends: what is still held then was leaked, and the test crashes. */
+__attribute__((destructor)) static void close_machine(void) {
+  if (!m.gpu) return;
+  tern__backend_vulkan.close(m.gpu);
+  tern__backend_cpu.close(m.cpu);
+  tern__pool_destroy(m.pool);
+  if (!m.alloc.live_bytes) return;
+  fprintf(stderr, "the device keeps %llu bytes\n", (unsigned long long)m.alloc.live_bytes);
+  abort();
 }
 
-static void close_machine(machine *m) {
-  tern__backend_vulkan.close(m->gpu);
-  tern__backend_cpu.close(m->cpu);
-  tern__pool_destroy(m->pool);
+/* Opened once: some drivers do not like many instances, one after the other. */
+static machine *open_machine(void) {
+  static tern__gpu_info own;
+  const char *which = getenv("TERN_TEST_DEVICE");
+  if (m.gpu) {
+    m.gpu->info->max_binding_bytes = binding_limit ? binding_limit : own.max_binding_bytes;
+    m.gpu->info->software = own.software && !as_hardware;
+    return &m;
+  }
+  tern__alloc_init(&m.alloc, NULL, 0);
+  cr_assert_eq(tern__pool_create(&m.alloc, 2, &m.pool), TERN_OK);
+  m.env = (tern__backend_env){&m.alloc, NULL, m.pool};
+  cr_assert_eq(tern__backend_cpu.open(&m.env, NULL, &m.cpu), TERN_OK);
+  cr_assert_eq(tern__backend_vulkan.open(&m.env, which && which[0] ? which : NULL, &m.gpu), TERN_OK, "%s",
+               tern_last_error());
+  own = *m.gpu->info;
+  return open_machine();
 }
 
 static result run_reference(one_op *t) {
   result r;
-  machine m;
+  machine *at = open_machine();
   tern__pack_cache *cache;
   tern__session_plan *plan;
   tern__view in[MAX_INPUTS], out[4];
-  open_machine(t, &m);
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
-  tern__plan_options options = {.api = &tern__backend_cpu, .backend = m.cpu, .host_api = &tern__backend_cpu,
-                                .host_backend = m.cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
+  tern__plan_options options = {.api = &tern__backend_cpu, .backend = at->cpu, .host_api = &tern__backend_cpu,
+                                .host_backend = at->cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
                                 .n_threads = 1};
   cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
   uint8_t *memory = malloc(plan->activation_bytes + 64);
@@ -54,35 +67,33 @@ static result run_reference(one_op *t) {
   keep(t, plan, &r);
   tern__plan_destroy(&t->alloc, plan);
   tern__pack_cache_destroy(cache);
-  close_machine(&m);
   free(memory);
   return r;
 }
 
 /* The cache as the case filled it, on the device; returned to it after the run. */
-static tern__device_memory *send_cache(one_op *t, const machine *m) {
+static tern__device_memory *send_cache(one_op *t, const machine *at) {
   tern__device_memory *kv = NULL;
   if (!t->kv) return NULL;
-  cr_assert_eq(tern__backend_vulkan.device->kv_create(m->gpu, t->kv, &kv), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__backend_vulkan.device->kv_create(at->gpu, t->kv, &kv), TERN_OK, "%s", tern_last_error());
   for (int l = 0; l < t->kv->n_layers; l++) {
-    const tern__gpu_api *api = m->gpu->api;
-    cr_assert_eq(api->write(m->gpu->device, kv->buffer, kv->k[l], t->kv->k[l], kv->bytes[l]), TERN_OK);
-    cr_assert_eq(api->write(m->gpu->device, kv->buffer, kv->v[l], t->kv->v[l], kv->bytes[l]), TERN_OK);
+    const tern__gpu_api *api = at->gpu->api;
+    cr_assert_eq(api->write(at->gpu->device, kv->buffer, kv->k[l], t->kv->k[l], kv->bytes[l]), TERN_OK);
+    cr_assert_eq(api->write(at->gpu->device, kv->buffer, kv->v[l], t->kv->v[l], kv->bytes[l]), TERN_OK);
   }
   return kv;
 }
 
 static result run_on_gpu(one_op *t, const char *what) {
   result r;
-  machine m;
+  machine *at = open_machine();
   tern__pack_cache *cache;
   tern__session_plan *plan;
   tern__device_memory *arena = NULL, *kv;
   const tern__device_api *device = tern__backend_vulkan.device;
-  open_machine(t, &m);
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
-  tern__plan_options options = {.api = &tern__backend_vulkan, .backend = m.gpu, .host_api = &tern__backend_cpu,
-                                .host_backend = m.cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
+  tern__plan_options options = {.api = &tern__backend_vulkan, .backend = at->gpu, .host_api = &tern__backend_cpu,
+                                .host_backend = at->cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
                                 .n_threads = 2, .all_on_device = true};
   cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
   cr_assert(tern__array_count(plan->segments) == 1 && plan->segments[0].api == &tern__backend_vulkan,
@@ -90,8 +101,8 @@ static result run_on_gpu(one_op *t, const char *what) {
   tern__program *program = plan->segments[0].program;
   cr_assert_eq(tern__gpu_prepare(program, NULL, NULL), TERN_OK, "%s", tern_last_error());
   if (plan->device_bytes)
-    cr_assert_eq(device->memory_create(m.gpu, plan->device_bytes, &arena), TERN_OK, "%s", tern_last_error());
-  kv = send_cache(t, &m);
+    cr_assert_eq(device->memory_create(at->gpu, plan->device_bytes, &arena), TERN_OK, "%s", tern_last_error());
+  kv = send_cache(t, at);
   cr_assert_eq(device->bind(program, arena, kv), TERN_OK, "%s", tern_last_error());
   uint8_t *memory = malloc(plan->activation_bytes + 64);
   memset(memory, 0xff, plan->activation_bytes + 64);
@@ -103,9 +114,8 @@ static result run_on_gpu(one_op *t, const char *what) {
   keep(t, plan, &r);
   tern__plan_destroy(&t->alloc, plan);
   tern__pack_cache_destroy(cache);
-  device->memory_destroy(m.gpu, arena);
-  device->memory_destroy(m.gpu, kv);
-  close_machine(&m);
+  device->memory_destroy(at->gpu, arena);
+  device->memory_destroy(at->gpu, kv);
   free(memory);
   return r;
 }
@@ -139,14 +149,13 @@ static void check(one_op *t, double tolerance, const char *what) {
 
 /* A graph of several nodes: on the CPU as it is, then fused on the GPU, which must leave one node. */
 static void check_fused(one_op *t, const char *kind, double tolerance) {
-  machine m;
+  machine *at = open_machine();
   tern__pack_cache *cache;
   tern__session_plan *plan;
   result want;
-  open_machine(t, &m);
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
-  tern__plan_options options = {.api = &tern__backend_cpu, .backend = m.cpu, .host_api = &tern__backend_cpu,
-                                .host_backend = m.cpu, .cache = cache, .numerics = TERN_NUMERICS_CONSISTENT,
+  tern__plan_options options = {.api = &tern__backend_cpu, .backend = at->cpu, .host_api = &tern__backend_cpu,
+                                .host_backend = at->cpu, .cache = cache, .numerics = TERN_NUMERICS_CONSISTENT,
                                 .n_threads = 1};
   t->numerics = TERN_NUMERICS_CONSISTENT;
   cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
@@ -159,8 +168,7 @@ static void check_fused(one_op *t, const char *kind, double tolerance) {
   keep(t, plan, &want);
   tern__plan_destroy(&t->alloc, plan);
   tern__pack_cache_destroy(cache);
-  cr_assert_eq(tern__gpu_fuse(m.gpu, t->graph), TERN_OK, "%s", tern_last_error());
-  close_machine(&m);
+  cr_assert_eq(tern__gpu_fuse(at->gpu, t->graph), TERN_OK, "%s", tern_last_error());
   free(memory);
   size_t fused = 0;
   for (size_t n = 0; n < tern__array_count(t->graph->nodes); n++)
