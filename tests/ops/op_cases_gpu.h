@@ -174,6 +174,106 @@ Test(split, weights_and_outputs) {
   binding_limit = 0;
 }
 
+/* ---- several nodes as one ---- */
+
+static tern__value_id add_node(one_op *t, const char *op, const char *domain, const tern__value_id *in, int n_in,
+                               int n_out, tern__value_id *outs) {
+  tern__value_id first = 0;
+  const tern__op_def *def = tern__op_find(op, domain, 20);
+  cr_assert_not_null(def, "no op %s", op);
+  for (int i = 0; i < n_out; i++) {
+    char *name = tern__arena_printf(&t->arena, "v%zu", tern__array_count(t->graph->values));
+    cr_assert_eq(tern__graph_add_value(t->graph, name, TERN_DTYPE_NONE, -1, NULL, &outs[i]), TERN_OK);
+  }
+  cr_assert_eq(tern__graph_add_node(t->graph, def, op, 20, in, n_in, outs, n_out, &t->node), TERN_OK);
+  first = outs[0];
+  return first;
+}
+
+static void add_output(one_op *t, tern__value_id id) {
+  t->outs[t->n_outputs++] = id;
+  tern__graph_add_output(t->graph, id);
+}
+
+/* Linear of the case's first input and a new weight. */
+static tern__value_id add_linear(one_op *t, tern_dtype dtype, int n, int k, bool bias) {
+  tern__value_id out, in[3] = {t->ids[0]};
+  void *w = constant(t, dtype, 2, n, k);
+  in[1] = t->ids[t->n_inputs - 1];
+  if (tern__dtype_is_block(dtype)) fill_blocks(w, dtype, t->graph->values[in[1]].size_bytes);
+  if (bias) constant(t, TERN_DTYPE_F32, 1, n), in[2] = t->ids[t->n_inputs - 1];
+  return add_node(t, "Linear", "tern", in, bias ? 3 : 2, 1, &out);
+}
+
+static const int fused_rows[] = {1, 5, 70};
+
+Test(fused, group) {
+  for (int r = 0; r < 3; r++)
+    for (int bias = 0; bias < 2; bias++) {
+      one_op t;
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 96);
+      add_output(&t, add_linear(&t, TERN_DTYPE_Q4_1, 66, 96, bias));
+      add_output(&t, add_linear(&t, TERN_DTYPE_Q4_1, 19, 96, bias));
+      add_output(&t, add_linear(&t, TERN_DTYPE_Q4_1, 33, 96, bias));
+      check_fused(&t, "linear_group", f32_error);
+      end(&t);
+    }
+}
+
+Test(fused, gated) {
+  for (int r = 0; r < 3; r++)
+    for (int form = 0; form < 3; form++) {
+      one_op t;
+      tern__value_id in[2], out;
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 100);
+      in[form == 1] = add_linear(&t, TERN_DTYPE_F16, 77, 100, false);
+      in[form != 1] = add_linear(&t, TERN_DTYPE_F16, 77, 100, false);
+      out = add_node(&t, form ? "GeluMul" : "SiluMul", "tern", in, 2, 1, &out);
+      if (form == 2) tern__node_set_string(t.graph, t.node, "approximate", "tanh");
+      add_output(&t, out);
+      check_fused(&t, "linear_gated", f32_error);
+      end(&t);
+    }
+}
+
+Test(fused, bias_and_activation) {
+  const char *const activations[][2] = {{NULL, NULL}, {"Gelu", ""}, {"FastGelu", "com.microsoft"}, {"Relu", ""},
+                                        {"Tanh", ""}, {"Sigmoid", ""}, {"QuickGelu", "com.microsoft"}};
+  for (int r = 0; r < 3; r++)
+    for (size_t a = 0; a < sizeof activations / sizeof *activations; a++) {
+      one_op t;
+      tern__value_id in[2], out;
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 64);
+      in[0] = add_linear(&t, TERN_DTYPE_F32, 45, 64, false);
+      constant(&t, TERN_DTYPE_F32, 1, 45), in[1] = t.ids[t.n_inputs - 1];
+      out = add_node(&t, "Add", "", in, 2, 1, &out);
+      if (activations[a][0]) out = add_node(&t, activations[a][0], activations[a][1], (tern__value_id[]){out}, 1, 1, in);
+      add_output(&t, out);
+      check_fused(&t, "linear_bias", f32_error);
+      end(&t);
+    }
+}
+
+Test(fused, split) {
+  for (int r = 0; r < 3; r++) {
+    one_op t;
+    tern__value_id in[2], outs[3];
+    begin(&t, "Fused", "tern", 1);
+    input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 64);
+    in[0] = add_linear(&t, TERN_DTYPE_Q8_0, 90, 64, false);
+    int64_t *sizes = constant(&t, TERN_DTYPE_I64, 1, 3);
+    sizes[0] = 40, sizes[1] = 30, sizes[2] = 20, in[1] = t.ids[t.n_inputs - 1];
+    add_node(&t, "Split", "", in, 2, 3, outs);
+    tern__node_set_int(t.graph, t.node, "axis", -1);
+    for (int i = 0; i < 3; i++) add_output(&t, outs[i]);
+    check_fused(&t, "linear_split", f32_error);
+    end(&t);
+  }
+}
+
 /* A row must not depend on how many rows are computed with it. */
 Test(consistent, one_row_equals_many) {
   enum { M = 70, K = 1280, N = 50 };
@@ -181,6 +281,7 @@ Test(consistent, one_row_equals_many) {
   const int rows[] = {1, 3, 8, 33};
   for (size_t i = 0; i < sizeof types / sizeof *types; i++)
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+      as_hardware = (i + r) % 2;
       one_op many, few;
       uint32_t start = seed;
       begin(&many, "Linear", "tern", 1);
@@ -202,6 +303,7 @@ Test(consistent, one_row_equals_many) {
       drop(&many, &a), drop(&few, &b);
       end(&many), end(&few);
     }
+  as_hardware = false;
 }
 
 #endif

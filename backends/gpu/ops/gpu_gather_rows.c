@@ -1,10 +1,8 @@
-/* Gather of plain data (gather.wgsl) and GatherElements (gather_elements.wgsl). Tables in blocks of quantized weights:
- * gpu_gather_blocks.c. */
+/* Gather of plain data (gather.wgsl) and GatherElements (gather_elements.wgsl). Tables in blocks of quantized weights are
+ * another file's. */
 #include <string.h>
 
 #include "gpu/gpu_walk.h"
-
-tern_status tern__gpu_compile_gather_blocks(tern__program *program, const tern__node *node, bool *taken);
 
 enum { WORKGROUP = 64, KERNEL_RANK = 4, NOT_A_NUMBER = 0x7fc00000 };
 
@@ -28,7 +26,6 @@ tern_status tern__gpu_compile_gather(tern__program *program, const tern__node *n
   tern_status status = TERN_OK;
   const tern__view *x = tern__gpu_in(program, node, 0), *j = tern__gpu_in(program, node, 1);
   const tern__view *y = tern__gpu_out(program, node, 0);
-  if (tern__dtype_is_block(x->dtype)) return tern__gpu_compile_gather_blocks(program, node, taken);
   int32_t axis = tern__gpu_axis(tern__node_int(node, "axis", 0), x->shape.rank);
   uint64_t size = tern__gpu_element_bytes(x->dtype), outer = tern__gpu_product(&x->shape, 0, axis);
   uint64_t inner = tern__gpu_product(&x->shape, axis + 1, x->shape.rank), dim = (uint64_t)x->shape.dims[axis];
