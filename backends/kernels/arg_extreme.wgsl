@@ -43,8 +43,19 @@ fn arg_extreme(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
   arg_keys[lane] = best;
   arg_places[lane] = best_place;
   workgroupBarrier();
+  if lane < 8u {
+    for (var k = lane + 8u; k < 64u; k += 8u) {
+      if arg_wins(arg_keys[k], arg_places[k], best, best_place) {
+        best = arg_keys[k];
+        best_place = arg_places[k];
+      }
+    }
+    arg_keys[lane] = best;
+    arg_places[lane] = best_place;
+  }
+  workgroupBarrier();
   if lane == 0u {
-    for (var k = 1u; k < 64u; k += 1u) {
+    for (var k = 1u; k < 8u; k += 1u) {
       if arg_wins(arg_keys[k], arg_places[k], best, best_place) {
         best = arg_keys[k];
         best_place = arg_places[k];

@@ -15,6 +15,8 @@ static void open_machine(one_op *t, machine *m) {
   cr_assert_eq(tern__backend_cpu.open(&m->env, NULL, &m->cpu), TERN_OK);
   cr_assert_eq(tern__backend_vulkan.open(&m->env, which && which[0] ? which : NULL, &m->gpu), TERN_OK, "%s",
                tern_last_error());
+  if (t->binding_limit) m->gpu->info->max_binding_bytes = t->binding_limit;
+  if (t->groups_limit) m->gpu->info->max_groups = t->groups_limit;
 }
 
 static void close_machine(machine *m) {
