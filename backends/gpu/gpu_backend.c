@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "gpu/gpu_program.h"
+#include "gpu/gpu_fuse.h"
 
 tern_status tern__gpu_open(const tern__backend_env *env, const tern__gpu_api *api, const char *which,
                            tern__backend **out) {
@@ -28,8 +28,8 @@ void tern__gpu_close(tern__backend *backend) {
 const char *tern__gpu_describe(const tern__backend *backend) { return backend->info->name; }
 
 tern_status tern__gpu_optimize(tern__backend *backend, tern__graph *graph, tern_numerics numerics) {
-  (void)backend, (void)graph, (void)numerics;
-  return TERN_OK;
+  (void)numerics;
+  return tern__gpu_fuse(backend, graph);
 }
 
 bool tern__gpu_supports(const tern__backend *backend, const tern__op_def *op) {

@@ -106,6 +106,11 @@ const char *tern_result_finish_reason(const tern_result *result, int32_t index) 
 
 const tern_tensor *tern_result_tensor(const tern_result *result) { return result ? result->tensor : NULL; }
 
+const int32_t *tern_result_row_lengths(const tern_result *result, size_t *n_out) {
+  if (n_out) *n_out = result ? tern__array_count(result->row_lengths) : 0;
+  return result ? result->row_lengths : NULL;
+}
+
 tern_status tern_result_timings(const tern_result *result, tern_timings *out) {
   TERN_REQUIRE(result);
   TERN_REQUIRE(out);

@@ -7,14 +7,21 @@ static const struct {
   const char *name, *about;
   int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", "run a task: text-generation, feature-extraction", cli_run},
+    {"run", "run a task: text generation, embeddings", cli_run},
     {"bench", "measure speed and memory of a model", cli_bench},
     {"exec", "run any graph on .npy files", cli_exec},
     {"tokenize", "lines of text to token ids, and back", cli_tokenize},
     {"parity", "whether devices give the same answer", cli_parity},
     {"inspect", "what is inside a model file or folder", cli_inspect},
 };
-enum { N_COMMANDS = sizeof commands / sizeof *commands };
+static const struct {
+  const char *name, *about;
+  int (*run)(int argc, char **argv);
+} tasks[] = {
+    {"text-generation", "continue a prompt or answer a chat message", cli_run_text},
+    {"feature-extraction", "turn texts into embedding vectors", cli_run_embed},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands, N_TASKS = sizeof tasks / sizeof *tasks };
 
 static int print_overview(void) {
   puts("tern runs AI models on this machine: GGUF files, ONNX files and Transformers.js folders, as "
@@ -37,25 +44,34 @@ static int print_version(void) {
   return CLI_OK;
 }
 
+static int print_tasks(void) {
+  puts("Usage: tern run TASK --model PATH [options] INPUT...\n\nTasks:");
+  for (int i = 0; i < N_TASKS; ++i) printf("  %-20s %s\n", tasks[i].name, tasks[i].about);
+  puts("\nExamples:\n"
+       "  tern run text-generation --model model.gguf --chat \"Hello\"\n"
+       "  tern run feature-extraction --model folder/ \"first text\" \"second text\"\n\n"
+       "'tern run TASK --help' lists the options of a task.");
+  return CLI_OK;
+}
+
 int cli_run(int argc, char **argv) {
-  static const char *const tasks[] = {"text-generation", "feature-extraction"};
+  const char *names[N_TASKS];
+  char list[256] = "";
   const char *task = argc > 0 ? argv[0] : "--help";
-  if (!strcmp(task, tasks[0])) return cli_run_text(argc - 1, argv + 1);
-  if (!strcmp(task, tasks[1])) return cli_run_embed(argc - 1, argv + 1);
+  for (int i = 0; i < N_TASKS; ++i) {
+    size_t n = strlen(list);
+    names[i] = tasks[i].name;
+    snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", names[i]);
+    if (!strcmp(task, names[i])) return tasks[i].run(argc - 1, argv + 1);
+  }
   if (!strcmp(task, "--help") || !strcmp(task, "-h")) {
-    puts("Usage: tern run TASK --model PATH [options] INPUT...\n\nTasks:\n"
-         "  text-generation      continue a prompt or answer a chat message\n"
-         "  feature-extraction   turn texts into embedding vectors\n\n"
-         "Examples:\n"
-         "  tern run text-generation --model model.gguf --chat \"Hello\"\n"
-         "  tern run feature-extraction --model folder/ \"first text\" \"second text\"\n\n"
-         "'tern run TASK --help' lists the options of a task.");
+    print_tasks();
     return argc > 0 ? CLI_OK : CLI_USAGE;
   }
   if (task[0] == '-') return cli_usage("name the task first: tern run text-generation %s ...", task);
-  const char *nearest = cli_nearest(task, tasks, 2);
+  const char *nearest = cli_nearest(task, names, N_TASKS);
   if (nearest) return cli_usage("unknown task '%s'; did you mean %s?", task, nearest);
-  return cli_usage("unknown task '%s'; there are %s and %s", task, tasks[0], tasks[1]);
+  return cli_usage("unknown task '%s'; there are: %s", task, list);
 }
 
 int main(int argc, char **argv) {

@@ -129,7 +129,7 @@ static tern_status skip_value(cursor *c, const char *key, tern__gguf_type type, 
   } else if (type != TERN__GGUF_ARRAY) {
     TERN_TRY(read_number(c, type_sizes[type], key, &count));
   } else {
-    tern__gguf_type element;
+    tern__gguf_type element = TERN__GGUF_STRING;
     if (depth >= MAX_NESTING)
       TERN_FAIL(TERN_STATUS_UNSUPPORTED, "offset %zu: key '%s' nests arrays more than %d deep", start, key,
                 MAX_NESTING);

@@ -90,7 +90,7 @@ static tern_status read_tensor_type(tern__pb pb, struct declared_type *type) {
   for (bool more = true;;) {
     TERN_TRY(tern__pb_next(&pb, &f, &more));
     if (!more) break;
-    if (f.number == 1) type->dtype = tern__onnx_dtype((int64_t)f.value);
+    if (f.number == 1) type->dtype = tern__dtype_of_onnx((int64_t)f.value);
     if (f.number != 2) continue;
     TERN_TRY(tern__pb_open(&pb, &f, &shape));
     TERN_TRY(read_shape(shape, &type->shape));

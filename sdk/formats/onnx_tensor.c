@@ -25,15 +25,6 @@ enum {
  */
 enum { COPY_LIMIT = 1 << 20 };
 
-tern_dtype tern__onnx_dtype(int64_t onnx_type) {
-  static const uint8_t table[] = {
-      [1] = TERN_DTYPE_F32,  [2] = TERN_DTYPE_U8,    [3] = TERN_DTYPE_I8,   [4] = TERN_DTYPE_U16,
-      [5] = TERN_DTYPE_I16,  [6] = TERN_DTYPE_I32,   [7] = TERN_DTYPE_I64,  [8] = TERN_DTYPE_STRING,
-      [9] = TERN_DTYPE_BOOL, [10] = TERN_DTYPE_F16,  [11] = TERN_DTYPE_F64, [12] = TERN_DTYPE_U32,
-      [13] = TERN_DTYPE_U64, [16] = TERN_DTYPE_BF16, [21] = TERN_DTYPE_U4,  [22] = TERN_DTYPE_I4};
-  return onnx_type > 0 && onnx_type < (int64_t)sizeof table ? (tern_dtype)table[onnx_type] : TERN_DTYPE_NONE;
-}
-
 typedef struct parts {
   int64_t onnx_type;
   tern__pb raw;
@@ -270,7 +261,7 @@ tern_status tern__onnx_tensor_parse(const tern__onnx_source *source, tern__pb me
   size_t start = tern__pb_offset(&message);
   *out = (tern__onnx_tensor){.name = "", .data = ""};
   TERN_TRY(scan(source, message, out, &p));
-  out->dtype = tern__onnx_dtype(p.onnx_type);
+  out->dtype = tern__dtype_of_onnx(p.onnx_type);
   if (out->dtype == TERN_DTYPE_NONE || out->dtype == TERN_DTYPE_STRING || p.has_strings)
     TERN_FAIL(TERN_STATUS_UNSUPPORTED,
               "tensor '%s' at byte %zu has the ONNX type %lld, which is not supported", out->name, start,

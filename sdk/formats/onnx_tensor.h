@@ -20,8 +20,6 @@ typedef struct tern__onnx_source {
   tern__onnx_files *files; /* NULL: external data is an error */
 } tern__onnx_source;
 
-/* NONE for types that tern does not have. */
-tern_dtype tern__onnx_dtype(int64_t onnx_type);
 tern_status tern__onnx_tensor_parse(const tern__onnx_source *source, tern__pb message,
                                     tern__onnx_tensor *out);
 

@@ -34,7 +34,7 @@ tern_status tern__pb_value(tern__pb *values, uint32_t wire, uint64_t *out) {
 
 tern_status tern__pb_next(tern__pb *pb, tern__pb_field *field, bool *more) {
   tern_status status = TERN_OK;
-  uint64_t key;
+  uint64_t key = 0;
   size_t start = tern__pb_offset(pb);
   *field = (tern__pb_field){0};
   *more = pb->at < pb->end;

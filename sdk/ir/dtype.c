@@ -23,6 +23,15 @@ const tern__dtype_info *tern__dtype_info_of(tern_dtype dtype) {
   return &infos[dtype];
 }
 
+tern_dtype tern__dtype_of_onnx(int64_t onnx_type) {
+  static const uint8_t table[] = {
+      [1] = TERN_DTYPE_F32,  [2] = TERN_DTYPE_U8,    [3] = TERN_DTYPE_I8,   [4] = TERN_DTYPE_U16,
+      [5] = TERN_DTYPE_I16,  [6] = TERN_DTYPE_I32,   [7] = TERN_DTYPE_I64,  [8] = TERN_DTYPE_STRING,
+      [9] = TERN_DTYPE_BOOL, [10] = TERN_DTYPE_F16,  [11] = TERN_DTYPE_F64, [12] = TERN_DTYPE_U32,
+      [13] = TERN_DTYPE_U64, [16] = TERN_DTYPE_BF16, [21] = TERN_DTYPE_U4,  [22] = TERN_DTYPE_I4};
+  return onnx_type > 0 && onnx_type < (int64_t)sizeof table ? (tern_dtype)table[onnx_type] : TERN_DTYPE_NONE;
+}
+
 const char *tern_dtype_name(tern_dtype dtype) {
   const tern__dtype_info *info = tern__dtype_info_of(dtype);
   return info ? info->name : "unknown";

@@ -12,6 +12,8 @@ typedef struct tern__dtype_info {
 
 /* NULL for values that are no type. */
 const tern__dtype_info *tern__dtype_info_of(tern_dtype dtype);
+/* Of an ONNX TensorProto.DataType; NONE for types that tern does not have. */
+tern_dtype tern__dtype_of_onnx(int64_t onnx_type);
 static inline bool tern__dtype_is_block(tern_dtype dtype) {
   return dtype >= TERN_DTYPE_Q4_0 && dtype <= TERN_DTYPE_Q6_K;
 }

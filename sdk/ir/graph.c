@@ -205,6 +205,55 @@ bool tern__graph_is_output(const tern__graph *graph, tern__value_id value) {
   return false;
 }
 
+static bool listed(const tern__value_id *list, int32_t n, tern__value_id id) {
+  for (int32_t i = 0; i < n; i++)
+    if (list[i] == id) return true;
+  return false;
+}
+
+static bool one_of(const int32_t *nodes, int32_t n, int32_t node) { return listed(nodes, n, node); }
+
+/* True if a node beside these, or the caller, reads the value. */
+static bool read_outside(const tern__graph *graph, tern__value_id id, const int32_t *nodes, int32_t n) {
+  for (size_t m = 0; m < tern__array_count(graph->nodes); m++)
+    if (!graph->nodes[m].dead && !one_of(nodes, n, (int32_t)m) &&
+        listed(graph->nodes[m].inputs, graph->nodes[m].n_inputs, id))
+      return true;
+  return tern__graph_is_output(graph, id);
+}
+
+tern_status tern__graph_fuse(tern__graph *graph, const int32_t *nodes, int32_t n, const char *kind, int32_t *out) {
+  tern_status status = TERN_OK;
+  const tern__op_def *op = tern__op_find("Fused", "tern", 1);
+  tern__node *parts = tern__arena_calloc(graph->arena, (size_t)n, sizeof *parts);
+  tern__value_id *inputs = NULL, *outputs = NULL;
+  if (!op || !parts) TERN_CHECK_ALLOC(NULL);
+  for (int32_t i = 0; i < n; i++) {
+    const tern__node *node = &graph->nodes[nodes[i]];
+    parts[i] = *node;
+    for (int32_t k = 0; k < node->n_inputs; k++) {
+      tern__value_id id = node->inputs[k];
+      if (id < 0 || one_of(nodes, n, graph->values[id].producer) ||
+          listed(inputs, (int32_t)tern__array_count(inputs), id))
+        continue;
+      TERN_ARRAY_PUSH(graph->alloc, inputs, id);
+    }
+    for (int32_t k = 0; k < node->n_outputs; k++)
+      if (node->outputs[k] >= 0 && read_outside(graph, node->outputs[k], nodes, n))
+        TERN_ARRAY_PUSH(graph->alloc, outputs, node->outputs[k]);
+  }
+  for (int32_t i = 0; i < n; i++) graph->nodes[nodes[i]].dead = true;
+  for (size_t i = 0; i < tern__array_count(outputs); i++) graph->values[outputs[i]].producer = -1;
+  TERN_TRY(tern__graph_add_node(graph, op, parts[n - 1].name, 1, inputs, (int32_t)tern__array_count(inputs), outputs,
+                                (int32_t)tern__array_count(outputs), out));
+  TERN_TRY(tern__node_set_string(graph, *out, "kind", kind));
+  graph->nodes[*out].parts = parts, graph->nodes[*out].n_parts = n;
+cleanup:
+  TERN_ARRAY_FREE(graph->alloc, inputs);
+  TERN_ARRAY_FREE(graph->alloc, outputs);
+  return status;
+}
+
 /* Depth-first order over producers with an explicit stack (a file decides the depth). state: 0 new, 1 open, 2 done. */
 static tern_status visit(tern__graph *graph, int32_t root, uint8_t *state, int32_t **stack, int32_t **order) {
   tern_status status = TERN_OK;

@@ -35,7 +35,8 @@ typedef struct tern__attr {
   tern__graph *graph;    /* subgraph; its `parent` is this graph: outer values are found by name there */
 } tern__attr;
 
-typedef struct tern__node {
+typedef struct tern__node tern__node;
+struct tern__node {
   const tern__op_def *op;
   const char *name;
   tern__value_id *inputs, *outputs;
@@ -43,8 +44,10 @@ typedef struct tern__node {
   tern__attr *attrs;
   int32_t n_attrs;
   int32_t opset;         /* version of the op's domain that the file imports */
+  int32_t n_parts;
+  const tern__node *parts; /* tern.Fused: the nodes that it stands for, in order; their ids are of the same graph */
   bool dead;             /* removed by a pass; tern__graph_tidy drops it */
-} tern__node;
+};
 
 /* A value of an enclosing graph that a subgraph reads. */
 typedef struct tern__capture { tern__value_id inner, outer; } tern__capture;
@@ -92,6 +95,10 @@ void tern__graph_replace_uses(tern__graph *graph, tern__value_id from, tern__val
 /* How many node inputs and graph outputs use the value. */
 int32_t tern__graph_use_count(const tern__graph *graph, tern__value_id value);
 bool tern__graph_is_output(const tern__graph *graph, tern__value_id value);
+/* Replaces nodes (in the order in which they run) by one tern.Fused node of this `kind`: its inputs are what they read
+ * from outside, its outputs what others read of theirs. The caller makes sure that nothing outside lies on a way from
+ * one of them to another. Backends do this for groups that they run as one; everyone else runs the parts. */
+tern_status tern__graph_fuse(tern__graph *graph, const int32_t *nodes, int32_t n, const char *kind, int32_t *out);
 /* Drops dead nodes and nodes whose results nobody uses, and sorts topologically (stable). CORRUPT on a cycle. */
 tern_status tern__graph_tidy(tern__graph *graph);
 /* Structural check: ids in range, every input has a producer, input or constant; arities fit. CORRUPT names

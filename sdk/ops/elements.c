@@ -227,6 +227,15 @@ bool tern__next_index(const int64_t *dims, int32_t rank, int64_t *index) {
   return false;
 }
 
+void tern__matmul_column(const float *a, size_t rows, size_t k, const float *column, float bias, float *y,
+                         size_t y_step) {
+  for (size_t r = 0; r < rows; r++) {
+    float sum = 0;
+    for (size_t i = 0; i < k; i++) sum += a[r * k + i] * column[i];
+    y[r * y_step] = sum + bias;
+  }
+}
+
 tern_status tern__op_infer_same(tern__op_call *call) {
   call->outputs[0].dtype = call->inputs[0].dtype;
   call->outputs[0].shape = call->inputs[0].shape;

@@ -53,6 +53,10 @@ static inline int64_t tern__offset_of(const int64_t *index, const int64_t *strid
   return offset;
 }
 
+/* One column of a [rows, k] times a matrix: y[r * y_step] = a[r] . column + bias. */
+void tern__matmul_column(const float *a, size_t rows, size_t k, const float *column, float bias, float *y,
+                         size_t y_step);
+
 /* infer for ops whose output 0 has input 0's type and shape. */
 tern_status tern__op_infer_same(tern__op_call *call);
 

@@ -5,34 +5,6 @@
 #include "base/half.h"
 #include "ops/elements.h"
 
-/* TensorProto.DataType, for attributes that name a type. */
-static tern_dtype onnx_dtype(int64_t type) {
-  static const uint8_t table[] = {0,
-                                  TERN_DTYPE_F32,
-                                  TERN_DTYPE_U8,
-                                  TERN_DTYPE_I8,
-                                  TERN_DTYPE_U16,
-                                  TERN_DTYPE_I16,
-                                  TERN_DTYPE_I32,
-                                  TERN_DTYPE_I64,
-                                  0,
-                                  TERN_DTYPE_BOOL,
-                                  TERN_DTYPE_F16,
-                                  TERN_DTYPE_F64,
-                                  TERN_DTYPE_U32,
-                                  TERN_DTYPE_U64,
-                                  0,
-                                  0,
-                                  TERN_DTYPE_BF16,
-                                  0,
-                                  0,
-                                  0,
-                                  0,
-                                  TERN_DTYPE_U4,
-                                  TERN_DTYPE_I4};
-  return type > 0 && type < (int64_t)sizeof table ? (tern_dtype)table[type] : TERN_DTYPE_NONE;
-}
-
 static bool castable(tern_dtype t) {
   return tern__dtype_is_number(t) || t == TERN_DTYPE_BOOL || t == TERN_DTYPE_I4 || t == TERN_DTYPE_U4;
 }
@@ -47,11 +19,12 @@ static tern_status infer_to(tern__op_call *call, tern_dtype to) {
 }
 
 static tern_status infer(tern__op_call *call) {
-  int64_t to = tern__node_int(call->node, "to", 0);
-  if (onnx_dtype(to) == TERN_DTYPE_NONE)
+  int64_t onnx_type = tern__node_int(call->node, "to", 0);
+  tern_dtype to = tern__dtype_of_onnx(onnx_type);
+  if (!castable(to))
     return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "casting to ONNX type %lld is not supported",
-                         (long long)to);
-  return infer_to(call, onnx_dtype(to));
+                         (long long)onnx_type);
+  return infer_to(call, to);
 }
 
 static tern_status infer_like(tern__op_call *call) { return infer_to(call, call->inputs[1].dtype); }

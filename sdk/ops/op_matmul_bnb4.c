@@ -56,11 +56,7 @@ static tern_status compute(tern__op_call *call) {
       row[k] = book[i % 2 ? q[i / 2] & 15 : q[i / 2] >> 4] *
                (float)tern__view_real(&call->inputs[2], (size_t)(i / block));
     }
-    for (size_t r = 0; r < rows; r++) {
-      float sum = 0;
-      for (int64_t k = 0; k < k_size; k++) sum += a[r * (size_t)k_size + (size_t)k] * row[k];
-      y[r * (size_t)n_rows + (size_t)n] = sum;
-    }
+    tern__matmul_column(a, rows, (size_t)k_size, row, 0, y + n, (size_t)n_rows);
   }
 cleanup:
   tern__free(call->alloc, row);

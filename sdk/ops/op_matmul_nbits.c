@@ -86,11 +86,7 @@ static tern_status compute(tern__op_call *call) {
         row[g * b.block + i] = ((float)packed_at(q, i, b.bits) - zero) * scale;
     }
     float bias = tern__has_input(call, 5) ? (float)tern__view_real(&call->inputs[5], (size_t)n) : 0.0f;
-    for (size_t r = 0; r < rows; r++) {
-      float sum = 0;
-      for (int64_t k = 0; k < b.k; k++) sum += a[r * (size_t)b.k + (size_t)k] * row[k];
-      y[r * (size_t)b.n + (size_t)n] = sum + bias;
-    }
+    tern__matmul_column(a, rows, (size_t)b.k, row, bias, y + n, (size_t)b.n);
   }
 cleanup:
   tern__free(call->alloc, row);

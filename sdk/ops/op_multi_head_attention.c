@@ -65,6 +65,23 @@ static void join(const sizes *z, int64_t rows, const tern__heads *from, const fl
     }
 }
 
+/* What sizes and attributes say; q, k and v are still to come. */
+static tern__attention attention_of(const tern__op_call *call, const sizes *z) {
+  tern__attention a = {.batch = z->batch,
+                       .heads = z->heads,
+                       .kv_heads = z->heads,
+                       .rows = z->rows,
+                       .keys = z->keys,
+                       .dim = z->dim,
+                       .v_dim = z->v_dim,
+                       .causal = tern__node_int(call->node, "unidirectional", 0) != 0,
+                       .ahead = z->past}; /* rows come after the past */
+  a.scale = tern__node_float(call->node, "scale", 0);
+  if (a.scale == 0) a.scale = 1.0f / sqrtf((float)z->dim);
+  a.y = tern__heads_of_rows(call->outputs[0].data, z->rows, z->heads, z->v_dim);
+  return a;
+}
+
 /* ------------------------------------------------------------------------------------------------
  * MultiHeadAttention */
 
@@ -132,17 +149,7 @@ static tern_status mha_compute(tern__op_call *call) {
   TERN_TRY(mha_sizes(call, &z));
   if (call->inputs[QUERY].dtype != TERN_DTYPE_F32) TERN_TRY(tern__op_bad_type(call, QUERY));
   const float *bias = tern__has_input(call, BIAS) ? call->inputs[BIAS].data : NULL;
-  tern__attention a = {.batch = z.batch,
-                       .heads = z.heads,
-                       .kv_heads = z.heads,
-                       .rows = z.rows,
-                       .keys = z.keys,
-                       .dim = z.dim,
-                       .v_dim = z.v_dim,
-                       .causal = tern__node_int(call->node, "unidirectional", 0) != 0};
-  a.scale = tern__node_float(call->node, "scale", 0);
-  if (a.scale == 0) a.scale = 1.0f / sqrtf((float)z.dim);
-  a.y = tern__heads_of_rows(call->outputs[0].data, z.rows, z.heads, z.v_dim);
+  tern__attention a = attention_of(call, &z);
   tern__heads *parts[3] = {&a.q, &a.k, &a.v};
   for (int32_t i = 0; i < 3; i++) {
     int64_t dim = i == 2 ? z.v_dim : z.dim, rows = i ? z.fresh : z.rows, past = i ? z.past : 0;
@@ -160,7 +167,6 @@ static tern_status mha_compute(tern__op_call *call) {
   }
   if (tern__has_input(call, PADDING)) TERN_TRY(make_mask(call, PADDING, &z, &a, &mask));
   if (tern__has_input(call, ATTENTION_BIAS)) TERN_TRY(take_bias(call, ATTENTION_BIAS, &z, &a));
-  a.ahead = z.past; /* rows come after the past */
   TERN_TRY(tern__attention_run(call, &a));
 cleanup:
   for (int i = 0; i < 3; i++) tern__free(call->alloc, own[i]);
@@ -243,19 +249,8 @@ static tern_status ms_compute(tern__op_call *call) {
   own[0] = tern__calloc(call->alloc, (size_t)(z.batch * z.rows * width) + 1, sizeof(float));
   TERN_CHECK_ALLOC(own[0]);
   project(call, (size_t)(z.batch * z.rows), (size_t)width, own[0]);
-  tern__attention a = {.batch = z.batch,
-                       .heads = z.heads,
-                       .kv_heads = z.heads,
-                       .rows = z.rows,
-                       .keys = z.keys,
-                       .dim = z.dim,
-                       .v_dim = z.v_dim,
-                       .causal = tern__node_int(call->node, "unidirectional", 0) != 0,
-                       .ahead = z.past};
-  a.scale = tern__node_float(call->node, "scale", 0);
-  if (a.scale == 0) a.scale = 1.0f / sqrtf((float)z.dim);
+  tern__attention a = attention_of(call, &z);
   a.q = (tern__heads){own[0], z.rows * width, z.dim, width};
-  a.y = tern__heads_of_rows(call->outputs[0].data, z.rows, z.heads, z.v_dim);
   for (int32_t i = 0; i < 2; i++) {
     int64_t dim = i ? z.v_dim : z.dim, count = z.batch * z.heads * z.keys * dim;
     float *to = tern__has_output(call, 1) ? (float *)call->outputs[1].data + i * count : NULL;

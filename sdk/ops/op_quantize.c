@@ -4,33 +4,6 @@
 
 #include "ops/elements.h"
 
-static tern_dtype onnx_dtype(int64_t type) {
-  static const uint8_t table[] = {0,
-                                  TERN_DTYPE_F32,
-                                  TERN_DTYPE_U8,
-                                  TERN_DTYPE_I8,
-                                  TERN_DTYPE_U16,
-                                  TERN_DTYPE_I16,
-                                  TERN_DTYPE_I32,
-                                  0,
-                                  0,
-                                  0,
-                                  TERN_DTYPE_F16,
-                                  0,
-                                  0,
-                                  0,
-                                  0,
-                                  0,
-                                  TERN_DTYPE_BF16,
-                                  0,
-                                  0,
-                                  0,
-                                  0,
-                                  TERN_DTYPE_U4,
-                                  TERN_DTYPE_I4};
-  return type > 0 && type < (int64_t)sizeof table ? (tern_dtype)table[type] : TERN_DTYPE_NONE;
-}
-
 static bool is_quantized(tern_dtype t) {
   return (t >= TERN_DTYPE_I8 && t <= TERN_DTYPE_I32) || t == TERN_DTYPE_I4 || t == TERN_DTYPE_U4;
 }
@@ -75,7 +48,7 @@ static size_t scale_index(const grid *g, const tern__op_call *call, size_t i) {
 
 static tern_status quantize_infer(tern__op_call *call) {
   tern_dtype to = tern__has_input(call, 2) ? call->inputs[2].dtype
-                                           : onnx_dtype(tern__node_int(call->node, "output_dtype", 2));
+                                           : tern__dtype_of_onnx(tern__node_int(call->node, "output_dtype", 2));
   if (!tern__dtype_is_float(call->inputs[0].dtype) && call->inputs[0].dtype != TERN_DTYPE_I32)
     return tern__op_bad_type(call, 0);
   if (!tern__dtype_is_float(call->inputs[1].dtype)) return tern__op_bad_type(call, 1);
@@ -106,7 +79,7 @@ static tern_status dequantize_infer(tern__op_call *call) {
   if (!tern__dtype_is_float(call->inputs[1].dtype)) return tern__op_bad_type(call, 1);
   if (tern__has_input(call, 2) && call->inputs[2].dtype != call->inputs[0].dtype)
     return tern__op_bad_type(call, 2);
-  call->outputs[0].dtype = to ? onnx_dtype(to) : call->inputs[1].dtype;
+  call->outputs[0].dtype = to ? tern__dtype_of_onnx(to) : call->inputs[1].dtype;
   if (!tern__dtype_is_float(call->outputs[0].dtype))
     return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "output_dtype %lld", (long long)to);
   call->outputs[0].shape = call->inputs[0].shape;

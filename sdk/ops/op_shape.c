@@ -109,24 +109,11 @@ static tern_status range_reference(tern__op_call *call) {
 
 /* EyeLike: ones on the k-th diagonal. `dtype` is a TensorProto.DataType. */
 static tern_status eye_infer(tern__op_call *call) {
-  static const uint8_t types[] = {0,
-                                  TERN_DTYPE_F32,
-                                  TERN_DTYPE_U8,
-                                  TERN_DTYPE_I8,
-                                  TERN_DTYPE_U16,
-                                  TERN_DTYPE_I16,
-                                  TERN_DTYPE_I32,
-                                  TERN_DTYPE_I64,
-                                  0,
-                                  TERN_DTYPE_BOOL,
-                                  TERN_DTYPE_F16,
-                                  TERN_DTYPE_F64,
-                                  TERN_DTYPE_U32,
-                                  TERN_DTYPE_U64};
-  int64_t type = tern__node_int(call->node, "dtype", 0);
-  if (type < 0 || type >= (int64_t)sizeof types || (type && !types[type]))
-    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "ONNX type %lld", (long long)type);
-  call->outputs[0].dtype = type ? (tern_dtype)types[type] : call->inputs[0].dtype;
+  int64_t onnx_type = tern__node_int(call->node, "dtype", 0);
+  tern_dtype type = onnx_type ? tern__dtype_of_onnx(onnx_type) : call->inputs[0].dtype;
+  if (!tern__dtype_is_number(type) && type != TERN_DTYPE_BOOL)
+    return tern__op_fail(call, TERN_STATUS_UNSUPPORTED, "ONNX type %lld", (long long)onnx_type);
+  call->outputs[0].dtype = type;
   call->outputs[0].shape = call->inputs[0].shape;
   if (call->inputs[0].shape.rank >= 0 && call->inputs[0].shape.rank != 2)
     return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the input must be a matrix");

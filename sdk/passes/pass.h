@@ -29,6 +29,7 @@ int32_t tern__match_single_consumer(const tern__graph *graph, tern__value_id val
 /* A constant of one element, as float. */
 bool tern__match_scalar(const tern__graph *graph, tern__value_id value, float *out);
 bool tern__match_scalar_near(const tern__graph *graph, tern__value_id value, float expected, float relative);
+bool tern__match_is_input(const tern__graph *graph, tern__value_id value);
 /* For commutative ops: which input (0 or 1) is produced by `op_name`; -1 if none. */
 int32_t tern__match_operand(const tern__graph *graph, const tern__node *node, const char *op_name);
 /* Replaces node `index` by a new one that makes the same outputs; the old node is dead. Returns the new index. */
@@ -36,5 +37,10 @@ tern_status tern__pass_replace_node(tern__graph *graph, int32_t index, const cha
                                     const char *domain, int32_t opset, const tern__value_id *inputs,
                                     int32_t n_inputs, const tern__value_id *outputs, int32_t n_outputs,
                                     int32_t *out);
+/* past and present leave the graph's inputs and outputs: the session's cache holds them from here on. */
+void tern__pass_take_cache(tern__graph *graph, tern__value_id past_k, tern__value_id past_v,
+                           tern__value_id present_k, tern__value_id present_v);
+/* Tidies the graph and drops the inputs that nothing reads any more. */
+tern_status tern__pass_drop_unused_inputs(tern__graph *graph);
 
 #endif

@@ -5,19 +5,6 @@
 
 #include "passes/pass.h"
 
-static bool is_input(const tern__graph *graph, tern__value_id id) {
-  for (size_t i = 0; i < tern__array_count(graph->inputs); i++)
-    if (graph->inputs[i] == id) return true;
-  return false;
-}
-
-static void remove_from(tern__value_id *list, tern__value_id id) {
-  size_t n = tern__array_count(list), kept = 0;
-  for (size_t i = 0; i < n; i++)
-    if (list[i] != id) list[kept++] = list[i];
-  tern__array_truncate(list, kept);
-}
-
 /* One packed [B, S, (H + 2 Hkv) D] input is cut into query, key and value. */
 static tern_status split_packed(tern__graph *graph, const char *name, tern__value_id packed, int64_t heads,
                                 int64_t kv_heads, int64_t head_dim, tern__value_id *qkv) {
@@ -71,10 +58,7 @@ static tern_status fuse(tern__graph *graph, int32_t index, int64_t layer) {
   TERN_TRY(tern__node_set_int(graph, fused, "local_window", tern__node_int(&gqa, "local_window_size", -1)));
   TERN_TRY(tern__node_set_float(graph, fused, "scale", tern__node_float(&gqa, "scale", 0.0f)));
   TERN_TRY(tern__node_set_float(graph, fused, "softcap", tern__node_float(&gqa, "softcap", 0.0f)));
-  remove_from(graph->inputs, past_k);
-  remove_from(graph->inputs, past_v);
-  remove_from(graph->outputs, present_k);
-  remove_from(graph->outputs, present_v);
+  tern__pass_take_cache(graph, past_k, past_v, present_k, present_v);
 cleanup:
   return status;
 }
@@ -87,20 +71,14 @@ tern_status tern__pass_fuse_kv_attention(tern__graph *graph, const tern__pass_op
   for (size_t n = 0; n < n_nodes; n++) {
     const tern__node *node = &graph->nodes[n];
     if (node->dead || strcmp(node->op->name, "GroupQueryAttention") != 0) continue;
-    if (node->n_inputs < 7 || node->n_outputs < 3 || node->inputs[3] < 0 || !is_input(graph, node->inputs[3]) ||
-        !is_input(graph, node->inputs[4]) || !tern__graph_is_output(graph, node->outputs[1]) ||
+    if (node->n_inputs < 7 || node->n_outputs < 3 || !tern__match_is_input(graph, node->inputs[3]) ||
+        !tern__match_is_input(graph, node->inputs[4]) || !tern__graph_is_output(graph, node->outputs[1]) ||
         !tern__graph_is_output(graph, node->outputs[2]))
       continue;
     TERN_TRY(fuse(graph, (int32_t)n, layer++));
   }
   /* What only fed the old nodes (attention_mask, often position_ids) is no input any more. */
-  TERN_TRY(tern__graph_tidy(graph));
-  if (layer) {
-    size_t kept = 0;
-    for (size_t i = 0; i < tern__array_count(graph->inputs); i++)
-      if (tern__graph_use_count(graph, graph->inputs[i])) graph->inputs[kept++] = graph->inputs[i];
-    tern__array_truncate(graph->inputs, kept);
-  }
+  if (layer) TERN_TRY(tern__pass_drop_unused_inputs(graph));
 cleanup:
   return status;
 }

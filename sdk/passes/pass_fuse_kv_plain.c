@@ -11,19 +11,6 @@
 
 enum { EXAMPLE_PAST = 3, EXAMPLE_NEW = 4 };
 
-static bool is_in(const tern__value_id *list, tern__value_id id) {
-  for (size_t i = 0; i < tern__array_count(list); i++)
-    if (list[i] == id) return true;
-  return false;
-}
-
-static void remove_from(tern__value_id *list, tern__value_id id) {
-  size_t n = tern__array_count(list), kept = 0;
-  for (size_t i = 0; i < n; i++)
-    if (list[i] != id) list[kept++] = list[i];
-  tern__array_truncate(list, kept);
-}
-
 /* From K or V as attention reads it back to Concat(past, new): through Reshape(Expand(Unsqueeze(x))), which repeats
  * heads. Gives the Concat's node. */
 static int32_t find_concat(const tern__graph *graph, tern__value_id value) {
@@ -33,8 +20,8 @@ static int32_t find_concat(const tern__graph *graph, tern__value_id value) {
     if (p < 0) return -1;
     const tern__node *node = &graph->nodes[p];
     if (strcmp(node->op->name, "Concat") == 0)
-      return node->n_inputs == 2 && is_in(graph->inputs, node->inputs[0]) &&
-                     is_in(graph->outputs, node->outputs[0])
+      return node->n_inputs == 2 && tern__match_is_input(graph, node->inputs[0]) &&
+                     tern__graph_is_output(graph, node->outputs[0])
                  ? p
                  : -1;
     bool ok = false;
@@ -139,10 +126,7 @@ static tern_status fuse(tern__graph *graph, const tern__attention_match *m, int3
   TERN_TRY(tern__node_set_int(graph, fused, "head_dim", dim));
   TERN_TRY(tern__node_set_int(graph, fused, "local_window", -1));
   TERN_TRY(tern__node_set_float(graph, fused, "scale", m->scale));
-  remove_from(graph->inputs, past_k);
-  remove_from(graph->inputs, past_v);
-  remove_from(graph->outputs, present_k);
-  remove_from(graph->outputs, present_v);
+  tern__pass_take_cache(graph, past_k, past_v, present_k, present_v);
 cleanup:
   return status;
 }
@@ -186,12 +170,7 @@ tern_status tern__pass_fuse_kv_plain(tern__graph *graph, const tern__pass_option
   }
   for (size_t i = 0; i < tern__array_count(matches); i++)
     TERN_TRY(fuse(graph, &matches[i].m, matches[i].k, matches[i].v, matches[i].heads, layer++));
-  if (!layer) goto cleanup;
-  TERN_TRY(tern__graph_tidy(graph));
-  size_t kept = 0;
-  for (size_t i = 0; i < tern__array_count(graph->inputs); i++)
-    if (tern__graph_use_count(graph, graph->inputs[i])) graph->inputs[kept++] = graph->inputs[i];
-  tern__array_truncate(graph->inputs, kept);
+  if (layer) TERN_TRY(tern__pass_drop_unused_inputs(graph));
 cleanup:
   TERN_ARRAY_FREE(graph->alloc, matches);
   return status;

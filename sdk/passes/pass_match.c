@@ -28,6 +28,12 @@ int32_t tern__match_single_consumer(const tern__graph *graph, tern__value_id val
   return found;
 }
 
+bool tern__match_is_input(const tern__graph *graph, tern__value_id value) {
+  for (size_t i = 0; i < tern__array_count(graph->inputs); i++)
+    if (graph->inputs[i] == value) return true;
+  return false;
+}
+
 bool tern__match_scalar(const tern__graph *graph, tern__value_id value, float *out) {
   size_t count;
   if (value < 0) return false;
@@ -85,6 +91,32 @@ tern_status tern__pass_replace_node(tern__graph *graph, int32_t index, const cha
   for (int32_t i = 0; i < n_outputs; i++)
     if (outputs[i] >= 0) graph->values[outputs[i]].producer = -1;
   TERN_TRY(tern__graph_add_node(graph, op, graph->nodes[index].name, opset, inputs, n_inputs, outputs, n_outputs, out));
+cleanup:
+  return status;
+}
+
+static void remove_from(tern__value_id *list, tern__value_id id) {
+  size_t n = tern__array_count(list), kept = 0;
+  for (size_t i = 0; i < n; i++)
+    if (list[i] != id) list[kept++] = list[i];
+  tern__array_truncate(list, kept);
+}
+
+void tern__pass_take_cache(tern__graph *graph, tern__value_id past_k, tern__value_id past_v,
+                           tern__value_id present_k, tern__value_id present_v) {
+  remove_from(graph->inputs, past_k);
+  remove_from(graph->inputs, past_v);
+  remove_from(graph->outputs, present_k);
+  remove_from(graph->outputs, present_v);
+}
+
+tern_status tern__pass_drop_unused_inputs(tern__graph *graph) {
+  tern_status status = TERN_OK;
+  size_t kept = 0;
+  TERN_TRY(tern__graph_tidy(graph));
+  for (size_t i = 0; i < tern__array_count(graph->inputs); i++)
+    if (tern__graph_use_count(graph, graph->inputs[i])) graph->inputs[kept++] = graph->inputs[i];
+  tern__array_truncate(graph->inputs, kept);
 cleanup:
   return status;
 }

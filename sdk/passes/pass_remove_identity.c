@@ -4,15 +4,6 @@
 
 #include "passes/pass.h"
 
-/* The tern type of an ONNX TensorProto.DataType number, for Cast's `to`. */
-static tern_dtype onnx_dtype(int64_t to) {
-  static const tern_dtype table[] = {TERN_DTYPE_NONE,   TERN_DTYPE_F32,  TERN_DTYPE_U8,  TERN_DTYPE_I8,
-                                     TERN_DTYPE_U16,    TERN_DTYPE_I16,  TERN_DTYPE_I32, TERN_DTYPE_I64,
-                                     TERN_DTYPE_STRING, TERN_DTYPE_BOOL, TERN_DTYPE_F16, TERN_DTYPE_F64,
-                                     TERN_DTYPE_U32,    TERN_DTYPE_U64};
-  return to >= 0 && to < (int64_t)(sizeof table / sizeof *table) ? table[to] : TERN_DTYPE_NONE;
-}
-
 static bool is_identity(const tern__graph *graph, const tern__node *node) {
   if (strcmp(node->op->name, "Identity") == 0) return true;
   if (strcmp(node->op->name, "Dropout") == 0) {
@@ -24,7 +15,7 @@ static bool is_identity(const tern__graph *graph, const tern__node *node) {
     return true;
   }
   if (strcmp(node->op->name, "Cast") == 0) {
-    tern_dtype to = onnx_dtype(tern__node_int(node, "to", 0)), from = graph->values[node->inputs[0]].dtype;
+    tern_dtype to = tern__dtype_of_onnx(tern__node_int(node, "to", 0)), from = graph->values[node->inputs[0]].dtype;
     return to != TERN_DTYPE_NONE && to == from;
   }
   return false;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "passes/pass.h"
+#include "pipeline/length_order.h"
 #include "pipeline/pipeline.h"
 
 enum { BATCH = 32, MAX_INPUTS = 4, DEFAULT_MAX_LENGTH = 512 };
@@ -167,10 +168,17 @@ static void normalize_row(float *row, int64_t hidden) {
   for (int64_t h = 0; h < hidden; h++) row[h] *= scale;
 }
 
+/* What all batches of a run share. */
+typedef struct request {
+  tern_pooling pooling;
+  bool normalize;
+  int32_t n_texts, longest; /* longest: rows of each text without pooling */
+  const tern_cancel *cancel;
+  tern_result *result;
+} request;
+
 /* One batch of entries [0, count), all at least one token long. */
-static tern_status run_batch(tern_pipeline *p, const entry *entries, int32_t count, const tern_run_desc *d,
-                             tern_pooling pooling, bool normalize, int32_t n_texts, int32_t longest,
-                             tern_result *result) {
+static tern_status run_batch(tern_pipeline *p, const entry *entries, int32_t count, const request *r) {
   tern_status status = TERN_OK;
   state *s = p->state;
   tern__alloc *alloc = &p->runtime->alloc;
@@ -190,27 +198,25 @@ static tern_status run_batch(tern_pipeline *p, const entry *entries, int32_t cou
       memory[cells * INPUT_POSITIONS + c] = t;
     }
   fill_inputs(s, count, width, memory, inputs);
-  TERN_TRY(tern__session_run(s->session, inputs, d->cancel, NULL));
+  TERN_TRY(tern__session_run(s->session, inputs, r->cancel, NULL));
   const tern__view *hidden = tern__session_output(s->session, s->output);
   if (hidden->dtype != TERN_DTYPE_F32 || hidden->shape.rank != 3 || hidden->shape.dims[0] != count ||
       hidden->shape.dims[1] != width)
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "output '%s' must be float32 [batch, sequence, hidden]",
               s->graph->values[s->graph->outputs[s->output]].name);
-  int64_t dim = hidden->shape.dims[2];
-  if (!result->tensor) {
-    tern__shape shape = pooling == TERN_POOLING_NONE ? (tern__shape){3, {n_texts, longest, dim}}
-                                                     : (tern__shape){2, {n_texts, dim}};
-    TERN_TRY(tern__tensor_create(p->runtime, TERN_DTYPE_F32, &shape, &result->tensor));
+  int64_t dim = hidden->shape.dims[2], rows = r->pooling == TERN_POOLING_NONE ? r->longest : 1;
+  if (!r->result->tensor) {
+    tern__shape shape = r->pooling == TERN_POOLING_NONE ? (tern__shape){3, {r->n_texts, r->longest, dim}}
+                                                        : (tern__shape){2, {r->n_texts, dim}};
+    TERN_TRY(tern__tensor_create(p->runtime, TERN_DTYPE_F32, &shape, &r->result->tensor));
   }
   for (int32_t b = 0; b < count; b++) {
     const float *tokens = (const float *)hidden->data + (int64_t)b * width * dim;
-    int32_t length = (int32_t)tern__array_count(entries[b].ids);
-    int64_t rows = pooling == TERN_POOLING_NONE ? longest : 1;
-    float *out = (float *)result->tensor->view.data + entries[b].index * rows * dim;
-    if (pooling == TERN_POOLING_NONE) memcpy(out, tokens, (size_t)length * (size_t)dim * sizeof *out);
-    else pool_row(tokens, length, dim, pooling, out);
-    for (int64_t r = 0; normalize && r < (pooling == TERN_POOLING_NONE ? length : 1); r++)
-      normalize_row(out + r * dim, dim);
+    int32_t length = (int32_t)tern__array_count(entries[b].ids), own = r->pooling == TERN_POOLING_NONE ? length : 1;
+    float *out = (float *)r->result->tensor->view.data + entries[b].index * rows * dim;
+    if (r->pooling == TERN_POOLING_NONE) memcpy(out, tokens, (size_t)length * (size_t)dim * sizeof *out);
+    else pool_row(tokens, length, dim, r->pooling, out);
+    for (int64_t row = 0; r->normalize && row < own; row++) normalize_row(out + row * dim, dim);
   }
 cleanup:
   tern__free(alloc, memory);
@@ -226,42 +232,64 @@ static void write_rows(tern__json_writer *w, const float **data, const int64_t *
   tern__json_end(w, ']');
 }
 
-static tern_status feature_extraction_run(tern_pipeline *p, const tern_run_desc *d, tern_result *result) {
+/* Tokens of every text, in the order of the texts. */
+static tern_status tokenize(tern_pipeline *p, const tern_run_desc *d, entry *entries, int32_t *lengths,
+                            tern_result *result) {
+  tern_status status = TERN_OK;
+  for (int32_t i = 0; i < d->n_texts; i++) {
+    entries[i].index = i;
+    TERN_TRY(tern__tokenizer_encode(p->tokenizer, &p->runtime->alloc, d->texts[i], strlen(d->texts[i]), 0,
+                                    &entries[i].ids));
+    if (tern__array_count(entries[i].ids) == 0)
+      TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "texts[%d] has no tokens", i);
+    truncate_ids(p->state, entries[i].ids);
+    lengths[i] = (int32_t)tern__array_count(entries[i].ids);
+    result->timings.n_prompt_tokens += lengths[i];
+  }
+cleanup:
+  return status;
+}
+
+/* Runs batches of texts of similar length. */
+static tern_status run_batches(tern_pipeline *p, const tern_run_desc *d, const entry *entries,
+                               const int32_t *lengths, tern_result *result) {
   tern_status status = TERN_OK;
   state *s = p->state;
+  request r = {.pooling = d->pooling ? d->pooling : s->pooling,
+               .normalize = d->normalize ? d->normalize > 0 : s->normalize,
+               .n_texts = d->n_texts, .cancel = d->cancel, .result = result};
+  int32_t *order = tern__calloc(&p->runtime->alloc, (size_t)d->n_texts, sizeof *order);
+  TERN_CHECK_ALLOC(order);
+  TERN_TRY(tern__length_order(&p->runtime->alloc, lengths, d->n_texts, order));
+  r.longest = lengths[order[d->n_texts - 1]];
+  for (int32_t i = 0; i < d->n_texts; i += BATCH) {
+    entry batch[BATCH];
+    int32_t count = d->n_texts - i < BATCH ? d->n_texts - i : BATCH;
+    for (int32_t b = 0; b < count; b++) batch[b] = entries[order[i + b]];
+    TERN_TRY(run_batch(p, batch, count, &r));
+  }
+  if (r.pooling == TERN_POOLING_NONE)
+    TERN_ARRAY_APPEND(&p->runtime->alloc, result->row_lengths, lengths, (size_t)d->n_texts);
+cleanup:
+  tern__free(&p->runtime->alloc, order);
+  return status;
+}
+
+static tern_status feature_extraction_run(tern_pipeline *p, const tern_run_desc *d, tern_result *result) {
+  tern_status status = TERN_OK;
   tern__alloc *alloc = &p->runtime->alloc;
   entry *entries = NULL;
-  int32_t longest = 1;
+  int32_t *lengths = NULL;
   if (d->n_texts < 1) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "give at least one text");
   if ((int)d->pooling < 0 || d->pooling > TERN_POOLING_LAST)
     TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "pooling %d is not one of default, none, mean, cls, last", (int)d->pooling);
-  tern_pooling pooling = d->pooling ? d->pooling : s->pooling;
-  bool normalize = d->normalize ? d->normalize > 0 : s->normalize;
   uint64_t begin = tern__now_ns();
   entries = tern__calloc(alloc, (size_t)d->n_texts, sizeof *entries);
-  TERN_CHECK_ALLOC(entries);
-  for (int32_t i = 0; i < d->n_texts; i++) {
-    int32_t *ids = NULL;
-    status = tern__tokenizer_encode(p->tokenizer, alloc, d->texts[i], strlen(d->texts[i]), 0, &ids);
-    int32_t at = i; /* insertion by length keeps the batches even */
-    if (status == TERN_OK && tern__array_count(ids) == 0)
-      status = tern__fail(TERN_STATUS_INVALID_ARGUMENT, "texts[%d] has no tokens", i);
-    if (status != TERN_OK) {
-      TERN_ARRAY_FREE(alloc, ids);
-      goto cleanup;
-    }
-    truncate_ids(s, ids);
-    for (; at > 0 && tern__array_count(entries[at - 1].ids) > tern__array_count(ids); at--)
-      entries[at] = entries[at - 1];
-    entries[at] = (entry){ids, i};
-    if ((int32_t)tern__array_count(ids) > longest) longest = (int32_t)tern__array_count(ids);
-    result->timings.n_prompt_tokens += (int32_t)tern__array_count(ids);
-  }
+  lengths = tern__calloc(alloc, (size_t)d->n_texts, sizeof *lengths);
+  if (!entries || !lengths) TERN_CHECK_ALLOC(NULL);
+  TERN_TRY(tokenize(p, d, entries, lengths, result));
   uint64_t tokenized = tern__now_ns();
-  for (int32_t i = 0; i < d->n_texts; i += BATCH) {
-    int32_t count = d->n_texts - i < BATCH ? d->n_texts - i : BATCH;
-    TERN_TRY(run_batch(p, entries + i, count, d, pooling, normalize, d->n_texts, longest, result));
-  }
+  TERN_TRY(run_batches(p, d, entries, lengths, result));
   result->timings.tokenize_ms = (double)(tokenized - begin) * 1e-6;
   result->timings.prefill_ms = (double)(tern__now_ns() - tokenized) * 1e-6;
   tern__json_writer w = {.alloc = alloc};
@@ -272,6 +300,7 @@ static tern_status feature_extraction_run(tern_pipeline *p, const tern_run_desc 
 cleanup:
   for (int32_t i = 0; entries && i < d->n_texts; i++) TERN_ARRAY_FREE(alloc, entries[i].ids);
   tern__free(alloc, entries);
+  tern__free(alloc, lengths);
   return status;
 }
 

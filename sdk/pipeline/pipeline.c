@@ -49,6 +49,7 @@ cleanup:
 
 tern_status tern__pipeline_open(tern_runtime *runtime, const tern_pipeline_desc *desc, tern_pipeline **out) {
   tern_status status = TERN_OK;
+  char names[512];
   tern_pipeline *p = tern__calloc(&runtime->alloc, 1, sizeof *p);
   *out = NULL;
   TERN_CHECK_ALLOC(p);
@@ -57,7 +58,7 @@ tern_status tern__pipeline_open(tern_runtime *runtime, const tern_pipeline_desc 
   tern__runtime_ref(runtime);
   if (!desc->task || !(p->task = tern__task_find(desc->task)))
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "no task '%s'; this build has: %s", desc->task ? desc->task : "",
-              tern__task_names());
+              tern__task_names(names, sizeof names));
   TERN_TRY(tern__session_options_read(runtime, &desc->session, &p->session_options));
   tern_model_desc model_desc = TERN_MODEL_DESC_INIT;
   model_desc.path = desc->path, model_desc.dtype = desc->dtype, model_desc.file_name = desc->file_name;

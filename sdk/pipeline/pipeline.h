@@ -46,7 +46,6 @@ struct tern_pipeline {
   struct tern_tokenizer *public_tokenizer; /* the handle that tern_pipeline_tokenizer gives */
   tern__session_options session_options;
   _Atomic int32_t busy;       /* one run at a time */
-  tern_cancel *load_cancel;
   void *state;
 };
 
@@ -65,7 +64,8 @@ tern_status tern__pipeline_run_claimed(tern_pipeline *pipeline, const tern_run_d
 tern_status tern__pipeline_run(tern_pipeline *pipeline, const tern_run_desc *desc, tern_result **out);
 
 const tern__task *tern__task_find(const char *name); /* NULL = unknown */
-const char *tern__task_names(void);                  /* "text-generation, feature-extraction" */
+/* "text-generation, feature-extraction" into text, cut to size; returns text. */
+const char *tern__task_names(char *text, size_t size);
 
 /* Reads a session desc into options: device, threads, budget. */
 tern_status tern__session_options_read(tern_runtime *runtime, const tern_session_desc *desc,

@@ -1,4 +1,5 @@
 /* The tasks of this build. */
+#include <stdio.h>
 #include <string.h>
 
 #include "pipeline/pipeline.h"
@@ -23,4 +24,10 @@ const tern__task *tern__task_find(const char *name) {
   return NULL;
 }
 
-const char *tern__task_names(void) { return "text-generation, feature-extraction"; }
+const char *tern__task_names(char *text, size_t size) {
+  size_t n = 0;
+  *text = 0;
+  for (size_t i = 0; i < sizeof tasks / sizeof *tasks && n < size; i++)
+    n += (size_t)snprintf(text + n, size - n, "%s%s", i ? ", " : "", tasks[i]->name);
+  return text;
+}

@@ -4,11 +4,8 @@
 
 #include <string.h>
 
-typedef tern_status (*apply_fn)(const tern__decoder *self, tern__work *w);
-struct tern__decoder {
-  apply_fn apply;
-  tern__decoder *const *children;
-  size_t n_children;
+typedef struct decoder {
+  tern__part part;
   tern__pattern *pattern;
   const char *content; /* Replace; prefix of WordPiece; suffix of BPEDecoder; pad token of CTC */
   size_t content_size;
@@ -16,7 +13,7 @@ struct tern__decoder {
   int32_t character; /* Strip, Metaspace */
   int64_t start, stop;
   bool cleanup, keep_first;
-};
+} decoder;
 
 /* ---- GPT-2's bytes (encoder.py, bytes_to_unicode): printable Latin-1 stands for itself, the rest from
  * U+0100 on. */
@@ -101,7 +98,8 @@ static tern_status clean_up(tern__work *w, size_t start) {
   return status;
 }
 
-static tern_status apply_word_piece(const tern__decoder *self, tern__work *w) {
+static tern_status apply_word_piece(const tern__part *part, tern__work *w) {
+  const decoder *self = (const decoder *)part;
   tern_status status = TERN_OK;
   begin(w);
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
@@ -118,7 +116,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_bpe(const tern__decoder *self, tern__work *w) {
+static tern_status apply_bpe(const tern__part *part, tern__work *w) {
+  const decoder *self = (const decoder *)part;
   tern_status status = TERN_OK;
   begin(w);
   size_t n = tern__array_count(w->pieces);
@@ -133,9 +132,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_byte_level(const tern__decoder *self, tern__work *w) {
+static tern_status apply_byte_level(const tern__part *part, tern__work *w) {
   tern_status status = TERN_OK;
-  (void)self;
   begin(w);
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
     const char *text = w->text + w->pieces[i].start;
@@ -179,9 +177,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_byte_fallback(const tern__decoder *self, tern__work *w) {
+static tern_status apply_byte_fallback(const tern__part *part, tern__work *w) {
   tern_status status = TERN_OK;
-  (void)self;
   begin(w);
   size_t run = 0;
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
@@ -204,9 +201,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_fuse(const tern__decoder *self, tern__work *w) {
+static tern_status apply_fuse(const tern__part *part, tern__work *w) {
   tern_status status = TERN_OK;
-  (void)self;
   begin(w);
   for (size_t i = 0; i < tern__array_count(w->pieces); i++)
     TERN_TRY(put(w, w->text + w->pieces[i].start, w->pieces[i].size));
@@ -216,7 +212,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_metaspace(const tern__decoder *self, tern__work *w) {
+static tern_status apply_metaspace(const tern__part *part, tern__work *w) {
+  const decoder *self = (const decoder *)part;
   tern_status status = TERN_OK;
   char mark[4];
   size_t mark_size = tern__utf8_put(mark, self->character);
@@ -232,7 +229,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_strip(const tern__decoder *self, tern__work *w) {
+static tern_status apply_strip(const tern__part *part, tern__work *w) {
+  const decoder *self = (const decoder *)part;
   char mark[4];
   size_t mark_size = tern__utf8_put(mark, self->character);
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
@@ -247,7 +245,8 @@ static tern_status apply_strip(const tern__decoder *self, tern__work *w) {
   return TERN_OK;
 }
 
-static tern_status apply_replace(const tern__decoder *self, tern__work *w) {
+static tern_status apply_replace(const tern__part *part, tern__work *w) {
+  const decoder *self = (const decoder *)part;
   tern_status status = TERN_OK;
   begin(w);
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
@@ -265,7 +264,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_ctc(const tern__decoder *self, tern__work *w) {
+static tern_status apply_ctc(const tern__part *part, tern__work *w) {
+  const decoder *self = (const decoder *)part;
   tern_status status = TERN_OK;
   begin(w);
   const tern__piece *last = NULL;
@@ -287,18 +287,11 @@ cleanup:
   return status;
 }
 
-static tern_status apply_sequence(const tern__decoder *self, tern__work *w) {
-  tern_status status = TERN_OK;
-  for (size_t i = 0; i < self->n_children; i++) TERN_TRY(self->children[i]->apply(self->children[i], w));
-cleanup:
-  return status;
-}
-
-tern_status tern__decode_pieces(const tern__decoder *decoder, tern__work *work) {
+tern_status tern__decode_pieces(const tern__part *decoder, tern__work *work) {
   return decoder->apply(decoder, work);
 }
 
-bool tern__decoder_has_byte_fallback(const tern__decoder *decoder) {
+bool tern__decoder_has_byte_fallback(const tern__part *decoder) {
   if (!decoder) return false;
   bool found = decoder->apply == apply_byte_fallback;
   for (size_t i = 0; i < decoder->n_children; i++)
@@ -306,70 +299,60 @@ bool tern__decoder_has_byte_fallback(const tern__decoder *decoder) {
   return found;
 }
 
-tern_status tern__decoder_for_bytes(tern__arena *arena, tern__decoder **out) {
-  tern__decoder *d = *out = tern__arena_alloc(arena, sizeof *d);
+tern_status tern__decoder_for_bytes(tern__arena *arena, tern__part **out) {
+  decoder *d = tern__arena_alloc(arena, sizeof *d);
+  *out = NULL;
   if (!d) return tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory in %s", __func__);
-  d->apply = apply_byte_level;
+  d->part.apply = apply_byte_level;
+  *out = &d->part;
   return TERN_OK;
 }
 
-tern_status tern__decoder_for_spm(tern__arena *arena, bool strip_first, tern__decoder **out) {
+tern_status tern__decoder_for_spm(tern__arena *arena, bool strip_first, tern__part **out) {
   tern_status status = TERN_OK;
-  tern__decoder *d = tern__arena_calloc(arena, 5, sizeof *d),
-                **children = tern__arena_calloc(arena, 4, sizeof *children);
+  decoder *d = tern__arena_calloc(arena, 5, sizeof *d);
+  tern__part **children = tern__arena_calloc(arena, 4, sizeof *children);
   TERN_CHECK_ALLOC(d && children ? d : NULL);
-  for (int i = 0; i < 4; i++) children[i] = &d[i + 1];
-  d[0] = (tern__decoder){.apply = apply_sequence, .children = children, .n_children = strip_first ? 4 : 3};
-  d[1] = (tern__decoder){.apply = apply_replace, .content = " ", .content_size = 1};
+  for (int i = 0; i < 4; i++) children[i] = &d[i + 1].part;
+  d[0].part = (tern__part){tern__part_apply_all, children, strip_first ? 4 : 3};
+  d[1] = (decoder){.part.apply = apply_replace, .content = " ", .content_size = 1};
   TERN_TRY(tern__pattern_create(arena, "\xE2\x96\x81", TERN_PATTERN_STRING, &d[1].pattern));
-  d[2].apply = apply_byte_fallback, d[3].apply = apply_fuse;
-  d[4] = (tern__decoder){.apply = apply_strip, .character = ' ', .start = 1};
-  *out = d;
+  d[2].part.apply = apply_byte_fallback, d[3].part.apply = apply_fuse;
+  d[4] = (decoder){.part.apply = apply_strip, .character = ' ', .start = 1};
+  *out = &d[0].part;
 cleanup:
   return status;
 }
 
 /* ---- reading */
 
-static tern_status read_nothing(const tern__spec *spec, tern__decoder *out) {
-  (void)spec, (void)out;
-  return TERN_OK;
-}
-static tern_status read_content(const tern__spec *spec, const char *key, tern__decoder *out) {
+static tern_status read_content(const tern__spec *spec, const char *key, decoder *out) {
   tern_status status = tern__spec_string(spec, key, NULL, &out->content);
   if (status == TERN_OK) out->content_size = strlen(out->content);
   return status;
 }
-static tern_status read_word_piece(const tern__spec *spec, tern__decoder *out) {
+static tern_status read_word_piece(const tern__spec *spec, tern__part *part) {
+  decoder *out = (decoder *)part;
   tern_status status = read_content(spec, "prefix", out);
   return status == TERN_OK ? tern__spec_bool(spec, "cleanup", -1, &out->cleanup) : status;
 }
-static tern_status read_bpe(const tern__spec *spec, tern__decoder *out) {
-  return read_content(spec, "suffix", out);
+static tern_status read_bpe(const tern__spec *spec, tern__part *part) {
+  return read_content(spec, "suffix", (decoder *)part);
 }
 
-static tern_status read_ctc(const tern__spec *spec, tern__decoder *out) {
+static tern_status read_ctc(const tern__spec *spec, tern__part *part) {
+  decoder *out = (decoder *)part;
   tern_status status = read_content(spec, "pad_token", out);
   if (status == TERN_OK) status = tern__spec_string(spec, "word_delimiter_token", NULL, &out->delimiter);
   return status == TERN_OK ? tern__spec_bool(spec, "cleanup", -1, &out->cleanup) : status;
 }
 
-static tern_status read_character(const tern__spec *spec, const char *key, tern__decoder *out) {
-  const char *text;
-  tern_status status = tern__spec_string(spec, key, NULL, &text);
-  if (status != TERN_OK) return status;
-  size_t at = 0, size = strlen(text);
-  bool valid = size && tern__utf8_valid_prefix(text, size) == size;
-  out->character = valid ? tern__utf8_next(text, size, &at) : 0;
-  return valid && at == size ? TERN_OK
-                             : tern__spec_fail(spec, TERN_STATUS_CORRUPT, "%s is not one character", key);
-}
-
-static tern_status read_metaspace(const tern__spec *spec, tern__decoder *out) {
+static tern_status read_metaspace(const tern__spec *spec, tern__part *part) {
+  decoder *out = (decoder *)part;
   tern_status status = TERN_OK;
   bool add;
   const char *scheme;
-  TERN_TRY(read_character(spec, "replacement", out));
+  TERN_TRY(tern__spec_character(spec, "replacement", &out->character));
   TERN_TRY(tern__spec_bool(spec, "add_prefix_space", true, &add));
   TERN_TRY(tern__spec_string(spec, "prepend_scheme", add ? "always" : "never", &scheme));
   out->keep_first = !strcmp(scheme, "never");
@@ -377,70 +360,33 @@ cleanup:
   return status;
 }
 
-static tern_status read_strip(const tern__spec *spec, tern__decoder *out) {
+static tern_status read_strip(const tern__spec *spec, tern__part *part) {
+  decoder *out = (decoder *)part;
   tern_status status = TERN_OK;
-  TERN_TRY(read_character(spec, "content", out));
+  TERN_TRY(tern__spec_character(spec, "content", &out->character));
   TERN_TRY(tern__spec_int(spec, "start", -1, 0, INT32_MAX, &out->start));
   TERN_TRY(tern__spec_int(spec, "stop", -1, 0, INT32_MAX, &out->stop));
 cleanup:
   return status;
 }
 
-static tern_status read_replace(const tern__spec *spec, tern__decoder *out) {
+static tern_status read_replace(const tern__spec *spec, tern__part *part) {
+  decoder *out = (decoder *)part;
   tern_status status = tern__spec_pattern(spec, "pattern", &out->pattern);
   return status == TERN_OK ? read_content(spec, "content", out) : status;
 }
 
-static tern_status read_sequence(const tern__spec *spec, tern__decoder *out) {
-  tern_status status = TERN_OK;
-  tern__spec list = tern__spec_get(spec, "decoders");
-  if (!tern__json_is_array(list.node)) return tern__spec_fail(&list, TERN_STATUS_CORRUPT, "is not an array");
-  size_t i = 0;
-  tern__decoder **children = tern__arena_calloc(spec->arena, tern__json_count(list.node), sizeof *children);
-  TERN_CHECK_ALLOC(children);
-  for (const tern__json *n = tern__json_first(list.node); n; n = tern__json_next(n), i++) {
-    tern__spec at = tern__spec_at(&list, n, i);
-    TERN_TRY(tern__decoder_read(&at, &children[i]));
-    if (!children[i]) TERN_TRY(tern__spec_fail(&at, TERN_STATUS_CORRUPT, "is null"));
-  }
-  out->children = children, out->n_children = i;
-cleanup:
-  return status;
-}
-
-static const struct {
-  const char *type;
-  apply_fn apply;
-  tern_status (*read)(const tern__spec *, tern__decoder *);
-} kinds[] = {
-    {"Sequence", apply_sequence, read_sequence},
-    {"ByteLevel", apply_byte_level, read_nothing},
+static const tern__part_kind kinds[] = {
+    {"ByteLevel", apply_byte_level, NULL},
     {"WordPiece", apply_word_piece, read_word_piece},
     {"BPEDecoder", apply_bpe, read_bpe},
     {"Metaspace", apply_metaspace, read_metaspace},
-    {"ByteFallback", apply_byte_fallback, read_nothing},
-    {"Fuse", apply_fuse, read_nothing},
+    {"ByteFallback", apply_byte_fallback, NULL},
+    {"Fuse", apply_fuse, NULL},
     {"Strip", apply_strip, read_strip},
     {"Replace", apply_replace, read_replace},
     {"CTC", apply_ctc, read_ctc},
 };
 
-tern_status tern__decoder_read(const tern__spec *spec, tern__decoder **out) {
-  tern_status status = TERN_OK;
-  const char *type;
-  *out = NULL;
-  if (!spec->node) return TERN_OK;
-  TERN_TRY(tern__spec_type(spec, &type));
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-    if (strcmp(kinds[i].type, type)) continue;
-    tern__decoder *made = tern__arena_alloc(spec->arena, sizeof *made);
-    TERN_CHECK_ALLOC(made);
-    made->apply = kinds[i].apply;
-    TERN_TRY(kinds[i].read(spec, made));
-    *out = made;
-    return TERN_OK;
-  }
-  TERN_TRY(tern__spec_fail(spec, TERN_STATUS_UNSUPPORTED, "the decoder type '%s' is not supported", type));
-cleanup:
-  return status;
-}
+const tern__part_family tern__decoders = {"decoder", "decoders", sizeof(decoder), kinds,
+                                         sizeof kinds / sizeof *kinds};

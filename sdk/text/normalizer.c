@@ -4,18 +4,15 @@
 
 #include <string.h>
 
-typedef tern_status (*apply_fn)(const tern__normalizer *self, tern__work *w);
-struct tern__normalizer {
-  apply_fn apply;
-  tern__normalizer *const *children;
-  size_t n_children;
+typedef struct normalizer {
+  tern__part part;
   tern__unicode_form form;
   tern__pattern *pattern;
   const char *content;
   size_t content_size;
   bool clean_text, handle_chinese_chars, strip_accents, lowercase;
   bool left, right;
-};
+} normalizer;
 
 /* work->spare becomes the text. */
 static void swap_text(tern__work *w) {
@@ -56,7 +53,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_form(const tern__normalizer *self, tern__work *w) {
+static tern_status apply_form(const tern__part *part, tern__work *w) {
+  const normalizer *self = (const normalizer *)part;
   if (is_ascii(w->text, tern__array_count(w->text))) return TERN_OK;
   tern_status status = tern__unicode_normalize(w->alloc, self->form, w->text, tern__array_count(w->text),
                                                &w->points, &w->spare);
@@ -69,16 +67,14 @@ static size_t map_lower(int32_t cp, char *out) {
   size_t n = tern__unicode_lower(cp, lower), size = tern__utf8_put(out, lower[0]);
   return n > 1 ? size + tern__utf8_put(out + size, lower[1]) : size;
 }
-static tern_status apply_lowercase(const tern__normalizer *self, tern__work *w) {
-  (void)self;
+static tern_status apply_lowercase(const tern__part *part, tern__work *w) {
   return map_characters(w, map_lower);
 }
 
 static size_t map_no_mark(int32_t cp, char *out) {
   return tern__unicode_flags_8(cp) & TERN_UNICODE_MARK ? 0 : tern__utf8_put(out, cp);
 }
-static tern_status apply_strip_accents(const tern__normalizer *self, tern__work *w) {
-  (void)self;
+static tern_status apply_strip_accents(const tern__part *part, tern__work *w) {
   return map_characters(w, map_no_mark);
 }
 
@@ -91,8 +87,7 @@ static size_t map_nmt(int32_t cp, char *out) {
                cp == 0xFEFF || cp == 0xFFFD;
   return tern__utf8_put(out, space ? ' ' : cp);
 }
-static tern_status apply_nmt(const tern__normalizer *self, tern__work *w) {
-  (void)self;
+static tern_status apply_nmt(const tern__part *part, tern__work *w) {
   return map_characters(w, map_nmt);
 }
 
@@ -117,14 +112,15 @@ static size_t map_chinese(int32_t c, char *out) {
 static size_t map_no_nonspacing(int32_t cp, char *out) {
   return tern__unicode_flags_8(cp) & TERN_UNICODE_NONSPACING ? 0 : tern__utf8_put(out, cp);
 }
-static tern_status apply_bert(const tern__normalizer *self, tern__work *w) {
+static tern_status apply_bert(const tern__part *part, tern__work *w) {
+  const normalizer *self = (const normalizer *)part;
   tern_status status = TERN_OK;
-  static const tern__normalizer nfd = {.form = TERN_UNICODE_NFD};
+  static const normalizer nfd = {.form = TERN_UNICODE_NFD};
   if (self->clean_text) TERN_TRY(map_characters(w, map_clean));
   bool ascii = is_ascii(w->text, tern__array_count(w->text));
   if (self->handle_chinese_chars && !ascii) TERN_TRY(map_characters(w, map_chinese));
   if (self->strip_accents && !ascii) {
-    TERN_TRY(apply_form(&nfd, w));
+    TERN_TRY(apply_form(&nfd.part, w));
     TERN_TRY(map_characters(w, map_no_nonspacing));
   }
   if (self->lowercase) TERN_TRY(map_characters(w, map_lower));
@@ -132,7 +128,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_strip(const tern__normalizer *self, tern__work *w) {
+static tern_status apply_strip(const tern__part *part, tern__work *w) {
+  const normalizer *self = (const normalizer *)part;
   size_t start = 0, end = tern__array_count(w->text), size = end;
   while (self->left && start < end) {
     size_t next = start;
@@ -152,7 +149,8 @@ static tern_status apply_strip(const tern__normalizer *self, tern__work *w) {
   return TERN_OK;
 }
 
-static tern_status apply_replace(const tern__normalizer *self, tern__work *w) {
+static tern_status apply_replace(const tern__part *part, tern__work *w) {
+  const normalizer *self = (const normalizer *)part;
   tern_status status = TERN_OK;
   TERN_TRY(tern__pattern_find(self->pattern, w, w->text, tern__array_count(w->text)));
   tern__array_clear(w->spare);
@@ -167,7 +165,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_prepend(const tern__normalizer *self, tern__work *w) {
+static tern_status apply_prepend(const tern__part *part, tern__work *w) {
+  const normalizer *self = (const normalizer *)part;
   tern_status status = TERN_OK;
   size_t size = tern__array_count(w->text);
   if (!size) return TERN_OK;
@@ -178,9 +177,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_byte_level(const tern__normalizer *self, tern__work *w) {
+static tern_status apply_byte_level(const tern__part *part, tern__work *w) {
   tern_status status = TERN_OK;
-  (void)self;
   size_t size = tern__array_count(w->text), n = 0;
   tern__array_clear(w->spare);
   TERN_ARRAY_RESERVE(w->alloc, w->spare, size * 2);
@@ -192,37 +190,22 @@ cleanup:
   return status;
 }
 
-static tern_status apply_sequence(const tern__normalizer *self, tern__work *w) {
-  tern_status status = TERN_OK;
-  for (size_t i = 0; i < self->n_children; i++) TERN_TRY(self->children[i]->apply(self->children[i], w));
-cleanup:
-  return status;
-}
-
-tern_status tern__normalize(const tern__normalizer *normalizer, tern__work *work) {
+tern_status tern__normalize(const tern__part *normalizer, tern__work *work) {
   return normalizer ? normalizer->apply(normalizer, work) : TERN_OK;
 }
 
 /* ---- reading */
 
-static tern_status read_nothing(const tern__spec *spec, tern__normalizer *out) {
-  (void)spec, (void)out;
-  return TERN_OK;
+static tern_status set_form(tern__part *part, tern__unicode_form form) {
+  return ((normalizer *)part)->form = form, TERN_OK;
 }
-static tern_status read_nfc(const tern__spec *s, tern__normalizer *out) {
-  return out->form = TERN_UNICODE_NFC, read_nothing(s, out);
-}
-static tern_status read_nfd(const tern__spec *s, tern__normalizer *out) {
-  return out->form = TERN_UNICODE_NFD, read_nothing(s, out);
-}
-static tern_status read_nfkc(const tern__spec *s, tern__normalizer *out) {
-  return out->form = TERN_UNICODE_NFKC, read_nothing(s, out);
-}
-static tern_status read_nfkd(const tern__spec *s, tern__normalizer *out) {
-  return out->form = TERN_UNICODE_NFKD, read_nothing(s, out);
-}
+static tern_status read_nfc(const tern__spec *s, tern__part *part) { return set_form(part, TERN_UNICODE_NFC); }
+static tern_status read_nfd(const tern__spec *s, tern__part *part) { return set_form(part, TERN_UNICODE_NFD); }
+static tern_status read_nfkc(const tern__spec *s, tern__part *part) { return set_form(part, TERN_UNICODE_NFKC); }
+static tern_status read_nfkd(const tern__spec *s, tern__part *part) { return set_form(part, TERN_UNICODE_NFKD); }
 
-static tern_status read_bert(const tern__spec *spec, tern__normalizer *out) {
+static tern_status read_bert(const tern__spec *spec, tern__part *part) {
+  normalizer *out = (normalizer *)part;
   tern_status status = TERN_OK;
   TERN_TRY(tern__spec_bool(spec, "clean_text", -1, &out->clean_text));
   TERN_TRY(tern__spec_bool(spec, "handle_chinese_chars", -1, &out->handle_chinese_chars));
@@ -233,12 +216,14 @@ cleanup:
   return status;
 }
 
-static tern_status read_strip(const tern__spec *spec, tern__normalizer *out) {
+static tern_status read_strip(const tern__spec *spec, tern__part *part) {
+  normalizer *out = (normalizer *)part;
   tern_status status = tern__spec_bool(spec, "strip_left", -1, &out->left);
   return status == TERN_OK ? tern__spec_bool(spec, "strip_right", -1, &out->right) : status;
 }
 
-static tern_status read_replace(const tern__spec *spec, tern__normalizer *out) {
+static tern_status read_replace(const tern__spec *spec, tern__part *part) {
+  normalizer *out = (normalizer *)part;
   tern_status status = TERN_OK;
   TERN_TRY(tern__spec_pattern(spec, "pattern", &out->pattern));
   TERN_TRY(tern__spec_string(spec, "content", NULL, &out->content));
@@ -247,66 +232,27 @@ cleanup:
   return status;
 }
 
-static tern_status read_prepend(const tern__spec *spec, tern__normalizer *out) {
+static tern_status read_prepend(const tern__spec *spec, tern__part *part) {
+  normalizer *out = (normalizer *)part;
   tern_status status = tern__spec_string(spec, "prepend", NULL, &out->content);
   if (status == TERN_OK) out->content_size = strlen(out->content);
   return status;
 }
 
-static tern_status read_sequence(const tern__spec *spec, tern__normalizer *out) {
-  tern_status status = TERN_OK;
-  tern__spec list = tern__spec_get(spec, "normalizers");
-  if (!tern__json_is_array(list.node)) return tern__spec_fail(&list, TERN_STATUS_CORRUPT, "is not an array");
-  size_t i = 0;
-  tern__normalizer **children =
-      tern__arena_calloc(spec->arena, tern__json_count(list.node), sizeof *children);
-  TERN_CHECK_ALLOC(children);
-  for (const tern__json *n = tern__json_first(list.node); n; n = tern__json_next(n), i++) {
-    tern__spec at = tern__spec_at(&list, n, i);
-    TERN_TRY(tern__normalizer_read(&at, &children[i]));
-    if (!children[i]) TERN_TRY(tern__spec_fail(&at, TERN_STATUS_CORRUPT, "is null"));
-  }
-  out->children = children, out->n_children = i;
-cleanup:
-  return status;
-}
-
-static const struct {
-  const char *type;
-  apply_fn apply;
-  tern_status (*read)(const tern__spec *, tern__normalizer *);
-} kinds[] = {
-    {"Sequence", apply_sequence, read_sequence},
+static const tern__part_kind kinds[] = {
     {"NFC", apply_form, read_nfc},
     {"NFD", apply_form, read_nfd},
     {"NFKC", apply_form, read_nfkc},
     {"NFKD", apply_form, read_nfkd},
-    {"Lowercase", apply_lowercase, read_nothing},
+    {"Lowercase", apply_lowercase, NULL},
     {"Strip", apply_strip, read_strip},
-    {"StripAccents", apply_strip_accents, read_nothing},
+    {"StripAccents", apply_strip_accents, NULL},
     {"BertNormalizer", apply_bert, read_bert},
     {"Replace", apply_replace, read_replace},
     {"Prepend", apply_prepend, read_prepend},
-    {"ByteLevel", apply_byte_level, read_nothing},
-    {"Nmt", apply_nmt, read_nothing},
+    {"ByteLevel", apply_byte_level, NULL},
+    {"Nmt", apply_nmt, NULL},
 };
 
-tern_status tern__normalizer_read(const tern__spec *spec, tern__normalizer **out) {
-  tern_status status = TERN_OK;
-  const char *type;
-  *out = NULL;
-  if (!spec->node) return TERN_OK;
-  TERN_TRY(tern__spec_type(spec, &type));
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-    if (strcmp(kinds[i].type, type)) continue;
-    tern__normalizer *made = tern__arena_alloc(spec->arena, sizeof *made);
-    TERN_CHECK_ALLOC(made);
-    made->apply = kinds[i].apply;
-    TERN_TRY(kinds[i].read(spec, made));
-    *out = made;
-    return TERN_OK;
-  }
-  TERN_TRY(tern__spec_fail(spec, TERN_STATUS_UNSUPPORTED, "the normalizer type '%s' is not supported", type));
-cleanup:
-  return status;
-}
+const tern__part_family tern__normalizers = {"normalizer", "normalizers", sizeof(normalizer), kinds,
+                                            sizeof kinds / sizeof *kinds};

@@ -4,13 +4,10 @@
 
 #include <string.h>
 
-typedef tern_status (*apply_fn)(const tern__pre_tokenizer *self, tern__work *w);
 typedef enum behavior { REMOVED, ISOLATED, MERGED_WITH_PREVIOUS, MERGED_WITH_NEXT, CONTIGUOUS } behavior;
 typedef enum prepend { PREPEND_ALWAYS, PREPEND_FIRST, PREPEND_NEVER } prepend;
-struct tern__pre_tokenizer {
-  apply_fn apply;
-  tern__pre_tokenizer *const *children;
-  size_t n_children;
+typedef struct pre_tokenizer {
+  tern__part part;
   tern__pattern *pattern;
   behavior behavior;
   bool invert;
@@ -19,7 +16,7 @@ struct tern__pre_tokenizer {
   bool split;
   int32_t delimiter;
   int64_t length;
-};
+} pre_tokenizer;
 
 static void swap_pieces(tern__work *w) {
   tern__piece *p = w->pieces;
@@ -67,7 +64,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_split(const tern__pre_tokenizer *self, tern__work *w) {
+static tern_status apply_split(const tern__part *part, tern__work *w) {
+  const pre_tokenizer *self = (const pre_tokenizer *)part;
   tern_status status = TERN_OK;
   tern__array_clear(w->spare_pieces);
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
@@ -123,30 +121,30 @@ static bool is_punctuation(int32_t cp) {
   return tern__unicode_flags_8(cp) & TERN_UNICODE_PUNCTUATION;
 }
 
-static tern_status apply_bert(const tern__pre_tokenizer *self, tern__work *w) {
-  (void)self;
+static tern_status apply_bert(const tern__part *part, tern__work *w) {
   tern_status status = split_by_class(w, is_space, REMOVED);
   return status == TERN_OK ? split_by_class(w, is_punctuation, ISOLATED) : status;
 }
-static tern_status apply_whitespace_split(const tern__pre_tokenizer *self, tern__work *w) {
-  (void)self;
+static tern_status apply_whitespace_split(const tern__part *part, tern__work *w) {
   return split_by_class(w, is_space, REMOVED);
 }
-static tern_status apply_punctuation(const tern__pre_tokenizer *self, tern__work *w) {
+static tern_status apply_punctuation(const tern__part *part, tern__work *w) {
+  const pre_tokenizer *self = (const pre_tokenizer *)part;
   return split_by_class(w, is_punctuation, self->behavior);
 }
-static tern_status apply_digits(const tern__pre_tokenizer *self, tern__work *w) {
+static tern_status apply_digits(const tern__part *part, tern__work *w) {
+  const pre_tokenizer *self = (const pre_tokenizer *)part;
   return split_by_class(w, is_numeric, self->behavior);
 }
 
-static tern_status apply_numbers_15(const tern__pre_tokenizer *self, tern__work *w) {
+static tern_status apply_numbers_15(const tern__part *part, tern__work *w) {
+  const pre_tokenizer *self = (const pre_tokenizer *)part;
   return split_by_class(w, is_number_15, self->behavior);
 }
 
 /* \w+|[^\w\s]+ */
-static tern_status apply_whitespace(const tern__pre_tokenizer *self, tern__work *w) {
+static tern_status apply_whitespace(const tern__part *part, tern__work *w) {
   tern_status status = TERN_OK;
-  (void)self;
   tern__array_clear(w->spare_pieces);
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
     const tern__piece *p = &w->pieces[i];
@@ -166,7 +164,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_delimiter(const tern__pre_tokenizer *self, tern__work *w) {
+static tern_status apply_delimiter(const tern__part *part, tern__work *w) {
+  const pre_tokenizer *self = (const pre_tokenizer *)part;
   tern_status status = TERN_OK;
   tern__array_clear(w->spare_pieces);
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
@@ -184,7 +183,8 @@ cleanup:
   return status;
 }
 
-static tern_status apply_fixed_length(const tern__pre_tokenizer *self, tern__work *w) {
+static tern_status apply_fixed_length(const tern__part *part, tern__work *w) {
+  const pre_tokenizer *self = (const pre_tokenizer *)part;
   tern_status status = TERN_OK;
   tern__array_clear(w->spare_pieces);
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
@@ -201,8 +201,8 @@ cleanup:
 }
 
 /* Writes every piece anew into the other buffer through `write`, which appends to work->spare. */
-typedef tern_status (*write_fn)(const tern__pre_tokenizer *self, tern__work *w, const tern__piece *p);
-static tern_status rewrite(const tern__pre_tokenizer *self, tern__work *w, write_fn write) {
+typedef tern_status (*write_fn)(const pre_tokenizer *self, tern__work *w, const tern__piece *p);
+static tern_status rewrite(const pre_tokenizer *self, tern__work *w, write_fn write) {
   tern_status status = TERN_OK;
   tern__array_clear(w->spare);
   for (size_t i = 0; i < tern__array_count(w->pieces); i++) {
@@ -218,18 +218,16 @@ cleanup:
   return status;
 }
 
-static tern_status write_prefixed(const tern__pre_tokenizer *self, tern__work *w, const tern__piece *p) {
+static tern_status write_prefixed(const pre_tokenizer *self, tern__work *w, const tern__piece *p) {
   tern_status status = TERN_OK;
-  (void)self;
   if (w->text[p->start] != ' ') TERN_ARRAY_PUSH(w->alloc, w->spare, ' ');
   TERN_ARRAY_APPEND(w->alloc, w->spare, w->text + p->start, p->size);
 cleanup:
   return status;
 }
 
-static tern_status write_spelled(const tern__pre_tokenizer *self, tern__work *w, const tern__piece *p) {
+static tern_status write_spelled(const pre_tokenizer *self, tern__work *w, const tern__piece *p) {
   tern_status status = TERN_OK;
-  (void)self;
   size_t n = tern__array_count(w->spare);
   TERN_ARRAY_RESERVE(w->alloc, w->spare, (size_t)p->size * 2);
   for (uint32_t i = 0; i < p->size; i++)
@@ -239,18 +237,19 @@ cleanup:
   return status;
 }
 
-static tern_status apply_byte_level(const tern__pre_tokenizer *self, tern__work *w) {
+static tern_status apply_byte_level(const tern__part *part, tern__work *w) {
+  const pre_tokenizer *self = (const pre_tokenizer *)part;
   tern_status status = TERN_OK;
   static const tern__pattern gpt2 = {.scan = tern__scan_gpt2};
-  static const tern__pre_tokenizer split = {.pattern = (tern__pattern *)&gpt2, .behavior = ISOLATED};
+  static const pre_tokenizer split = {.pattern = (tern__pattern *)&gpt2, .behavior = ISOLATED};
   if (self->add_prefix_space) TERN_TRY(rewrite(self, w, write_prefixed));
-  if (self->use_regex) TERN_TRY(apply_split(&split, w));
+  if (self->use_regex) TERN_TRY(apply_split(&split.part, w));
   if (!self->raw_bytes) TERN_TRY(rewrite(self, w, write_spelled));
 cleanup:
   return status;
 }
 
-static tern_status write_metaspace(const tern__pre_tokenizer *self, tern__work *w, const tern__piece *p) {
+static tern_status write_metaspace(const pre_tokenizer *self, tern__work *w, const tern__piece *p) {
   tern_status status = TERN_OK;
   char mark[4];
   size_t mark_size = tern__utf8_put(mark, self->delimiter), size = p->size;
@@ -266,25 +265,19 @@ cleanup:
   return status;
 }
 
-static tern_status apply_metaspace(const tern__pre_tokenizer *self, tern__work *w) {
+static tern_status apply_metaspace(const tern__part *part, tern__work *w) {
+  const pre_tokenizer *self = (const pre_tokenizer *)part;
   tern_status status = TERN_OK;
   char mark[5] = {0};
   const tern__pattern pattern = {.literal = mark, .literal_size = tern__utf8_put(mark, self->delimiter)};
-  const tern__pre_tokenizer split = {.pattern = (tern__pattern *)&pattern, .behavior = MERGED_WITH_NEXT};
+  const pre_tokenizer split = {.pattern = (tern__pattern *)&pattern, .behavior = MERGED_WITH_NEXT};
   TERN_TRY(rewrite(self, w, write_metaspace));
-  if (self->split) TERN_TRY(apply_split(&split, w));
+  if (self->split) TERN_TRY(apply_split(&split.part, w));
 cleanup:
   return status;
 }
 
-static tern_status apply_sequence(const tern__pre_tokenizer *self, tern__work *w) {
-  tern_status status = TERN_OK;
-  for (size_t i = 0; i < self->n_children; i++) TERN_TRY(self->children[i]->apply(self->children[i], w));
-cleanup:
-  return status;
-}
-
-tern_status tern__pre_tokenize(const tern__pre_tokenizer *pre, tern__work *w) {
+tern_status tern__pre_tokenize(const tern__part *pre, tern__work *w) {
   tern_status status = TERN_OK;
   tern__array_clear(w->pieces);
   size_t size = tern__array_count(w->text);
@@ -295,38 +288,34 @@ cleanup:
   return status;
 }
 
-bool tern__pre_tokenizer_take_bytes(tern__pre_tokenizer *pre) {
-  while (pre->apply == apply_sequence && pre->n_children) pre = pre->children[pre->n_children - 1];
-  return pre->apply == apply_byte_level && (pre->raw_bytes = true);
+bool tern__pre_tokenizer_take_bytes(tern__part *pre) {
+  while (pre->n_children) pre = pre->children[pre->n_children - 1];
+  return pre->apply == apply_byte_level && (((pre_tokenizer *)pre)->raw_bytes = true);
 }
 
 tern_status tern__pre_tokenizer_from_patterns(tern__arena *arena, const char *const *patterns, size_t n,
-                                              bool with_bytes, tern__pre_tokenizer **out) {
+                                              bool with_bytes, tern__part **out) {
   tern_status status = TERN_OK;
-  tern__pre_tokenizer *all = tern__arena_calloc(arena, n + 2, sizeof *all);
-  tern__pre_tokenizer **children = tern__arena_calloc(arena, n + 1, sizeof *children);
+  pre_tokenizer *all = tern__arena_calloc(arena, n + 2, sizeof *all);
+  tern__part **children = tern__arena_calloc(arena, n + 1, sizeof *children);
   TERN_CHECK_ALLOC(all && children ? all : NULL);
   for (size_t i = 0; i < n; i++) {
-    children[i] = &all[i + 1];
+    pre_tokenizer *one = &all[i + 1];
     bool digits = !strcmp(patterns[i], "\\p{N}"), runs = !strcmp(patterns[i], "\\p{N}+");
-    all[i + 1] = (tern__pre_tokenizer){.apply = digits || runs ? apply_numbers_15 : apply_split,
-                                       .behavior = runs ? CONTIGUOUS : ISOLATED};
+    one->part.apply = digits || runs ? apply_numbers_15 : apply_split;
+    one->behavior = runs ? CONTIGUOUS : ISOLATED;
     if (!digits && !runs)
-      TERN_TRY(tern__pattern_create(arena, patterns[i], TERN_PATTERN_LLAMA_CPP, &all[i + 1].pattern));
+      TERN_TRY(tern__pattern_create(arena, patterns[i], TERN_PATTERN_LLAMA_CPP, &one->pattern));
+    children[i] = &one->part;
   }
-  if (with_bytes) children[n] = &all[n + 1], all[n + 1].apply = apply_byte_level;
-  all[0] = (tern__pre_tokenizer){.apply = apply_sequence, .children = children, .n_children = n + with_bytes};
-  *out = all;
+  if (with_bytes) children[n] = &all[n + 1].part, children[n]->apply = apply_byte_level;
+  all[0].part = (tern__part){tern__part_apply_all, children, n + with_bytes};
+  *out = &all[0].part;
 cleanup:
   return status;
 }
 
 /* ---- reading */
-
-static tern_status read_nothing(const tern__spec *spec, tern__pre_tokenizer *out) {
-  (void)spec, (void)out;
-  return TERN_OK;
-}
 
 static tern_status read_behavior(const tern__spec *spec, const char *fallback, behavior *out) {
   static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
@@ -339,22 +328,14 @@ static tern_status read_behavior(const tern__spec *spec, const char *fallback, b
   return tern__spec_fail(spec, TERN_STATUS_UNSUPPORTED, "the behavior '%s' is not supported", name);
 }
 
-static tern_status read_byte_level(const tern__spec *spec, tern__pre_tokenizer *out) {
+static tern_status read_byte_level(const tern__spec *spec, tern__part *part) {
+  pre_tokenizer *out = (pre_tokenizer *)part;
   tern_status status = tern__spec_bool(spec, "add_prefix_space", -1, &out->add_prefix_space);
   return status == TERN_OK ? tern__spec_bool(spec, "use_regex", true, &out->use_regex) : status;
 }
 
-static tern_status read_char(const tern__spec *spec, const char *key, int32_t *out) {
-  const char *text;
-  tern_status status = tern__spec_string(spec, key, NULL, &text);
-  if (status != TERN_OK) return status;
-  size_t at = 0, size = strlen(text);
-  *out = size && tern__utf8_valid_prefix(text, size) == size ? tern__utf8_next(text, size, &at) : 0;
-  return size && at == size ? TERN_OK
-                            : tern__spec_fail(spec, TERN_STATUS_CORRUPT, "%s is not one character", key);
-}
-
-static tern_status read_split(const tern__spec *spec, tern__pre_tokenizer *out) {
+static tern_status read_split(const tern__spec *spec, tern__part *part) {
+  pre_tokenizer *out = (pre_tokenizer *)part;
   tern_status status = TERN_OK;
   TERN_TRY(tern__spec_pattern(spec, "pattern", &out->pattern));
   TERN_TRY(read_behavior(spec, NULL, &out->behavior));
@@ -363,29 +344,34 @@ cleanup:
   return status;
 }
 
-static tern_status read_digits(const tern__spec *spec, tern__pre_tokenizer *out) {
+static tern_status read_digits(const tern__spec *spec, tern__part *part) {
+  pre_tokenizer *out = (pre_tokenizer *)part;
   bool individual = false;
   tern_status status = tern__spec_bool(spec, "individual_digits", -1, &individual);
   out->behavior = individual ? ISOLATED : CONTIGUOUS;
   return status;
 }
 
-static tern_status read_punctuation(const tern__spec *spec, tern__pre_tokenizer *out) {
+static tern_status read_punctuation(const tern__spec *spec, tern__part *part) {
+  pre_tokenizer *out = (pre_tokenizer *)part;
   return read_behavior(spec, "Isolated", &out->behavior);
 }
-static tern_status read_delimiter(const tern__spec *spec, tern__pre_tokenizer *out) {
-  return read_char(spec, "delimiter", &out->delimiter);
+static tern_status read_delimiter(const tern__spec *spec, tern__part *part) {
+  pre_tokenizer *out = (pre_tokenizer *)part;
+  return tern__spec_character(spec, "delimiter", &out->delimiter);
 }
-static tern_status read_fixed_length(const tern__spec *spec, tern__pre_tokenizer *out) {
+static tern_status read_fixed_length(const tern__spec *spec, tern__part *part) {
+  pre_tokenizer *out = (pre_tokenizer *)part;
   return tern__spec_int(spec, "length", 5, 1, UINT32_MAX, &out->length);
 }
 
-static tern_status read_metaspace(const tern__spec *spec, tern__pre_tokenizer *out) {
+static tern_status read_metaspace(const tern__spec *spec, tern__part *part) {
+  pre_tokenizer *out = (pre_tokenizer *)part;
   tern_status status = TERN_OK;
   static const char *const schemes[] = {"always", "first", "never"};
   const char *scheme;
   bool add = true;
-  TERN_TRY(read_char(spec, "replacement", &out->delimiter));
+  TERN_TRY(tern__spec_character(spec, "replacement", &out->delimiter));
   TERN_TRY(tern__spec_bool(spec, "split", true, &out->split));
   TERN_TRY(tern__spec_bool(spec, "add_prefix_space", true, &add));
   TERN_TRY(tern__spec_string(spec, "prepend_scheme", add ? "always" : "never", &scheme));
@@ -399,34 +385,11 @@ cleanup:
   return status;
 }
 
-static tern_status read_sequence(const tern__spec *spec, tern__pre_tokenizer *out) {
-  tern_status status = TERN_OK;
-  tern__spec list = tern__spec_get(spec, "pretokenizers");
-  if (!tern__json_is_array(list.node)) return tern__spec_fail(&list, TERN_STATUS_CORRUPT, "is not an array");
-  size_t i = 0;
-  tern__pre_tokenizer **children =
-      tern__arena_calloc(spec->arena, tern__json_count(list.node), sizeof *children);
-  TERN_CHECK_ALLOC(children);
-  for (const tern__json *n = tern__json_first(list.node); n; n = tern__json_next(n), i++) {
-    tern__spec at = tern__spec_at(&list, n, i);
-    TERN_TRY(tern__pre_tokenizer_read(&at, &children[i]));
-    if (!children[i]) TERN_TRY(tern__spec_fail(&at, TERN_STATUS_CORRUPT, "is null"));
-  }
-  out->children = children, out->n_children = i;
-cleanup:
-  return status;
-}
-
-static const struct {
-  const char *type;
-  apply_fn apply;
-  tern_status (*read)(const tern__spec *, tern__pre_tokenizer *);
-} kinds[] = {
-    {"Sequence", apply_sequence, read_sequence},
+static const tern__part_kind kinds[] = {
     {"ByteLevel", apply_byte_level, read_byte_level},
-    {"BertPreTokenizer", apply_bert, read_nothing},
-    {"Whitespace", apply_whitespace, read_nothing},
-    {"WhitespaceSplit", apply_whitespace_split, read_nothing},
+    {"BertPreTokenizer", apply_bert, NULL},
+    {"Whitespace", apply_whitespace, NULL},
+    {"WhitespaceSplit", apply_whitespace_split, NULL},
     {"Punctuation", apply_punctuation, read_punctuation},
     {"Digits", apply_digits, read_digits},
     {"Split", apply_split, read_split},
@@ -435,23 +398,5 @@ static const struct {
     {"FixedLength", apply_fixed_length, read_fixed_length},
 };
 
-tern_status tern__pre_tokenizer_read(const tern__spec *spec, tern__pre_tokenizer **out) {
-  tern_status status = TERN_OK;
-  const char *type;
-  *out = NULL;
-  if (!spec->node) return TERN_OK;
-  TERN_TRY(tern__spec_type(spec, &type));
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-    if (strcmp(kinds[i].type, type)) continue;
-    tern__pre_tokenizer *made = tern__arena_alloc(spec->arena, sizeof *made);
-    TERN_CHECK_ALLOC(made);
-    made->apply = kinds[i].apply;
-    TERN_TRY(kinds[i].read(spec, made));
-    *out = made;
-    return TERN_OK;
-  }
-  TERN_TRY(
-      tern__spec_fail(spec, TERN_STATUS_UNSUPPORTED, "the pre-tokenizer type '%s' is not supported", type));
-cleanup:
-  return status;
-}
+const tern__part_family tern__pre_tokenizers = {"pre-tokenizer", "pretokenizers", sizeof(pre_tokenizer), kinds,
+                                                sizeof kinds / sizeof *kinds};

@@ -174,7 +174,7 @@ static void work_deinit(tern__work *w) {
   TERN_ARRAY_FREE(w->alloc, w->matches);
   TERN_ARRAY_FREE(w->alloc, w->points);
   TERN_ARRAY_FREE(w->alloc, w->symbols);
-  TERN_ARRAY_FREE(w->alloc, w->heap);
+  TERN_ARRAY_FREE(w->alloc, w->merges);
   TERN_ARRAY_FREE(w->alloc, w->key);
   TERN_ARRAY_FREE(w->alloc, w->owner);
   tern__regex_state_free(w->regex);

@@ -296,49 +296,23 @@ static size_t merge_by_scan(const bpe *m, tern__symbol *s, size_t n) {
   }
 }
 
-static inline bool before(tern__merge_candidate a, tern__merge_candidate b) {
-  return a.priority < b.priority || (a.priority == b.priority && a.pos < b.pos);
-}
-
-static tern_status heap_push(tern__work *w, tern__merge_candidate c) {
-  tern_status status = TERN_OK;
-  TERN_ARRAY_PUSH(w->alloc, w->heap, c);
-  size_t i = tern__array_count(w->heap) - 1;
-  for (; i && before(c, w->heap[(i - 1) / 2]); i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
-  w->heap[i] = c;
-cleanup:
-  return status;
-}
-
-static tern__merge_candidate heap_pop(tern__work *w) {
-  tern__merge_candidate top = w->heap[0], last = tern__array_pop(w->heap);
-  size_t n = tern__array_count(w->heap), i = 0;
-  if (!n) return top;
-  for (size_t child; (child = 2 * i + 1) < n; i = child) {
-    if (child + 1 < n && before(w->heap[child + 1], w->heap[child])) child++;
-    if (!before(w->heap[child], last)) break;
-    w->heap[i] = w->heap[child];
-  }
-  w->heap[i] = last;
-  return top;
-}
-
 static tern_status offer(const bpe *m, tern__work *w, int32_t left) {
   int32_t right = left < 0 ? -1 : w->symbols[left].next;
   const merge *found = right < 0 ? NULL : find_merge(m, w->symbols[left].id, w->symbols[right].id);
   if (!found) return TERN_OK;
-  return heap_push(w, (tern__merge_candidate){found->rank, (uint32_t)left, (uint32_t)found->id});
+  tern__merge_candidate c = {found->rank, (uint32_t)left, (uint32_t)found->id};
+  return tern__merge_queue_push(w->alloc, &w->merges, c);
 }
 
 static tern_status merge_by_heap(const bpe *m, tern__work *w, size_t *count) {
   tern_status status = TERN_OK;
   int32_t n = (int32_t)*count;
-  tern__array_clear(w->heap);
+  tern__array_clear(w->merges);
   for (int32_t i = 0; i < n; i++)
     w->symbols[i].prev = i - 1, w->symbols[i].next = i + 1 < n ? i + 1 : -1, w->symbols[i].size = 1;
   for (int32_t i = 0; i + 1 < n; i++) TERN_TRY(offer(m, w, i));
-  while (tern__array_count(w->heap)) {
-    tern__merge_candidate c = heap_pop(w);
+  while (tern__array_count(w->merges)) {
+    tern__merge_candidate c = tern__merge_queue_pop(w->merges);
     tern__symbol *s = &w->symbols[c.pos];
     if (!s->size || s->next < 0) continue; /* merged away meanwhile */
     tern__symbol *right = &w->symbols[s->next];

@@ -7,6 +7,7 @@
 #include "base/array.h"
 #include "base/json.h"
 #include "base/map.h"
+#include "text/merge_queue.h"
 #include "text/regex.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
@@ -36,6 +37,8 @@ tern_status tern__spec_int(const tern__spec *spec, const char *key, int64_t fall
                            int64_t max, int64_t *out);                  /* fallback < min: required */
 tern_status tern__spec_type(const tern__spec *spec, const char **type); /* the object's "type" */
 tern_status tern__spec_pattern(const tern__spec *spec, const char *key, struct tern__pattern **out);
+/* A required string of exactly one character. */
+tern_status tern__spec_character(const tern__spec *spec, const char *key, int32_t *out);
 
 /* ---- what is cut out of a text. */
 typedef struct tern__piece {
@@ -45,7 +48,6 @@ typedef struct tern__piece {
 typedef struct tern__match { uint32_t start, end; bool hit; } tern__match;
 
 typedef struct tern__symbol { int32_t id, prev, next; uint32_t start, size; } tern__symbol;
-typedef struct tern__merge_candidate { double priority; uint32_t pos; uint32_t check; } tern__merge_candidate;
 
 /* Everything that one encode or decode needs; buffers grow once and are reused by every piece of the text. */
 typedef struct tern__work {
@@ -58,7 +60,7 @@ typedef struct tern__work {
   tern__match *matches;
   int32_t *points;
   tern__symbol *symbols;
-  tern__merge_candidate *heap;
+  tern__merge_candidate *merges;
   char *key;                /* for look-ups of changed spellings */
   int32_t *owner;           /* added tokens found, per byte (longest-first matching) */
   tern__regex_state *regex;
@@ -88,22 +90,43 @@ tern__scanner tern__scanner_for(const char *regex,
                                 tern__pattern_kind kind); /* NULL = no scanner stands for it */
 size_t tern__scan_gpt2(const char *text, size_t size);
 
+/* ---- parts: normalizers, pre-tokenizers and decoders of tokenizer.json. A family is a table of kinds; what a
+ * kind keeps is a struct of its family that begins with tern__part. */
+typedef struct tern__part tern__part;
+struct tern__part {
+  tern_status (*apply)(const tern__part *part, tern__work *work);
+  tern__part **children; /* of a Sequence, applied in turn */
+  size_t n_children;
+};
+typedef struct tern__part_kind {
+  const char *type;
+  tern_status (*apply)(const tern__part *part, tern__work *work);
+  tern_status (*read)(const tern__spec *spec, tern__part *part); /* NULL: nothing but its type */
+} tern__part_kind;
+typedef struct tern__part_family {
+  const char *what; /* "normalizer", for messages */
+  const char *list; /* where a Sequence of this family keeps its parts */
+  size_t part_size;
+  const tern__part_kind *kinds;
+  size_t n_kinds;
+} tern__part_family;
+extern const tern__part_family tern__normalizers, tern__pre_tokenizers, tern__decoders;
+tern_status tern__part_read(const tern__part_family *family, const tern__spec *spec,
+                            tern__part **out); /* absent node: NULL */
+tern_status tern__part_apply_all(const tern__part *part, tern__work *work); /* what a Sequence does */
+
 /* ---- normalizer: work->text in place. */
-typedef struct tern__normalizer tern__normalizer;
-tern_status tern__normalizer_read(const tern__spec *spec, tern__normalizer **out); /* absent node: NULL */
-tern_status tern__normalize(const tern__normalizer *normalizer, tern__work *work);
+tern_status tern__normalize(const tern__part *normalizer, tern__work *work);
 
 /* ---- pre-tokenizer: work->text -> work->pieces (may rewrite the text). */
-typedef struct tern__pre_tokenizer tern__pre_tokenizer;
-tern_status tern__pre_tokenizer_read(const tern__spec *spec, tern__pre_tokenizer **out);
 /* Split by each pattern in turn, as llama.cpp does; with_bytes adds ByteLevel (use_regex false) at the end.
  */
 tern_status tern__pre_tokenizer_from_patterns(tern__arena *arena, const char *const *patterns, size_t n,
-                                              bool with_bytes, tern__pre_tokenizer **out);
-tern_status tern__pre_tokenize(const tern__pre_tokenizer *pre, tern__work *work);
+                                              bool with_bytes, tern__part **out);
+tern_status tern__pre_tokenize(const tern__part *pre, tern__work *work);
 /* Leaves the last ByteLevel's spelling of bytes out: the model reads raw bytes. False = it does not end in
  * ByteLevel. */
-bool tern__pre_tokenizer_take_bytes(tern__pre_tokenizer *pre);
+bool tern__pre_tokenizer_take_bytes(tern__part *pre);
 
 /* ---- post-processor: where special tokens and type ids go. */
 typedef struct tern__template_item {
@@ -118,13 +141,11 @@ typedef struct tern__post_processor {
 tern_status tern__post_processor_read(const tern__spec *spec, int32_t n_ids, tern__post_processor **out);
 
 /* ---- decoder: work->text/pieces hold the tokens' spellings. */
-typedef struct tern__decoder tern__decoder;
-tern_status tern__decoder_read(const tern__spec *spec, tern__decoder **out);
-tern_status tern__decoder_for_bytes(tern__arena *arena, tern__decoder **out);                  /* ByteLevel */
+tern_status tern__decoder_for_bytes(tern__arena *arena, tern__part **out);                  /* ByteLevel */
 tern_status tern__decoder_for_spm(tern__arena *arena, bool strip_first,
-                                  tern__decoder **out); /* Replace, ByteFallback, Fuse, Strip */
-tern_status tern__decode_pieces(const tern__decoder *decoder, tern__work *work);
-bool tern__decoder_has_byte_fallback(const tern__decoder *decoder);
+                                  tern__part **out); /* Replace, ByteFallback, Fuse, Strip */
+tern_status tern__decode_pieces(const tern__part *decoder, tern__work *work);
+bool tern__decoder_has_byte_fallback(const tern__part *decoder);
 /* The value of a "<0xAB>" token, or -1. */
 int32_t tern__byte_token_value(const char *text, size_t size);
 
@@ -193,10 +214,8 @@ struct tern__tokenizer {
   size_t max_token_size;
   tern__map added_ids;
   tern__added_tokens added;
-  tern__normalizer *normalizer;
-  tern__pre_tokenizer *pre_tokenizer;
+  tern__part *normalizer, *pre_tokenizer, *decoder; /* NULL = none */
   tern__post_processor *post_processor;
-  tern__decoder *decoder;
   int32_t bos_id, eos_id, pad_id, unk_id, max_length;
   const char *chat_template;
 };

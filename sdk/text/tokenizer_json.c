@@ -133,9 +133,9 @@ tern_status tern__tokenizer_read_json_with(tern__tokenizer *t, const char *path,
   tern__spec model = tern__spec_get(&root, "model"), post = tern__spec_get(&root, "post_processor");
   tern__spec decoder = tern__spec_get(&root, "decoder"), truncation = tern__spec_get(&root, "truncation");
   model.node = model_node;
-  TERN_TRY(tern__normalizer_read(&normalizer, &t->normalizer));
-  TERN_TRY(tern__pre_tokenizer_read(&pre, &t->pre_tokenizer));
-  TERN_TRY(tern__decoder_read(&decoder, &t->decoder));
+  TERN_TRY(tern__part_read(&tern__normalizers, &normalizer, &t->normalizer));
+  TERN_TRY(tern__part_read(&tern__pre_tokenizers, &pre, &t->pre_tokenizer));
+  TERN_TRY(tern__part_read(&tern__decoders, &decoder, &t->decoder));
   if (!tern__json_is_object(model.node))
     TERN_TRY(tern__spec_fail(&model, TERN_STATUS_CORRUPT, "is not an object"));
   const char *type = tern__json_string(tern__json_get(model.node, "type"), NULL);

@@ -61,6 +61,17 @@ tern_status tern__spec_int(const tern__spec *spec, const char *key, int64_t fall
   return TERN_OK;
 }
 
+tern_status tern__spec_character(const tern__spec *spec, const char *key, int32_t *out) {
+  const char *text;
+  tern_status status = tern__spec_string(spec, key, NULL, &text);
+  if (status != TERN_OK) return status;
+  size_t at = 0, size = strlen(text);
+  bool valid = size && tern__utf8_valid_prefix(text, size) == size;
+  *out = valid ? tern__utf8_next(text, size, &at) : 0;
+  return valid && at == size ? TERN_OK
+                             : tern__spec_fail(spec, TERN_STATUS_CORRUPT, "%s is not one character", key);
+}
+
 tern_status tern__spec_type(const tern__spec *spec, const char **type) {
   *type = NULL;
   if (spec->depth > TERN_SPEC_MAX_DEPTH)

@@ -56,13 +56,7 @@ cleanup:
   return status;
 }
 
-/* Priorities are negated scores: the heap of candidates has its smallest on top. */
-static inline bool before(tern__merge_candidate a, tern__merge_candidate b) {
-  return a.priority < b.priority || (a.priority == b.priority && a.pos < b.pos);
-}
-
 static tern_status offer(const tern__tokenizer *t, tern__work *w, int32_t left) {
-  tern_status status = TERN_OK;
   int32_t right = left < 0 ? -1 : w->symbols[left].next;
   if (right < 0) return TERN_OK;
   uint32_t size = w->symbols[left].size + w->symbols[right].size;
@@ -70,25 +64,7 @@ static tern_status offer(const tern__tokenizer *t, tern__work *w, int32_t left) 
   int32_t id = tern__model_token_id(t, w->key + w->symbols[left].start, size);
   if (id < 0) return TERN_OK;
   tern__merge_candidate c = {-(double)((const spm *)t->model)->scores[id], (uint32_t)left, size};
-  TERN_ARRAY_PUSH(w->alloc, w->heap, c);
-  size_t i = tern__array_count(w->heap) - 1;
-  for (; i && before(c, w->heap[(i - 1) / 2]); i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
-  w->heap[i] = c;
-cleanup:
-  return status;
-}
-
-static tern__merge_candidate pop(tern__work *w) {
-  tern__merge_candidate top = w->heap[0], last = tern__array_pop(w->heap);
-  size_t n = tern__array_count(w->heap), i = 0;
-  if (!n) return top;
-  for (size_t child; (child = 2 * i + 1) < n; i = child) {
-    if (child + 1 < n && before(w->heap[child + 1], w->heap[child])) child++;
-    if (!before(w->heap[child], last)) break;
-    w->heap[i] = w->heap[child];
-  }
-  w->heap[i] = last;
-  return top;
+  return tern__merge_queue_push(w->alloc, &w->merges, c);
 }
 
 static tern_status split_characters(tern__work *w) {
@@ -113,11 +89,11 @@ static tern_status encode(const tern__tokenizer *t, tern__work *w, const char *t
   const spm *m = t->model;
   TERN_TRY(escape(m, w, text, size));
   TERN_TRY(split_characters(w));
-  tern__array_clear(w->heap);
+  tern__array_clear(w->merges);
   size_t n = tern__array_count(w->symbols);
   for (size_t i = 0; i + 1 < n; i++) TERN_TRY(offer(t, w, (int32_t)i));
-  while (tern__array_count(w->heap)) {
-    tern__merge_candidate c = pop(w);
+  while (tern__array_count(w->merges)) {
+    tern__merge_candidate c = tern__merge_queue_pop(w->merges);
     tern__symbol *s = &w->symbols[c.pos];
     if (!s->size || s->next < 0 || s->size + w->symbols[s->next].size != c.check) continue; /* out of date */
     tern__symbol *right = &w->symbols[s->next];

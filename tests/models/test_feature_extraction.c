@@ -69,6 +69,36 @@ Test(feature_extraction, pooling_modes_are_what_they_say) {
   tern_runtime_destroy(runtime);
 }
 
+Test(feature_extraction, without_pooling_the_rows_of_each_text_are_counted) {
+  tern_runtime *runtime = new_runtime(0);
+  tern_pipeline *p = open_task(runtime, "feature-extraction", MINILM_FOLDER, "fp32", 0);
+  tern_result *all = embed(p, sentences, 5, TERN_POOLING_NONE, 0), *pooled = embed(p, sentences, 5, TERN_POOLING_CLS, 0);
+  const tern_tensor *t = tern_result_tensor(all);
+  const float *rows = tern_tensor_data(t);
+  int64_t longest = tern_tensor_dims(t)[1];
+  size_t n, most = 0;
+  const int32_t *lengths = tern_result_row_lengths(all, &n);
+  cr_assert_eq(n, 5);
+  for (int i = 0; i < 5; i++) {
+    size_t tokens;
+    ok(tern_tokenizer_encode(tern_pipeline_tokenizer(p), sentences[i], strlen(sentences[i]), 0, NULL, 0, &tokens));
+    cr_assert_eq((size_t)lengths[i], tokens, "sentence %d has %d rows, but %zu tokens", i, lengths[i], tokens);
+    if (tokens > most) most = tokens;
+    for (int64_t r = 0; r < longest; r++) {
+      bool zero = true;
+      for (int k = 0; k < 384; k++) zero &= rows[(i * longest + r) * 384 + k] == 0;
+      cr_assert_eq(zero, r >= lengths[i], "sentence %d, row %lld of %d", i, (long long)r, lengths[i]);
+    }
+  }
+  cr_assert_eq((size_t)longest, most);
+  cr_assert_null(tern_result_row_lengths(pooled, &n));
+  cr_assert_eq(n, 0);
+  cr_assert_null(tern_result_row_lengths(NULL, &n));
+  tern_result_destroy(all), tern_result_destroy(pooled);
+  tern_pipeline_close(p);
+  tern_runtime_destroy(runtime);
+}
+
 Test(feature_extraction, every_dtype_of_the_folder_opens_and_agrees) {
   static const struct { const char *dtype; float least; } dtypes[] = {
       /* Least cosine to fp32. ONNX Runtime's own least over these sentences and files is 1.0000, 0.9985, 0.9124, 0.9597,

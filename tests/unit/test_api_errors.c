@@ -67,7 +67,8 @@ Test(api_errors, files_that_are_no_models) {
 
 Test(api_errors, tasks_devices_and_options) {
   tern_pipeline *p;
-  expect(open_pipeline("text-to-smell", TINY, NULL, &p), TERN_STATUS_UNSUPPORTED, WORDS("text-to-smell", "text-generation"));
+  expect(open_pipeline("text-to-smell", TINY, NULL, &p), TERN_STATUS_UNSUPPORTED, 
+         WORDS("text-to-smell", "this build has: text-generation, feature-extraction"));
   expect(open_pipeline("text-generation", TINY, "tpu", &p), TERN_STATUS_NO_DEVICE, WORDS("tpu", "cpu"));
   expect(open_pipeline("text-generation", NULL, NULL, &p), TERN_STATUS_INVALID_ARGUMENT, WORDS("path"));
   expect(open_pipeline("feature-extraction", TINY, NULL, &p), TERN_STATUS_UNSUPPORTED, WORDS("tiny_llama.gguf"));

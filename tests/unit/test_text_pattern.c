@@ -189,7 +189,7 @@ Test(text_pattern, pre_kinds_compile) {
       "youtu",     "spark2_5",  "jais-2",       "minicpm5",       "glm4"};
   tern__alloc heap;
   tern__arena arena;
-  tern__pre_tokenizer *pre;
+  tern__part *pre;
   tern__alloc_init(&heap, NULL, 0);
   tern__arena_init(&arena, &heap);
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

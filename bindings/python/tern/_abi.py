@@ -293,6 +293,7 @@ FUNCTIONS = {
   "tern_result_tokens": (POINTER(c_int32), [c_void_p, c_int32, POINTER(c_size_t)]),
   "tern_result_finish_reason": (c_char_p, [c_void_p, c_int32]),
   "tern_result_tensor": (c_void_p, [c_void_p]),
+  "tern_result_row_lengths": (POINTER(c_int32), [c_void_p, POINTER(c_size_t)]),
   "tern_result_timings": (c_int32, [c_void_p, POINTER(tern_timings)]),
   "tern_result_json": (c_char_p, [c_void_p]),
   "tern_job_poll": (c_int32, [c_void_p]),

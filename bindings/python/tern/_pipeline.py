@@ -66,6 +66,12 @@ class Result(Handle):
       raise TernError("INVALID_STATE", "this result has no tensor")
     return to_numpy(tensor, owner=_KeepResult(self))
 
+  def row_lengths(self) -> list[int]:
+    """Without pooling: how many rows of each text in array() are its own; zeros follow them. Else an empty list."""
+    n = ctypes.c_size_t()
+    lengths = lib.tern_result_row_lengths(self.handle, ctypes.byref(n))
+    return lengths[:n.value] if n.value else []
+
   @property
   def timings(self) -> Timings:
     timings = new_desc(_abi.tern_timings)
@@ -314,7 +320,8 @@ class FeatureExtractionPipeline(Pipeline):
     return self._submit(desc, desc.texts, None, lambda result: result if return_result else result.array())
 
   def __call__(self, text: Union[str, Sequence[str]], **options: Any) -> Any:
-    """float32 [texts, hidden], or [texts, longest, hidden] with pooling="none"."""
+    """float32 [texts, hidden], or [texts, longest, hidden] with pooling="none", where zeros follow the rows of shorter
+    texts: with return_result=True, tern.Result.row_lengths() says how many rows are theirs."""
     return self.submit(text, **options)._result_or_cancel()
 
 

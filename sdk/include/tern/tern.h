@@ -425,6 +425,10 @@ TERN_API const int32_t *tern_result_tokens(const tern_result *result, int32_t in
 TERN_API const char *tern_result_finish_reason(const tern_result *result, int32_t index);
 /* feature-extraction: float32 [n_texts, hidden], or [n_texts, longest, hidden] without pooling. Borrowed. */
 TERN_API const tern_tensor *tern_result_tensor(const tern_result *result);
+/* feature-extraction without pooling: how many of the `longest` rows of each text are the text's own tokens; the rows
+ * behind them are zeros. *n_out is the number of texts. NULL and 0 for results with pooling and of other tasks.
+ * Borrowed. [one] */
+TERN_API const int32_t *tern_result_row_lengths(const tern_result *result, size_t *n_out);
 TERN_API tern_status tern_result_timings(const tern_result *result, tern_timings *out);
 /* The result in the shape that Transformers.js gives. */
 TERN_API const char *tern_result_json(const tern_result *result);

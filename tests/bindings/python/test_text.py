@@ -169,6 +169,14 @@ def test_embeddings(minilm):
     assert words.ndim == 3 and words.shape[2] == 384
     np.testing.assert_allclose(embed(texts[0], pooling="mean", normalize=False)[0], words[0].mean(0), atol=1e-4)
     np.testing.assert_allclose(embed(texts[0], pooling="cls", normalize=False)[0], words[0, 0], atol=1e-5)
+    result = embed(texts, pooling="none", return_result=True)
+    lengths = result.row_lengths()
+    assert lengths == [len(embed.tokenizer.encode(text)) for text in texts] and len(set(lengths)) > 1
+    rows = result.array()
+    assert rows.shape[1] == max(lengths)
+    for row, length in zip(rows, lengths):
+      assert np.all(np.any(row[:length], axis=1)) and not np.any(row[length:])
+    assert embed(texts, return_result=True).row_lengths() == []
     with pytest.raises(ValueError):
       embed("x", pooling="sum")
   assert vectors[0, 0] == vectors[0, 0]  # still readable: the arrays own their memory
