@@ -18,7 +18,7 @@ export TERN_MODEL_CACHE=$cache
 
 sudo=""
 [ "$(id -u)" = 0 ] || sudo=sudo
-packages="cmake ninja-build gcc g++ pkg-config libcjson-dev libpcre2-dev libutf8proc-dev libstb-dev libcriterion-dev binutils python3 python3-venv"
+packages="cmake ninja-build gcc g++ pkg-config libcjson-dev libpcre2-dev libutf8proc-dev libstb-dev libcriterion-dev binutils python3 python3-venv spirv-tools libspirv-cross-c-shared-dev"
 [ "$(uname -m)" != x86_64 ] || packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 missing=""
 for package in $packages; do

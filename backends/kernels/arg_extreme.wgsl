@@ -1,7 +1,8 @@
-// ArgMax and ArgMin of float32 along an axis: int64 positions of the extreme value, of equals the first or the last.
+// ArgMax and ArgMin of float32 along an axis: int64 positions of the extreme value, of equals the first or
+// the last.
 //
-// Bindings: group 0, 0 = x, 1 = y. flags: 1 smallest, 2 the last of equals. Workgroup: 64 x 1 x 1, one result; more than
-// a dispatch's width continue in y. Comes after include/order_key.wgsl.
+// Bindings: group 0, 0 = x, 1 = y. flags: 1 smallest, 2 the last of equals. Workgroup: 64 x 1 x 1, one
+// result; more than a dispatch's width continue in y. Comes after include/order_key.wgsl.
 
 struct ArgParams {
   rows: u32,

@@ -1,9 +1,9 @@
-// Reductions of float32 to few results of many elements each (op: sum, mean, max, min, product, sum of squares, L1, L2,
-// log of the sum, log of the sum of exponentials).
+// Reductions of float32 to few results of many elements each (op: sum, mean, max, min, product, sum of
+// squares, L1, L2, log of the sum, log of the sum of exponentials).
 //
-// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1, one result; more than a dispatch's width
-// continue in y. 64 partial results, joined in one order everywhere. Comes after include/larger.wgsl,
-// row_max.wgsl and reduce_op.wgsl.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1, one result; more than a
+// dispatch's width continue in y. 64 partial results, joined in one order everywhere. Comes after
+// include/larger.wgsl, row_max.wgsl and reduce_op.wgsl.
 
 var<workgroup> reduce_parts: array<f32, 64>;
 var<workgroup> reduce_eights: array<f32, 8>;

@@ -1,8 +1,9 @@
-// TopK of float32 along an axis, sorted, of equals the first ones: k rounds, each finding the next in order. For k that
-// are small beside the row.
+// TopK of float32 along an axis, sorted, of equals the first ones: k rounds, each finding the next in order.
+// For k that are small beside the row.
 //
-// Bindings: group 0, 0 = x, 1 = values, 2 = indices (int64). flags: 1 smallest, 2 values are wanted, 4 indices are.
-// Workgroup: 64 x 1 x 1, one row; more than a dispatch's width continue in y. Comes after include/order_key.wgsl.
+// Bindings: group 0, 0 = x, 1 = values, 2 = indices (int64). flags: 1 smallest, 2 values are wanted, 4
+// indices are. Workgroup: 64 x 1 x 1, one row; more than a dispatch's width continue in y. Comes after
+// include/order_key.wgsl.
 
 struct TopKParams {
   rows: u32,

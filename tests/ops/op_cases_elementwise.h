@@ -7,7 +7,8 @@
 /* Integers that exercise both words, carries and signs; `spread` bits of magnitude. */
 static void fill_integers(void *data, tern_dtype dtype, size_t n, int spread) {
   for (size_t i = 0; i < n; i++) {
-    int64_t v = (int64_t)(((uint64_t)(uint32_t)(noise() * 2147483647.0f) << 32) ^ (uint64_t)(noise() * 4e9f + 4e9f));
+    int64_t v =
+        (int64_t)(((uint64_t)(uint32_t)(noise() * 2147483647.0f) << 32) ^ (uint64_t)(noise() * 4e9f + 4e9f));
     v >>= 63 - spread;
     if (i % 7 == 3) v = 0;
     if (i % 11 == 5) v = -1;
@@ -112,7 +113,8 @@ Test(elementwise, an_input_with_itself) {
 }
 
 Test(elementwise, integers_are_exact) {
-  const char *ops[] = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Mod", "BitwiseAnd", "BitwiseOr", "BitwiseXor"};
+  const char *ops[] = {"Add", "Sub", "Mul",        "Div",       "Max",
+                       "Min", "Mod", "BitwiseAnd", "BitwiseOr", "BitwiseXor"};
   const tern_dtype types[] = {TERN_DTYPE_I32, TERN_DTYPE_I64};
   for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
     for (int d = 0; d < 2; d++)
@@ -210,8 +212,9 @@ Test(elementwise, casts) {
       for (int e = 0; a == 0 && e < N; e++) ((float *)x)[e] = ldexpf(noise(), e % 80 - 10);
       for (int e = 0; types[a] == TERN_DTYPE_BOOL && e < N; e++) ((uint8_t *)x)[e] &= 1;
       if (a == 0)
-        ((float *)x)[0] = NAN, ((float *)x)[1] = INFINITY, ((float *)x)[2] = -INFINITY, ((float *)x)[3] = -0.0f,
-        ((float *)x)[4] = 65519.99f, ((float *)x)[5] = -9.2e18f, ((float *)x)[6] = 9.3e18f;
+        ((float *)x)[0] = NAN, ((float *)x)[1] = INFINITY, ((float *)x)[2] = -INFINITY,
+                ((float *)x)[3] = -0.0f, ((float *)x)[4] = 65519.99f, ((float *)x)[5] = -9.2e18f,
+                ((float *)x)[6] = 9.3e18f;
       node(&t, 1, 13);
       set_int(&t, "to", onnx[b]);
       snprintf(what, sizeof what, "%s to %s", tern_dtype_name(types[a]), tern_dtype_name(types[b]));

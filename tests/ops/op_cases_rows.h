@@ -44,7 +44,8 @@ Test(norm, skip_outputs) {
     for (int outputs = 1; outputs <= 4; outputs++)
       for (int n = 63; n <= 64; n++) {
         one_op t;
-        begin(&t, simplified ? "SkipSimplifiedLayerNormalization" : "SkipLayerNormalization", "com.microsoft", 1);
+        begin(&t, simplified ? "SkipSimplifiedLayerNormalization" : "SkipLayerNormalization", "com.microsoft",
+              1);
         input(&t, TERN_DTYPE_F32, 3, 2, 5, n);
         if (outputs % 2) input(&t, TERN_DTYPE_F32, 3, 1, 5, n);
         else input(&t, TERN_DTYPE_F32, 3, 2, 5, n);
@@ -85,8 +86,9 @@ Test(softmax, many_rows) {
   end(&t);
 }
 
-static const char *const reductions[] = {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd",
-                                         "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"};
+static const char *const reductions[] = {"ReduceSum",    "ReduceMean",      "ReduceMax", "ReduceMin",
+                                         "ReduceProd",   "ReduceSumSquare", "ReduceL1",  "ReduceL2",
+                                         "ReduceLogSum", "ReduceLogSumExp"};
 
 static void reduce_case(const char *op, tern_dtype dtype, int n_axes, const int64_t *axes, int keep) {
   one_op t;
@@ -96,7 +98,9 @@ static void reduce_case(const char *op, tern_dtype dtype, int n_axes, const int6
   if (dtype != TERN_DTYPE_F32) fill_integers(x, dtype, COUNT, 40);
   else
     for (int e = 0; e < COUNT; e++)
-      ((float *)x)[e] = !strcmp(op, "ReduceProd") ? 1 + noise() / 64 : !strcmp(op, "ReduceLogSum") ? noise() + 2 : noise();
+      ((float *)x)[e] = !strcmp(op, "ReduceProd")     ? 1 + noise() / 64
+                        : !strcmp(op, "ReduceLogSum") ? noise() + 2
+                                                      : noise();
   if (n_axes) memcpy(constant(&t, TERN_DTYPE_I64, 1, n_axes), axes, (size_t)n_axes * sizeof *axes);
   node(&t, 1, 18);
   set_int(&t, "keepdims", keep);
@@ -105,8 +109,10 @@ static void reduce_case(const char *op, tern_dtype dtype, int n_axes, const int6
 }
 
 Test(reduce, any_axes) {
-  static const struct { int n; int64_t axes[3]; } sets[] = {{0, {0}},     {1, {2}},     {1, {-1}}, {2, {0, 2}},
-                                                            {2, {1, 3}}, {3, {1, 2, 3}}, {2, {0, 1}}};
+  static const struct {
+    int n;
+    int64_t axes[3];
+  } sets[] = {{0, {0}}, {1, {2}}, {1, {-1}}, {2, {0, 2}}, {2, {1, 3}}, {3, {1, 2, 3}}, {2, {0, 1}}};
   for (size_t i = 0; i < sizeof reductions / sizeof *reductions; i++)
     for (size_t s = 0; s < sizeof sets / sizeof *sets; s++)
       reduce_case(reductions[i], TERN_DTYPE_F32, sets[s].n, sets[s].axes, (int)s & 1);

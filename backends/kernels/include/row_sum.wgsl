@@ -1,6 +1,6 @@
 // Sums over the 64 invocations of a workgroup, in the same order on every device; every invocation gets the
-// result. All 64 must call. By eights and eights of those: two barriers, and few reads that others repeat, which
-// is what CPU drivers pay for.
+// result. All 64 must call. By eights and eights of those: two barriers, and few reads that others repeat,
+// which is what CPU drivers pay for.
 
 var<workgroup> row_sum_parts: array<f32, 64>;
 var<workgroup> row_sum_eights: array<f32, 8>;
