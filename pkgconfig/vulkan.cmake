@@ -1,7 +1,7 @@
 # The Vulkan backend. volk comes as source (volk.h, volk.c) and is compiled as part of tern; the loader is opened at run
 # time, so nothing is linked. Sets TERN_WITH_VULKAN, TERN_VULKAN_INCLUDES, and adds to TERN_SOURCES.
 set(TERN_WITH_VULKAN FALSE)
-if(TERN_VULKAN STREQUAL "AUTO" OR TERN_VULKAN)
+if((TERN_VULKAN STREQUAL "AUTO" OR TERN_VULKAN) AND NOT TERN_WASM)
   find_path(VOLK_INCLUDE_DIR NAMES volk.h PATH_SUFFIXES volk)
   find_path(VULKAN_INCLUDE_DIR vulkan/vulkan.h)
   if(VOLK_INCLUDE_DIR AND VULKAN_INCLUDE_DIR AND EXISTS ${VOLK_INCLUDE_DIR}/volk.c)
@@ -32,3 +32,4 @@ if(TERN_WITH_VULKAN)
   file(GLOB vulkan_sources CONFIGURE_DEPENDS backends/vulkan/*.c backends/gpu/*.c backends/gpu/ops/*.c backends/kernels/generated/kernel_spirv.c)
   list(APPEND TERN_SOURCES ${vulkan_sources})
 endif()
+message(STATUS "Vulkan backend: ${TERN_WITH_VULKAN}")

@@ -7,6 +7,13 @@
 
 typedef struct isa { uint32_t feature; const tern__cpu_kernels *kernels; } isa;
 
+/* The name that users of Transformers.js know this device by. */
+#if defined(__wasm__)
+#  define DEVICE_NAME "wasm"
+#else
+#  define DEVICE_NAME "cpu"
+#endif
+
 /* Best first. */
 static const isa isas[] = {
 #if defined(__x86_64__)
@@ -16,6 +23,8 @@ static const isa isas[] = {
     {TERN__CPU_NEON_I8MM, &tern__cpu_kernels_neon_i8mm},
     {TERN__CPU_NEON_DOTPROD, &tern__cpu_kernels_neon_dotprod},
     {TERN__CPU_NEON, &tern__cpu_kernels_neon},
+#elif defined(__wasm_simd128__)
+    {TERN__CPU_WASM128, &tern__cpu_kernels_wasm128},
 #endif
     {TERN__CPU_SCALAR, &tern__cpu_kernels_scalar},
 };
@@ -145,7 +154,7 @@ cleanup:
 }
 
 const tern__backend_api tern__backend_cpu = {
-    .name = "cpu",
+    .name = DEVICE_NAME,
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,

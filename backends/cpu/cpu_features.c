@@ -29,6 +29,8 @@ static uint32_t detect(void) {
 }
 #elif defined(__aarch64__)
 static uint32_t detect(void) { return TERN__CPU_NEON | TERN__CPU_NEON_DOTPROD; }
+#elif defined(__wasm_simd128__)
+static uint32_t detect(void) { return TERN__CPU_WASM128; } /* or the module would not have been accepted */
 #else
 static uint32_t detect(void) { return 0; }
 #endif

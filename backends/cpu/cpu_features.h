@@ -10,7 +10,8 @@ enum {
   TERN__CPU_AVX512 = 4,
   TERN__CPU_NEON = 8,
   TERN__CPU_NEON_DOTPROD = 16,
-  TERN__CPU_NEON_I8MM = 32
+  TERN__CPU_NEON_I8MM = 32,
+  TERN__CPU_WASM128 = 64
 };
 
 uint32_t tern__cpu_features(void);

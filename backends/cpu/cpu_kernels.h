@@ -145,6 +145,7 @@ typedef struct tern__cpu_kernels {
 } tern__cpu_kernels;
 
 extern const tern__cpu_kernels tern__cpu_kernels_scalar, tern__cpu_kernels_avx2, tern__cpu_kernels_avx512,
-    tern__cpu_kernels_neon, tern__cpu_kernels_neon_dotprod, tern__cpu_kernels_neon_i8mm;
+    tern__cpu_kernels_neon, tern__cpu_kernels_neon_dotprod, tern__cpu_kernels_neon_i8mm,
+    tern__cpu_kernels_wasm128;
 
 #endif

@@ -39,12 +39,10 @@ bool tern__gpu_supports(const tern__backend *backend, const tern__op_def *op) {
 
 static tern_status gpu_takes(tern__backend *backend, const tern__plan *plan, const tern__node *node, bool *out) {
   tern_status status = TERN_OK;
-  tern__gpu_compile_fn compile = tern__gpu_find_op(node->op);
   tern__program program = {.backend = backend, .plan = plan, .dry = true};
   *out = false;
-  if (!compile) return TERN_OK;
   tern__arena_init(&program.arena, backend->env.alloc);
-  TERN_TRY(compile(&program, node, out));
+  TERN_TRY(tern__gpu_compile_node(&program, node, out));
 cleanup:
   tern__arena_deinit(&program.arena);
   return status;
@@ -70,7 +68,7 @@ tern_status tern__gpu_compile(tern__backend *backend, const tern__plan *plan, te
     const tern__node *node = &plan->graph->nodes[plan->steps[s]];
     bool taken = false;
     if (all_outputs_empty(program, node)) continue;
-    TERN_TRY(tern__gpu_find_op(node->op)(program, node, &taken));
+    TERN_TRY(tern__gpu_compile_node(program, node, &taken));
     if (!taken)
       TERN_FAIL(TERN_STATUS_INTERNAL, "node '%s' (%s): %s took it and then did not", node->name, node->op->name,
                 backend->info->name);

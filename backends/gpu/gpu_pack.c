@@ -40,6 +40,10 @@ static const format_info infos[TERN__GPU_WEIGHT_FORMAT_COUNT] = {
 
 static bool nbits_format(const tern__weight_source *s, tern__gpu_weight_format *out) {
   bool half_scales = s->scale_dtype == TERN_DTYPE_F16;
+  if (s->codes) {
+    *out = s->codes == 1 ? TERN__GPU_WEIGHT_fp4 : TERN__GPU_WEIGHT_nf4;
+    return true;
+  }
   if ((s->bits != 4 && s->bits != 8) || (s->block_size != 16 && s->block_size % TERN__WEIGHT_BLOCK)) return false;
   if (s->bits == 8 || s->block_size == 16)
     *out = s->bits == 8 && s->block_size > 16 && !s->zeros && half_scales ? TERN__GPU_WEIGHT_q8_h : TERN__GPU_WEIGHT_q8_fm2;
@@ -200,7 +204,7 @@ static tern_status add_part(tern__program *program, const tern__weight_source *s
   TERN_CHECK_ALLOC(job);
   job->source = *s, job->program = program, job->format = w->format;
   job->first_row = first_row, job->rows = rows, job->blocks = w->blocks;
-  uint64_t form[] = {LAYOUT_VERSION, (uint64_t)w->format, s->n, s->k, s->k_major, first_row, rows};
+  uint64_t form[] = {LAYOUT_VERSION, (uint64_t)w->format, (uint64_t)s->codes, s->n, s->k, s->k_major, first_row, rows};
   tern__gpu_weight weight = {.key = s->data,
                              .layout = tern__pack_hash(layout, form, sizeof form),
                              .size = part_bytes(&p),

@@ -23,6 +23,16 @@ tern__gpu_compile_fn tern__gpu_find_op(const tern__op_def *op) {
   return NULL;
 }
 
+tern_status tern__gpu_compile_node(tern__program *program, const tern__node *node, bool *taken) {
+  tern_status status = TERN_OK;
+  *taken = false;
+  for (const op_entry *entry = ops; entry->name && !*taken; entry++)
+    if (!strcmp(entry->name, node->op->name) && !strcmp(entry->domain, node->op->domain))
+      TERN_TRY(entry->compile(program, node, taken));
+cleanup:
+  return status;
+}
+
 void *tern__gpu_params(tern__program *program, size_t size) { return tern__arena_calloc(&program->arena, 1, size); }
 
 void tern__gpu_need_scratch(tern__program *program, uint64_t bytes) {

@@ -91,8 +91,10 @@ struct tern__backend {
 /* Compiles a node: adds dispatches and sets *taken. Left false, the node runs on the CPU. Must decide from shapes,
  * dtypes, attributes and constants alone, the same whether `dry` or not. */
 typedef tern_status (*tern__gpu_compile_fn)(tern__program *program, const tern__node *node, bool *taken);
-/* NULL if there is none for the op. */
+/* NULL if there is none for the op; the first if there are several lines in gpu_ops.def. */
 tern__gpu_compile_fn tern__gpu_find_op(const tern__op_def *op);
+/* Compiles a node by the first of its op's functions that takes it. */
+tern_status tern__gpu_compile_node(tern__program *program, const tern__node *node, bool *taken);
 
 /* Adds a dispatch. `operands`: one per binding of the kernel. Hazards between dispatches are found from the operands'
  * ranges: barriers are not the op's business. Fails if groups exceed the device's limits. */
@@ -166,6 +168,7 @@ tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, t
 tern_status tern__gpu_run(tern__program *program, const tern__run_args *args);
 tern_status tern__gpu_recording_create(tern__program *program);
 void tern__gpu_recording_destroy(tern__program *program);
+void tern__gpu_profile(tern__program *program, tern__json_writer *w);
 uint64_t tern__gpu_recording_bytes(const tern__program *program); /* staging and scratch */
 
 #endif

@@ -21,6 +21,7 @@ typedef struct tern__gpu_recording {
   uint64_t *import_at, *export_at; /* offsets in upload and readback */
   tern__gpu_commands **pieces;     /* base/array.h array */
   const tern__device_memory *arena, *kv;
+  uint64_t dispatches, barriers;   /* recorded in all pieces */
   int32_t batch;                   /* sequences that there is room for in the positions */
 } tern__gpu_recording;
 
@@ -67,6 +68,7 @@ static void drop_pieces(tern__program *program) {
     program->backend->api->commands_destroy(r->pieces[i]);
   tern__array_clear(r->pieces);
   r->arena = r->kv = NULL;
+  r->dispatches = r->barriers = 0;
 }
 
 void tern__gpu_recording_destroy(tern__program *program) {
@@ -177,6 +179,7 @@ static tern_status order(recorder *rec, const tern__gpu_range *ranges, const boo
       conflict = (writes[i] || rec->list[p].write) && overlap(&ranges[i], &rec->list[p].range);
   if (conflict) {
     TERN_TRY(rec->program->backend->api->barrier(rec->commands));
+    rec->program->recording->barriers++;
     rec->n_pending = 0;
   }
   for (int i = 0; i < n; i++) rec->list[rec->n_pending++] = (pending){ranges[i], writes[i]};
@@ -199,6 +202,7 @@ static tern_status begin_piece(recorder *rec) {
   TERN_ARRAY_RESERVE(rec->program->backend->env.alloc, r->pieces, 1);
   TERN_TRY(api->commands_create(rec->program->backend->device, &rec->commands));
   tern__array_put(r->pieces, rec->commands);
+  api->profile(rec->commands, rec->program->plan->profile);
   rec->n_pending = 0, rec->operations = 0;
 cleanup:
   return status;
@@ -224,6 +228,7 @@ static tern_status record_step(recorder *rec, const tern__gpu_step *step) {
   memcpy(dispatch.groups, step->groups, sizeof dispatch.groups);
   TERN_TRY(backend->api->pipeline(backend->device, step->kernel, &dispatch.pipeline));
   TERN_TRY(backend->api->dispatch(rec->commands, &dispatch));
+  rec->program->recording->dispatches++;
   rec->operations += step->operations;
 cleanup:
   return status;
@@ -360,4 +365,74 @@ cleanup:
   if (status == TERN_OK && stop_wanted(args)) status = tern__fail(TERN_STATUS_CANCELLED, "cancelled");
   if (status == TERN_OK) status = fetch_outputs(program);
   return status;
+}
+
+/* ---- what a run did ---- */
+
+typedef struct kernel_sum {
+  const char *op;
+  uint64_t count, nanoseconds, operations, bytes;
+} kernel_sum;
+
+/* Adds the times of each dispatch, in recording order, to its kernel's and op's sum. */
+static bool add_times(tern__program *program, kernel_sum **sums, int32_t **kernels) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  const tern__gpu_api *api = program->backend->api;
+  tern__alloc *alloc = program->backend->env.alloc;
+  uint64_t *times = NULL;
+  size_t step = 0, n_steps = tern__array_count(program->steps);
+  times = tern__calloc(alloc, n_steps + 1, sizeof *times);
+  TERN_CHECK_ALLOC(times);
+  for (size_t i = 0; i < tern__array_count(r->pieces); i++) {
+    size_t n = api->timestamps(r->pieces[i], times, n_steps);
+    for (size_t d = 0; d < n && step < n_steps; d++, step++) {
+      const tern__gpu_step *s = &program->steps[step];
+      size_t at = 0, count = tern__array_count(*sums);
+      while (at < count && ((*kernels)[at] != (int32_t)s->kernel || (*sums)[at].op != s->node->op->name)) at++;
+      if (at == count) {
+        TERN_ARRAY_PUSH(alloc, *kernels, (int32_t)s->kernel);
+        TERN_ARRAY_PUSH(alloc, *sums, (kernel_sum){.op = s->node->op->name});
+      }
+      kernel_sum *sum = &(*sums)[at];
+      sum->count++, sum->nanoseconds += times[d], sum->operations += s->operations, sum->bytes += s->bytes;
+    }
+  }
+cleanup:
+  tern__free(alloc, times);
+  return status == TERN_OK;
+}
+
+void tern__gpu_profile(tern__program *program, tern__json_writer *w) {
+  tern__gpu_recording *r = program->recording;
+  tern__alloc *alloc = program->backend->env.alloc;
+  uint64_t operations = 0, bytes = 0;
+  kernel_sum *sums = NULL;
+  int32_t *kernels = NULL;
+  for (size_t s = 0; s < tern__array_count(program->steps); s++)
+    operations += program->steps[s].operations, bytes += program->steps[s].bytes;
+  tern__json_put_int(w, "dispatches", (int64_t)r->dispatches);
+  tern__json_put_int(w, "barriers", (int64_t)r->barriers);
+  tern__json_put_int(w, "submits", (int64_t)tern__array_count(r->pieces));
+  tern__json_put_int(w, "bytes_to_device", (int64_t)r->upload_bytes);
+  tern__json_put_int(w, "bytes_from_device", (int64_t)r->readback_bytes);
+  tern__json_put_int(w, "operations", (int64_t)operations);
+  tern__json_put_int(w, "bytes", (int64_t)bytes);
+  if (program->plan->profile && add_times(program, &sums, &kernels)) {
+    tern__json_begin(w, "kernels", '[');
+    for (size_t i = 0; i < tern__array_count(sums); i++) {
+      const char *name = tern__gpu_kernels[kernels[i]].name;
+      tern__json_begin(w, NULL, '{');
+      tern__json_put_string(w, "kernel", name, strlen(name));
+      tern__json_put_string(w, "op", sums[i].op, strlen(sums[i].op));
+      tern__json_put_int(w, "count", (int64_t)sums[i].count);
+      tern__json_put_int(w, "ns", (int64_t)sums[i].nanoseconds);
+      tern__json_put_int(w, "operations", (int64_t)sums[i].operations);
+      tern__json_put_int(w, "bytes", (int64_t)sums[i].bytes);
+      tern__json_end(w, '}');
+    }
+    tern__json_end(w, ']');
+  }
+  TERN_ARRAY_FREE(alloc, sums);
+  TERN_ARRAY_FREE(alloc, kernels);
 }

@@ -8,15 +8,12 @@ override linear_rows: u32 = 1u;
 override workgroup_x: u32 = 32u;
 
 @compute @workgroup_size(workgroup_x, 1, 1)
-fn linear_direct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let column = (id.z * groups.x * workgroup_x + id.x) * 4u;
-  let row = id.y * linear_rows;
-  if column >= linear.columns {
-    return;
-  }
+fn linear_direct(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) group: vec3<u32>) {
+  let column = (group.x * workgroup_x + t) * 4u;
+  let row = group.y * linear_rows;
   let last = linear.columns - 1u;
   let blocks = linear.blocks;
-  let block0 = column * blocks;
+  let block0 = min(column, last) * blocks;
   let block1 = min(column + 1u, last) * blocks;
   let block2 = min(column + 2u, last) * blocks;
   let block3 = min(column + 3u, last) * blocks;

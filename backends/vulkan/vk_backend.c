@@ -17,5 +17,6 @@ const tern__backend_api tern__backend_vulkan = {
     .prepare = tern__gpu_prepare,
     .run = tern__gpu_run,
     .destroy_program = tern__gpu_destroy_program,
+    .profile = tern__gpu_profile,
     .device = &tern__gpu_device_api,
 };

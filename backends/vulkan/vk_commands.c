@@ -54,7 +54,7 @@ cleanup:
 void tern__vk_commands_destroy(tern__gpu_commands *c) {
   if (!c) return;
   tern__gpu_device *device = c->device;
-  if (c->ticket) (void)tern__vk_wait(device, c->ticket, UINT64_MAX);
+  tern__vk_settle(device, c->ticket);
   tern__vk_timers_deinit(c);
   for (size_t i = 0; i < tern__array_count(c->set_pools); i++)
     device->vk.vkDestroyDescriptorPool(device->handle, c->set_pools[i], NULL);

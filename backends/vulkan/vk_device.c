@@ -76,7 +76,7 @@ cleanup:
 void tern__vk_close(tern__gpu_device *device) {
   if (!device) return;
   if (device->handle) {
-    if (device->queue.handle) device->vk.vkDeviceWaitIdle(device->handle);
+    tern__vk_settle(device, device->queue.submitted);
     tern__vk_pipelines_deinit(device);
     tern__vk_upload_deinit(device);
     tern__vk_queue_deinit(device);

@@ -25,7 +25,6 @@ cleanup:
 
 void tern__vk_queue_deinit(tern__gpu_device *device) {
   tern__vk_queue *q = &device->queue;
-  if (q->handle) device->vk.vkQueueWaitIdle(q->handle); /* on a lost device it returns at once */
   if (q->timeline) device->vk.vkDestroySemaphore(device->handle, q->timeline, NULL);
   for (size_t i = 0; i < tern__array_count(q->flights); i++)
     device->vk.vkDestroyFence(device->handle, q->flights[i].fence, NULL);
@@ -177,4 +176,13 @@ tern_status tern__vk_wait(tern__gpu_device *device, uint64_t ticket, uint64_t ti
               (double)timeout_ns * 1e-6);
 cleanup:
   return status;
+}
+
+void tern__vk_settle(tern__gpu_device *device, uint64_t ticket) {
+  tern__vk_queue *q = &device->queue;
+  if (!ticket || tern__vk_wait(device, ticket, UINT64_MAX) == TERN_OK) return;
+  /* Vulkan promises that these return, on a lost device at once. */
+  tern__mutex_lock(&q->lock);
+  if (device->vk.vkQueueWaitIdle(q->handle) < 0) (void)device->vk.vkDeviceWaitIdle(device->handle);
+  tern__mutex_unlock(&q->lock);
 }

@@ -154,5 +154,5 @@ void tern__vk_upload_forget(tern__gpu_device *device, tern__gpu_buffer *buffer) 
   tern__mutex_unlock(&u->lock);
   /* Whether this buffer was among the last uploads is not remembered: they take no longer than 16 MiB's copy.
    */
-  if (ticket) (void)tern__vk_wait(device, ticket, UINT64_MAX);
+  tern__vk_settle(device, ticket);
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Reads tern.h and writes what a binding needs: bindings/abi/tern_abi.json (constants, structs, functions) and
-bindings/python/tern/_abi.py (the same as ctypes). Pure Python: the header keeps to a shape that a small reader gets
-right (one declaration a statement, no varargs, no bit fields), and anything else is an error here.
+"""Reads tern.h and writes what a binding needs: bindings/abi/tern_abi.json (constants, structs, functions),
+bindings/python/tern/_abi.py (the same as ctypes), bindings/web/src/abi.js (with the offsets of 32-bit WebAssembly) and
+bindings/web/abi_layout.h (those offsets as assertions for the C compiler). Pure Python: the header keeps to a shape that
+a small reader gets right (one declaration a statement, no varargs, no bit fields), and anything else is an error here.
 
-  dump_abi.py            write both files
+  dump_abi.py            write the files
   dump_abi.py --check    write nothing; exit 1 if a file on disk is not what the header says
 """
 import json
@@ -15,6 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEADER = ROOT / "sdk/include/tern/tern.h"
 JSON_FILE = ROOT / "bindings/abi/tern_abi.json"
 PYTHON_FILE = ROOT / "bindings/python/tern/_abi.py"
+WEB_FILE = ROOT / "bindings/web/src/abi.js"
+WEB_LAYOUT_FILE = ROOT / "bindings/web/abi_layout.h"
 
 SCALARS = {
   "void": None, "int32_t": "c_int32", "uint32_t": "c_uint32", "int64_t": "c_int64", "uint64_t": "c_uint64",
@@ -176,9 +179,74 @@ def to_python(abi):
   return "\n".join(lines)
 
 
+# kind of a scalar in JavaScript, its size (and alignment) in 32-bit WebAssembly
+WASM32 = {
+  "int32_t": ("i32", 4), "uint32_t": ("u32", 4), "int64_t": ("i64", 8), "uint64_t": ("u64", 8), "size_t": ("u32", 4),
+  "float": ("f32", 4), "double": ("f64", 8), "char": ("u8", 1),
+}
+
+
+def wasm32_layout(kind, abi):
+  """(what JavaScript needs to know, size, alignment)"""
+  if "array" in kind:
+    entry, size, align = wasm32_layout(kind["of"], abi)
+    count = int(abi["constants"].get(kind["array"], 0) or kind["array"])
+    return {**entry, "count": count}, size * count, align
+  if "callback" in kind or kind["pointers"]:
+    return {"kind": "pointer"}, 4, 4
+  base = kind["type"]
+  if base in abi["enums"] or base == "tern_status":
+    return {"kind": "i32"}, 4, 4
+  if base in abi["structs"]:
+    size, align, _ = wasm32_struct(base, abi)
+    return {"kind": "struct", "of": base}, size, align
+  if base not in WASM32:
+    raise HeaderError(f"{base} by value")
+  name, size = WASM32[base]
+  return {"kind": name}, size, size
+
+
+def wasm32_struct(name, abi):
+  at, alignment, fields = 0, 1, {}
+  for field, kind in abi["structs"][name]:
+    entry, size, align = wasm32_layout(kind, abi)
+    at = (at + align - 1) // align * align
+    fields[field] = {"at": at, **entry}
+    at, alignment = at + size, max(alignment, align)
+  return (at + alignment - 1) // alignment * alignment, alignment, fields
+
+
+def to_javascript(abi):
+  lines = ["// The C ABI for 32-bit WebAssembly. Generated from tern.h by bindings/abi/dump_abi.py: do not edit.", "",
+           "export const constants = {"]
+  lines += [f"  {name}: {value}," for name, value in abi["constants"].items()]
+  lines += ["};", "", "/** size in bytes; fields: offset, kind, and count of arrays or name of the struct inside */",
+            "export const structs = {"]
+  for name in abi["structs"]:
+    size, _, fields = wasm32_struct(name, abi)
+    lines.append(f"  {name}: {{size: {size}, fields: {{")
+    for field, entry in fields.items():
+      parts = [f"{k}: {json.dumps(v)}" for k, v in entry.items()]
+      lines.append(f"    {field}: {{{', '.join(parts)}}},".replace('"', "'"))
+    lines.append("  }},")
+  return "\n".join(lines + ["};", ""])
+
+
+def to_layout_header(abi):
+  lines = ["/* The offsets that bindings/web/src/abi.js holds, for the compiler to confirm. Generated from tern.h by",
+           " * bindings/abi/dump_abi.py: do not edit. */", "#include <tern/tern.h>", ""]
+  for name in abi["structs"]:
+    size, _, fields = wasm32_struct(name, abi)
+    lines.append(f'_Static_assert(sizeof({name}) == {size}, "{name}");')
+    for field, entry in fields.items():
+      lines.append(f'_Static_assert(offsetof({name}, {field}) == {entry["at"]}, "{name}.{field}");')
+  return "\n".join(lines + [""])
+
+
 def main():
   abi = parse(HEADER.read_text(encoding="utf-8"))
-  wanted = {JSON_FILE: json.dumps(abi, indent=1) + "\n", PYTHON_FILE: to_python(abi)}
+  wanted = {JSON_FILE: json.dumps(abi, indent=1) + "\n", PYTHON_FILE: to_python(abi),
+            WEB_FILE: to_javascript(abi), WEB_LAYOUT_FILE: to_layout_header(abi)}
   stale = []
   for path, text in wanted.items():
     if "--check" in sys.argv[1:]:

@@ -60,6 +60,16 @@ tern_status tern_pipeline_memory(tern_pipeline *pipeline, tern_memory_plan *out)
   return status == TERN_OK ? tern__info_write("tern_memory_plan", out, &plan, sizeof plan) : status;
 }
 
+const char *tern_pipeline_profile(tern_pipeline *pipeline) {
+  if (!pipeline) return NULL;
+  const tern__session *session = pipeline->task->session(pipeline);
+  tern__json_writer w = {.alloc = &pipeline->runtime->alloc};
+  bool written = session && tern__session_profile(session, &w);
+  tern__free(w.alloc, pipeline->profile);
+  pipeline->profile = w.text;
+  return written ? pipeline->profile : NULL;
+}
+
 tern_status tern_pipeline_run(tern_pipeline *pipeline, const tern_run_desc *desc, tern_result **out) {
   tern_run_desc d;
   TERN_REQUIRE(out);

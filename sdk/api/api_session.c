@@ -11,6 +11,7 @@ struct tern_session {
   tern__arena arena;
   tern__graph *graph;
   tern_cancel *cancel;
+  char *profile;             /* what tern_session_profile gave last */
   tern__view *inputs;        /* per graph input, for the run under way */
   _Atomic int32_t busy;
   bool submitted;
@@ -57,6 +58,7 @@ void tern_session_destroy(tern_session *session) {
   tern_model *model = session->model;
   tern__session_destroy(session->session);
   tern__free(&model->runtime->alloc, session->inputs);
+  tern__free(&model->runtime->alloc, session->profile);
   tern__graph_destroy(session->graph);
   tern__arena_deinit(&session->arena);
   tern__free(&model->runtime->alloc, session);
@@ -185,6 +187,15 @@ tern_status tern_session_run(tern_session *session, int32_t n_inputs, const char
 
 void tern_session_cancel(tern_session *session) {
   if (session) tern__session_cancel(session->session);
+}
+
+const char *tern_session_profile(tern_session *session) {
+  if (!session) return NULL;
+  tern__json_writer w = {.alloc = &session->model->runtime->alloc};
+  bool written = tern__session_profile(session->session, &w);
+  tern__free(w.alloc, session->profile);
+  session->profile = w.text;
+  return written ? session->profile : NULL;
 }
 
 int32_t tern_session_kv_length(const tern_session *session) {

@@ -1,13 +1,20 @@
-/* mmap with the POSIX calls; a Windows twin will be file_map_win32.c. */
+/* mmap with the POSIX calls; its twin for WebAssembly is file_map_wasm.c, one for Windows will be file_map_win32.c. */
 
 #include "base/file_map.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+char *tern__path_join(tern__arena *arena, const char *dir, const char *name) {
+  size_t n = strlen(dir);
+  return tern__arena_printf(arena, n && dir[n - 1] == '/' ? "%s%s" : "%s/%s", dir, name);
+}
+
+#if !defined(__wasm__)
+#  include <errno.h>
+#  include <fcntl.h>
+#  include <sys/mman.h>
+#  include <sys/stat.h>
+#  include <unistd.h>
 
 static const uint8_t nothing[1] = {0};
 
@@ -55,8 +62,4 @@ bool tern__path_is_dir(const char *path) {
 }
 
 bool tern__path_exists(const char *path) { return access(path, F_OK) == 0; }
-
-char *tern__path_join(tern__arena *arena, const char *dir, const char *name) {
-  size_t n = strlen(dir);
-  return tern__arena_printf(arena, n && dir[n - 1] == '/' ? "%s%s" : "%s/%s", dir, name);
-}
+#endif

@@ -6,6 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__wasm__)
+#  include "base/heap_wasm.h"
+static void *libc_alloc(void *user_data, size_t size, size_t align) {
+  (void)user_data;
+  return tern__heap_alloc(size, align);
+}
+static void libc_free(void *user_data, void *ptr, size_t size, size_t align) {
+  (void)user_data;
+  tern__heap_free(ptr, size, align);
+}
+#else
 static void *libc_alloc(void *user_data, size_t size, size_t align) {
   (void)user_data;
   if (align <= 16) return malloc(size); /* tern: the one call site of the C library's heap */
@@ -17,6 +28,7 @@ static void libc_free(void *user_data, void *ptr, size_t size, size_t align) {
   (void)user_data, (void)size, (void)align;
   free(ptr);
 }
+#endif
 
 void tern__alloc_init(tern__alloc *alloc, const tern_allocator *fns, uint64_t budget_bytes) {
   memset(alloc, 0, sizeof *alloc);
@@ -57,8 +69,8 @@ void tern__free_aligned(tern__alloc *alloc, void *ptr, size_t size, size_t align
   atomic_fetch_sub(&alloc->live_bytes, size);
 }
 
-/* A header of 16 bytes remembers the size, so that callers need not. */
-typedef struct header { size_t size; size_t pad; } header;
+/* A header of 16 bytes remembers the size, so that callers need not, and keeps the alignment. */
+typedef struct header { _Alignas(16) size_t size; } header;
 
 void *tern__malloc(tern__alloc *alloc, size_t size) {
   size_t total;

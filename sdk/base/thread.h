@@ -4,12 +4,19 @@
 
 #include "base/memory.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 
+#if defined(__wasm__)
+#  include "base/host_wasm.h"
+typedef struct tern__mutex { _Atomic uint32_t state; } tern__mutex; /* 0 free, 1 taken, 2 taken and waited for */
+typedef struct tern__cond { _Atomic uint32_t changes; } tern__cond;
+typedef struct tern__thread { _Atomic uint32_t done; void *(*fn)(void *); void *arg; } tern__thread;
+#else
+#  include <pthread.h>
 typedef struct tern__mutex { pthread_mutex_t m; } tern__mutex;
 typedef struct tern__cond { pthread_cond_t c; } tern__cond;
 typedef struct tern__thread { pthread_t t; } tern__thread;
+#endif
 
 void tern__mutex_init(tern__mutex *mutex);
 void tern__mutex_deinit(tern__mutex *mutex);
@@ -43,8 +50,12 @@ static inline void tern__cpu_relax(void) {
 /* A run is cancelled by its own token or by the one that this token follows. */
 struct tern_cancel { _Atomic int32_t set; const struct tern_cancel *parent; };
 static inline bool tern__cancelled(const tern_cancel *cancel) {
-  for (; cancel; cancel = cancel->parent)
+  for (; cancel; cancel = cancel->parent) {
     if (atomic_load_explicit(&((tern_cancel *)(uintptr_t)cancel)->set, memory_order_relaxed)) return true;
+#if defined(__wasm__)
+    if (tern__host_cancelled(cancel)) return true;
+#endif
+  }
   return false;
 }
 

@@ -66,34 +66,33 @@ static void compare_row(agreement *a, const float *reference, const float *other
 
 /* ------------------------------------------------------------------------------------- text */
 
-/* Runs `n` tokens from position `past` on; `*row` is the last position's logits, in `*logits`. */
-static tern_status step(const tern_model *model, tern_runtime *runtime, tern_session *session, const int64_t *tokens,
-                        int64_t n, int64_t past, tern_tensor **logits, const float **row, size_t *vocabulary) {
-  const char *names[8];
-  tern_tensor *tensors[8] = {NULL};
-  int32_t count = 0;
+static tern_status run_tokens(tern_runtime *runtime, tern_session *session, const int64_t *tokens, int64_t n,
+                              int64_t past, bool positions, tern_tensor **logits) {
+  static const char *const names[] = {"input_ids", "position_ids"}, *const output[] = {"logits"};
+  tern_tensor *tensors[2] = {NULL};
+  int64_t dims[2] = {1, n};
   tern_status status = TERN_OK;
   *logits = NULL;
-  for (int32_t i = 0; i < tern_model_input_count(model) && status == TERN_OK && count < 8; ++i) {
-    tern_io_info info = {.struct_size = sizeof info};
-    int64_t dims[2] = {1, n};
-    status = tern_model_input(model, i, &info);
+  for (int32_t i = 0; i <= positions && status == TERN_OK; ++i) {
+    status = tern_tensor_create(runtime, TERN_DTYPE_I64, 2, dims, &tensors[i]);
     if (status != TERN_OK) break;
-    bool ids = !strcmp(info.name, "input_ids"), positions = !strcmp(info.name, "position_ids");
-    if (!ids && !positions) continue; /* the mask and past_key_values.* are the session's */
-    names[count] = info.name;
-    status = tern_tensor_create(runtime, TERN_DTYPE_I64, 2, dims, &tensors[count]);
-    if (status != TERN_OK) break;
-    int64_t *data = tern_tensor_data(tensors[count++]);
-    for (int64_t t = 0; t < n; ++t) data[t] = ids ? tokens[t] : past + t;
+    int64_t *data = tern_tensor_data(tensors[i]);
+    for (int64_t t = 0; t < n; ++t) data[t] = i ? past + t : tokens[t];
   }
-  if (status == TERN_OK) {
-    static const char *const output[] = {"logits"};
-    status = tern_session_run(session, count, names, (const tern_tensor *const *)tensors, 1, output, logits);
-  }
-  for (int32_t i = 0; i < count; ++i) tern_tensor_destroy(tensors[i]);
-  if (status != TERN_OK) return status;
+  if (status == TERN_OK)
+    status = tern_session_run(session, 1 + positions, names, (const tern_tensor *const *)tensors, 1, output, logits);
+  for (int32_t i = 0; i < 2; ++i) tern_tensor_destroy(tensors[i]);
+  return status;
+}
+
+/* Runs `n` tokens from position `past` on; `*row` is the last position's logits, in `*logits`. Some graphs take positions,
+ * others know them from the cache. */
+static tern_status step(tern_runtime *runtime, tern_session *session, const int64_t *tokens, int64_t n, int64_t past,
+                        tern_tensor **logits, const float **row, size_t *vocabulary) {
   size_t total;
+  tern_status status = run_tokens(runtime, session, tokens, n, past, true, logits);
+  if (status == TERN_STATUS_NOT_FOUND) status = run_tokens(runtime, session, tokens, n, past, false, logits);
+  if (status != TERN_OK) return status;
   const float *values = floats_of(*logits, &total);
   *vocabulary = (size_t)tern_tensor_dims(*logits)[tern_tensor_rank(*logits) - 1];
   *row = values ? values + total - *vocabulary : NULL;
@@ -102,7 +101,6 @@ static tern_status step(const tern_model *model, tern_runtime *runtime, tern_ses
 
 typedef struct text_run {
   tern_runtime *runtime;
-  tern_model *model;
   tern_session *sessions[MAX_DEVICES];
 } text_run;
 
@@ -128,11 +126,11 @@ static int compare_text(const parity_options *o, text_run *r, const tern_tokeniz
     int64_t fresh = t == 0 ? (int64_t)n : 1;
     for (int d = 0; d < o->n_devices && status == TERN_OK; ++d) {
       if (d == 0) {
-        status = step(r->model, r->runtime, r->sessions[0], tokens, fresh, past, &lead, &reference, &vocabulary);
+        status = step(r->runtime, r->sessions[0], tokens, fresh, past, &lead, &reference, &vocabulary);
         if (status == TERN_OK && !reference) return tern_tensor_destroy(lead), cli_error("logits are no float32");
         continue;
       }
-      status = step(r->model, r->runtime, r->sessions[d], tokens, fresh, past, &logits, &row, &other);
+      status = step(r->runtime, r->sessions[d], tokens, fresh, past, &logits, &row, &other);
       if (status == TERN_OK && row && other == vocabulary) {
         compare_row(&all[d], reference, row, vocabulary);
         if (first[d] < 0 && argmax(reference, vocabulary) != argmax(row, vocabulary)) first[d] = t;
@@ -154,7 +152,7 @@ static int compare_text(const parity_options *o, text_run *r, const tern_tokeniz
 
 static int compare_texts(const parity_options *o, const cli_app *app, tern_model *model, const char *const *texts,
                          int n_texts, agreement *all) {
-  text_run r = {.runtime = app->runtime, .model = model};
+  text_run r = {.runtime = app->runtime};
   tern_tokenizer *tokenizer = NULL;
   tern_status status = tern_tokenizer_open(app->runtime, o->common.model, &tokenizer);
   for (int d = 0; d < o->n_devices && status == TERN_OK; ++d) {

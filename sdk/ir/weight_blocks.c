@@ -61,9 +61,19 @@ static void unpack_nbits(const tern__weight_source *s, size_t row, size_t b, ter
   }
 }
 
+static void unpack_codes(const tern__weight_source *s, size_t row, size_t b, tern__weight_block *u) {
+  size_t first = row * s->k + b * TERN__WEIGHT_BLOCK;
+  memcpy(&u->scales[0], s->scales + first / (size_t)s->block_size * sizeof(float), sizeof(float));
+  u->scales[1] = u->scales[0], u->mins[0] = u->mins[1] = 0;
+  for (int k = 0; k < TERN__WEIGHT_BLOCK; k += 2) {
+    uint8_t pair = s->data[(first + (size_t)k) / 2];
+    u->q[k] = (int8_t)(pair >> 4), u->q[k + 1] = (int8_t)(pair & 15);
+  }
+}
+
 void tern__weight_unpack(const tern__weight_source *s, size_t row, size_t b, tern__weight_block *u) {
   if (s->dtype == TERN_DTYPE_U8) {
-    unpack_nbits(s, row, b, u);
+    (s->codes ? unpack_codes : unpack_nbits)(s, row, b, u);
     return;
   }
   const tern__dtype_info *info = tern__dtype_info_of(s->dtype);
@@ -98,7 +108,7 @@ bool tern__weight_source_bytes(const tern__weight_source *s, size_t *out) {
   tern__shape shape = {.rank = 2, .dims = {(int64_t)s->n, (int64_t)s->k}};
   size_t bits;
   if (!s->bits) return tern__shape_bytes(s->dtype, &shape, out);
-  size_t size = (size_t)s->block_size;
+  size_t size = s->codes ? 1 : (size_t)s->block_size;
   if (!tern__mul_size((s->k + size - 1) / size * size, s->n, &bits) || !tern__mul_size(bits, (size_t)s->bits, &bits))
     return false;
   *out = bits / 8;

@@ -85,3 +85,21 @@ bool tern__weight_read_nbits(const tern__node *node, const tern__view *const *in
   *out = (tern__weight_product){s, rows_of(in[0]), in[5] ? 5 : -1};
   return true;
 }
+
+bool tern__weight_read_bnb4(const tern__node *node, const tern__view *const *in, const uint8_t *const *constants,
+                            tern__weight_product *out) {
+  tern__weight_source s = {.dtype = TERN_DTYPE_U8,
+                           .data = constants[1],
+                           .n = (size_t)tern__node_int(node, "N", 0),
+                           .k = (size_t)tern__node_int(node, "K", 0),
+                           .bits = 4,
+                           .block_size = (int32_t)tern__node_int(node, "block_size", 0),
+                           .scales = constants[2],
+                           .scale_dtype = TERN_DTYPE_F32,
+                           .codes = tern__node_int(node, "quant_type", 1) ? 2 : 1};
+  if (!s.data || !s.scales || in[0]->dtype != TERN_DTYPE_F32 || in[2]->dtype != TERN_DTYPE_F32 ||
+      s.k % TERN__WEIGHT_BLOCK || s.block_size < TERN__WEIGHT_BLOCK || s.block_size % TERN__WEIGHT_BLOCK)
+    return false;
+  *out = (tern__weight_product){s, rows_of(in[0]), -1};
+  return true;
+}

@@ -304,6 +304,11 @@ cleanup:
   return status;
 }
 
+static const tern__session *feature_extraction_session(const tern_pipeline *p) {
+  const state *s = p->state;
+  return s->session;
+}
+
 const tern__task tern__task_feature_extraction = {
     .name = "feature-extraction",
     .members = TERN__RUN_TEXTS | TERN__RUN_EMBEDDING,
@@ -312,4 +317,5 @@ const tern__task tern__task_feature_extraction = {
     .run = feature_extraction_run,
     .close = feature_extraction_close,
     .memory = feature_extraction_memory,
+    .session = feature_extraction_session,
 };

@@ -33,7 +33,17 @@ tern_status tern__session_options_read(tern_runtime *runtime, const tern_session
                                        tern__session_options *out) {
   tern_status status = TERN_OK;
   memset(out, 0, sizeof *out);
-  TERN_TRY(tern__runtime_find_device(runtime, desc->device, &out->device));
+  const uint32_t known = TERN_SESSION_FALLBACK_CPU | TERN_SESSION_PROFILE;
+  if (desc->flags & ~known)
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "tern_session_desc: flags 0x%x are not known", (unsigned)(desc->flags & ~known));
+  out->fallback = desc->flags & TERN_SESSION_FALLBACK_CPU, out->profile = desc->flags & TERN_SESSION_PROFILE;
+  status = tern__runtime_find_device(runtime, desc->device, &out->device);
+  if (status != TERN_OK && out->fallback && status != TERN_STATUS_INVALID_ARGUMENT) {
+    tern__log(&runtime->log, TERN_LOG_WARNING, "device '%s': %s; the CPU computes instead", desc->device,
+              tern_last_error());
+    status = TERN_OK, out->device = TERN__CPU;
+  }
+  TERN_TRY(status);
   if (desc->numerics != TERN_NUMERICS_FAST && desc->numerics != TERN_NUMERICS_CONSISTENT)
     TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "numerics %d is neither FAST nor CONSISTENT", (int)desc->numerics);
   if (desc->n_threads < 0) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "n_threads is %d; give 0 or more", desc->n_threads);
@@ -89,6 +99,7 @@ void tern__pipeline_unref(tern_pipeline *pipeline) {
   tern_runtime *runtime = pipeline->runtime;
   if (pipeline->state) pipeline->task->close(pipeline);
   tern__free(&runtime->alloc, pipeline->state);
+  tern__free(&runtime->alloc, pipeline->profile);
   tern__free(&runtime->alloc, pipeline->public_tokenizer);
   tern__tokenizer_close(pipeline->tokenizer);
   tern__model_unref(pipeline->model);

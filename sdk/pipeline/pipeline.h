@@ -35,6 +35,7 @@ typedef struct tern__task {
   tern_status (*run)(tern_pipeline *pipeline, const tern_run_desc *desc, tern_result *result);
   void (*close)(tern_pipeline *pipeline);
   tern_status (*memory)(tern_pipeline *pipeline, tern_memory_plan *out);
+  const tern__session *(*session)(const tern_pipeline *pipeline); /* that ran last; NULL = none yet */
 } tern__task;
 
 struct tern_pipeline {
@@ -46,6 +47,7 @@ struct tern_pipeline {
   struct tern_tokenizer *public_tokenizer; /* the handle that tern_pipeline_tokenizer gives */
   tern__session_options session_options;
   _Atomic int32_t busy;       /* one run at a time */
+  char *profile;              /* what tern_pipeline_profile gave last */
   void *state;
 };
 

@@ -24,6 +24,7 @@ typedef struct state {
   tern__graph *graph;               /* after the passes for an internal cache */
   int32_t context_length, vocab_size;
   generator single, many;           /* `many` is made when several prompts come at once */
+  const tern__session *last;        /* that ran last */
   int32_t input_kind[MAX_INPUTS];   /* per graph input */
 } state;
 
@@ -169,6 +170,17 @@ cleanup:
   return status;
 }
 
+static tern_status prefill(tern_pipeline *p, generator *g, sequence *seqs, const tern_cancel *cancel);
+
+/* As evaluate; if the device fails and the caller allows it, everything so far is evaluated again on the CPU. */
+static tern_status evaluate_somewhere(tern_pipeline *p, generator *g, sequence *seqs, const int32_t *fresh,
+                                      const tern_cancel *cancel) {
+  tern_status status = evaluate(p, g, seqs, fresh, cancel);
+  if (status == TERN_OK || !tern__session_fall_back(g->session, status)) return status;
+  for (int32_t b = 0; b < g->batch; b++) tern__array_clear(g->cached[b]);
+  return prefill(p, g, seqs, cancel);
+}
+
 /* Evaluates everything not cached yet, in chunks. */
 static tern_status prefill(tern_pipeline *p, generator *g, sequence *seqs, const tern_cancel *cancel) {
   tern_status status = TERN_OK;
@@ -189,7 +201,7 @@ static tern_status prefill(tern_pipeline *p, generator *g, sequence *seqs, const
     int32_t later = longest > chunk ? longest - chunk : 0;
     for (int32_t b = 0; b < g->batch; b++) fresh[b] = fresh[b] > later ? fresh[b] - later : 0;
     more = later > 0;
-    TERN_TRY(evaluate(p, g, seqs, fresh, cancel));
+    TERN_TRY(evaluate_somewhere(p, g, seqs, fresh, cancel));
   }
 cleanup:
   tern__free(&p->runtime->alloc, fresh);
@@ -386,7 +398,7 @@ static tern_status decode(tern_pipeline *p, generator *g, sequence *seqs, const 
     running = false;
     for (int32_t b = 0; b < g->batch; b++) running |= fresh[b] > 0;
     if (!running) break;
-    TERN_TRY(evaluate(p, g, seqs, fresh, d->cancel));
+    TERN_TRY(evaluate_somewhere(p, g, seqs, fresh, d->cancel));
   }
 cleanup:
   tern__free(&p->runtime->alloc, fresh);
@@ -467,10 +479,11 @@ static tern_status text_generation_run(tern_pipeline *p, const tern_run_desc *d,
   TERN_TRY(tokenize(p, d, seqs));
   uint64_t tokenized = tern__now_ns();
   if (batch > 1) {
-    if (s->many.session && s->many.batch != batch) close_generator(p, &s->many);
+    if (s->many.session && s->many.batch != batch) close_generator(p, &s->many), s->last = NULL;
     if (!s->many.session) TERN_TRY(open_generator(p, &s->many, batch));
     g = &s->many;
   }
+  s->last = g->session;
   keep_common_prefix(p, g, seqs, result);
   for (int32_t b = 0; b < batch; b++) result->timings.n_prompt_tokens += (int32_t)seqs[b].n_prompt;
   TERN_TRY(prefill(p, g, seqs, d->cancel));
@@ -495,6 +508,11 @@ cleanup:
   return status;
 }
 
+static const tern__session *text_generation_session(const tern_pipeline *p) {
+  const state *s = p->state;
+  return s->last;
+}
+
 const tern__task tern__task_text_generation = {
     .name = "text-generation",
     .members = TERN__RUN_TEXTS | TERN__RUN_CHAT | TERN__RUN_GENERATION,
@@ -503,4 +521,5 @@ const tern__task tern__task_text_generation = {
     .run = text_generation_run,
     .close = text_generation_close,
     .memory = text_generation_memory,
+    .session = text_generation_session,
 };

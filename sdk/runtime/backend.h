@@ -6,6 +6,7 @@
 #ifndef TERN_RUNTIME_BACKEND_H
 #define TERN_RUNTIME_BACKEND_H
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "ir/graph.h"
@@ -30,6 +31,8 @@ typedef struct tern__plan {
   int32_t n_steps;
   int32_t n_threads;       /* at most this many */
   tern_numerics numerics;
+  bool profile;            /* the caller wants times of single kernels */
+  const tern__kv_cache *kv;   /* NULL = none; its sizes do not change, its positions do */
   const tern__value_id *root; /* per value: the value whose memory it shares (itself, or through aliases) */
   /* For backends with memory of their own: */
   const size_t *offsets;      /* per root: where in the session's device arena; SIZE_MAX = not there. 256-aligned */
@@ -85,6 +88,9 @@ typedef struct tern__backend_api {
   /* Runs all steps over plan->views; returns when outputs are written. Allocates nothing. CANCELLED within 20 ms. */
   tern_status (*run)(tern__program *program, const tern__run_args *args);
   void (*destroy_program)(tern__program *program);
+  /* Writes members about the program's last run: counts, and kernels with their times if the plan asks for them. NULL:
+   * nothing to say. */
+  void (*profile)(tern__program *program, tern__json_writer *w);
   const tern__device_api *device; /* NULL: works on the host's memory */
 } tern__backend_api;
 

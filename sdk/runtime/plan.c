@@ -264,7 +264,8 @@ static tern_status begin(tern__alloc *alloc, const tern__graph *graph, const ter
   TERN_CHECK_ALLOC(plan);
   tern__arena_init(&plan->arena, alloc);
   plan->uses_input_data = uses_input_data;
-  plan->base = (tern__plan){.graph = graph, .n_threads = options->n_threads, .numerics = options->numerics};
+  plan->base = (tern__plan){.graph = graph, .n_threads = options->n_threads, .numerics = options->numerics,
+                            .profile = options->profile, .kv = options->kv};
   plan->base.views = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->base.views);
   plan->root = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->root);
   plan->offsets = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->offsets);

@@ -15,6 +15,7 @@ typedef struct tern__plan_options {
   const tern__kv_cache *kv;           /* NULL = none */
   tern_numerics numerics;
   int32_t n_threads;
+  bool profile;                       /* programs keep times of their kernels */
   bool all_on_device;                 /* tests: small integer work goes to the device, too */
 } tern__plan_options;
 

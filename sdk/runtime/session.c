@@ -11,8 +11,9 @@ struct tern__session {
   tern__backend *backend;
   tern__pack_cache *cache;
   tern__session_options options;
+  const tern__graph *source;   /* as the caller gave it */
   tern__arena arena;
-  tern__graph *graph;
+  tern__graph *graph;          /* as the device wants it */
   tern__kv_layout kv_layout;
   tern__kv_cache *kv;
   size_t kv_bytes;
@@ -33,42 +34,97 @@ static size_t constant_bytes(const tern__graph *graph) {
   return total;
 }
 
+static tern_status create_cache(tern__session *session) {
+  tern_status status = TERN_OK;
+  const tern__session_options *options = &session->options;
+  tern__kv_layout *layout = &session->kv_layout;
+  TERN_TRY(tern__kv_layout_of(session->graph, &session->arena, layout));
+  if (!layout->n_layers || options->kv_batch <= 0) goto cleanup;
+  if (!tern__kv_cache_bytes(layout, options->kv_batch, options->kv_capacity, &session->kv_bytes))
+    TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "the KV cache would be too large; use a shorter context");
+  if (options->budget_bytes && session->kv_bytes > options->budget_bytes)
+    TERN_FAIL(TERN_STATUS_OUT_OF_BUDGET,
+              "the KV cache of %d positions x %d sequences takes %zu bytes, the session's budget is %llu; use a shorter "
+              "context or a larger budget",
+              options->kv_capacity, options->kv_batch, session->kv_bytes, (unsigned long long)options->budget_bytes);
+  bool there = session->api->device != NULL;
+  TERN_TRY(tern__kv_cache_create(&session->runtime->alloc, layout, options->kv_batch, options->kv_capacity, !there,
+                                 &session->kv));
+  if (there) TERN_TRY(session->api->device->kv_create(session->backend, session->kv, &session->kv_there));
+cleanup:
+  return status;
+}
+
+/* Takes a device: a copy of the graph as that device wants it, a KV cache there. */
+static tern_status attach(tern__session *session, int32_t device) {
+  tern_status status = TERN_OK;
+  tern__alloc *alloc = &session->runtime->alloc;
+  session->api = session->runtime->devices[device].api;
+  session->backend = session->runtime->devices[device].backend;
+  tern__arena_init(&session->arena, alloc);
+  TERN_TRY(tern__graph_copy(session->source, alloc, &session->arena, &session->graph));
+  TERN_TRY(session->api->optimize(session->backend, session->graph, session->options.numerics));
+  TERN_TRY(tern__graph_tidy(session->graph));
+  session->weight_bytes = constant_bytes(session->graph);
+  TERN_TRY(create_cache(session));
+cleanup:
+  return status;
+}
+
+static void detach(tern__session *session) {
+  tern__alloc *alloc = &session->runtime->alloc;
+  session->current = NULL;
+  for (int i = 0; i < MAX_PLANS; i++) {
+    tern__plan_destroy(alloc, session->plans[i]);
+    session->plans[i] = NULL;
+  }
+  tern__free_aligned(alloc, session->activations, session->activation_capacity, 64);
+  session->activations = NULL, session->activation_capacity = 0;
+  if (session->api && session->api->device) {
+    session->api->device->memory_destroy(session->backend, session->arena_there);
+    session->api->device->memory_destroy(session->backend, session->kv_there);
+  }
+  session->arena_there = session->kv_there = NULL, session->capacity_there = 0;
+  tern__kv_cache_destroy(alloc, session->kv);
+  session->kv = NULL;
+  tern__graph_destroy(session->graph);
+  session->graph = NULL;
+  if (session->arena.alloc) tern__arena_deinit(&session->arena);
+}
+
+static bool may_fall_back(const tern__session *session, tern_status failure) {
+  return session->options.fallback && session->api && session->api->device &&
+         (failure == TERN_STATUS_DEVICE_LOST || failure == TERN_STATUS_OUT_OF_MEMORY ||
+          failure == TERN_STATUS_NO_DEVICE || failure == TERN_STATUS_UNSUPPORTED);
+}
+
+static tern_status to_cpu(tern__session *session) {
+  tern__log(&session->runtime->log, TERN_LOG_WARNING, "device '%s': %s; the CPU computes instead", session->api->name,
+            tern_last_error());
+  detach(session);
+  return attach(session, TERN__CPU);
+}
+
+bool tern__session_fall_back(tern__session *session, tern_status failure) {
+  return may_fall_back(session, failure) && to_cpu(session) == TERN_OK;
+}
+
 tern_status tern__session_create(tern_runtime *runtime, const tern__graph *graph, tern__pack_cache *cache,
                                  const tern__session_options *options, tern__session **out) {
   tern_status status = TERN_OK;
-  tern__alloc *alloc = &runtime->alloc;
-  tern__session *session = tern__calloc(alloc, 1, sizeof *session);
+  tern__session *session = tern__calloc(&runtime->alloc, 1, sizeof *session);
   *out = NULL;
   TERN_CHECK_ALLOC(session);
   session->runtime = runtime;
   tern__runtime_ref(runtime);
-  session->api = runtime->devices[options->device].api;
-  session->backend = runtime->devices[options->device].backend;
+  session->source = graph;
   session->cache = cache;
   session->options = *options;
   int32_t pool_threads = tern__pool_n_threads(runtime->pool);
   if (options->n_threads <= 0 || options->n_threads > pool_threads) session->options.n_threads = pool_threads;
-  tern__arena_init(&session->arena, alloc);
-  TERN_TRY(tern__graph_copy(graph, alloc, &session->arena, &session->graph));
-  TERN_TRY(session->api->optimize(session->backend, session->graph, options->numerics));
-  TERN_TRY(tern__graph_tidy(session->graph));
-  session->weight_bytes = constant_bytes(session->graph);
-  TERN_TRY(tern__kv_layout_of(session->graph, &session->arena, &session->kv_layout));
-  if (session->kv_layout.n_layers && options->kv_batch > 0) {
-    if (!tern__kv_cache_bytes(&session->kv_layout, options->kv_batch, options->kv_capacity, &session->kv_bytes))
-      TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "the KV cache would be too large; use a shorter context");
-    if (options->budget_bytes && session->kv_bytes > options->budget_bytes)
-      TERN_FAIL(TERN_STATUS_OUT_OF_BUDGET,
-                "the KV cache of %d positions x %d sequences takes %zu bytes, the session's budget is %llu; "
-                "use a shorter "
-                "context or a larger budget",
-                options->kv_capacity, options->kv_batch, session->kv_bytes,
-                (unsigned long long)options->budget_bytes);
-    bool there = session->api->device != NULL;
-    TERN_TRY(tern__kv_cache_create(alloc, &session->kv_layout, options->kv_batch, options->kv_capacity, !there,
-                                   &session->kv));
-    if (there) TERN_TRY(session->api->device->kv_create(session->backend, session->kv, &session->kv_there));
-  }
+  status = attach(session, options->device);
+  if (may_fall_back(session, status)) status = to_cpu(session);
+  TERN_TRY(status);
   *out = session, session = NULL;
 cleanup:
   tern__session_destroy(session);
@@ -78,17 +134,8 @@ cleanup:
 void tern__session_destroy(tern__session *session) {
   if (!session) return;
   tern_runtime *runtime = session->runtime;
-  tern__alloc *alloc = &runtime->alloc;
-  for (int i = 0; i < MAX_PLANS; i++) tern__plan_destroy(alloc, session->plans[i]);
-  tern__free_aligned(alloc, session->activations, session->activation_capacity, 64);
-  if (session->api->device) {
-    session->api->device->memory_destroy(session->backend, session->arena_there);
-    session->api->device->memory_destroy(session->backend, session->kv_there);
-  }
-  tern__kv_cache_destroy(alloc, session->kv);
-  tern__graph_destroy(session->graph);
-  tern__arena_deinit(&session->arena);
-  tern__free(alloc, session);
+  detach(session);
+  tern__free(&runtime->alloc, session);
   tern__runtime_unref(runtime);
 }
 
@@ -146,6 +193,7 @@ static tern_status find_plan(tern__session *session, const tern__view *inputs, t
                                 .cache = session->cache,
                                 .kv = session->kv,
                                 .numerics = session->options.numerics,
+                                .profile = session->options.profile,
                                 .n_threads = session->options.n_threads};
   TERN_TRY(tern__plan_create(&session->runtime->alloc, session->graph, inputs, &options, &plan));
   if (session->current == session->plans[slot]) session->current = NULL;
@@ -220,11 +268,10 @@ cleanup:
   return status;
 }
 
-tern_status tern__session_run(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
-                              const tern_progress *progress) {
+static tern_status run_once(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
+                            const tern_progress *progress) {
   tern_status status = TERN_OK;
   tern__session_plan *plan;
-  atomic_store(&session->cancelled, 0);
   TERN_TRY(find_plan(session, inputs, &plan));
   TERN_TRY(ensure_ready(session, plan, cancel, progress));
   tern__plan_bind(plan, session->activations);
@@ -236,6 +283,45 @@ tern_status tern__session_run(tern__session *session, const tern__view *inputs, 
     TERN_TRY(plan->segments[i].api->run(plan->segments[i].program, &args));
 cleanup:
   return status;
+}
+
+tern_status tern__session_run(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
+                              const tern_progress *progress) {
+  atomic_store(&session->cancelled, 0);
+  tern_status status = run_once(session, inputs, cancel, progress);
+  /* What a lost KV cache held only its owner can compute again. */
+  if (status != TERN_OK && !session->kv && tern__session_fall_back(session, status))
+    status = run_once(session, inputs, cancel, progress);
+  return status;
+}
+
+bool tern__session_profile(const tern__session *session, tern__json_writer *w) {
+  const tern__session_plan *plan = session->current;
+  if (!plan) return false;
+  tern__json_begin(w, NULL, '{');
+  tern__json_put_string(w, "device", session->api->name, strlen(session->api->name));
+  tern__json_begin(w, "segments", '[');
+  for (size_t i = 0; i < tern__array_count(plan->segments); i++) {
+    const tern__segment *segment = &plan->segments[i];
+    tern__json_begin(w, NULL, '{');
+    tern__json_put_string(w, "device", segment->api->name, strlen(segment->api->name));
+    tern__json_put_int(w, "steps", segment->base.n_steps);
+    tern__json_begin(w, "nodes", '[');
+    for (int32_t s = 0; s < segment->base.n_steps; s++) {
+      const tern__node *node = &plan->base.graph->nodes[segment->base.steps[s]];
+      tern__json_begin(w, NULL, '{');
+      tern__json_put_string(w, "op", node->op->name, strlen(node->op->name));
+      tern__json_put_string(w, "name", node->name, strlen(node->name));
+      tern__json_put_bool(w, "reference", !segment->api->supports(segment->backend, node->op));
+      tern__json_end(w, '}');
+    }
+    tern__json_end(w, ']');
+    if (segment->api->profile) segment->api->profile(segment->program, w);
+    tern__json_end(w, '}');
+  }
+  tern__json_end(w, ']');
+  tern__json_end(w, '}');
+  return !w->failed;
 }
 
 const tern__view *tern__session_output(const tern__session *session, int32_t index) {

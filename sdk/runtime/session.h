@@ -2,6 +2,7 @@
 #ifndef TERN_RUNTIME_SESSION_H
 #define TERN_RUNTIME_SESSION_H
 
+#include "base/json.h"
 #include "runtime/kv_cache.h"
 #include "runtime/plan.h"
 #include "runtime/runtime.h"
@@ -14,10 +15,11 @@ typedef struct tern__session_options {
   int32_t n_threads;        /* 0 = the pool's */
   uint64_t budget_bytes;    /* 0 = none */
   int32_t kv_batch, kv_capacity; /* for graphs with tern.KvAttention; 0 batch = no cache */
+  bool fallback;            /* a failing device is left for the CPU */
+  bool profile;
 } tern__session_options;
 
-/* Takes its own copy of the graph and lets the backend rewrite it. `graph`'s arena and `cache` must outlive
- * the session. */
+/* Takes its own copy of the graph and lets the backend rewrite it. `graph` and `cache` must outlive the session. */
 tern_status tern__session_create(tern_runtime *runtime, const tern__graph *graph, tern__pack_cache *cache,
                                  const tern__session_options *options, tern__session **out);
 void tern__session_destroy(tern__session *session);
@@ -33,6 +35,11 @@ tern_status tern__session_run(tern__session *session, const tern__view *inputs, 
                               const tern_progress *progress);
 const tern__view *tern__session_output(const tern__session *session, int32_t index);
 void tern__session_cancel(tern__session *session);      /* from any thread: the current run stops */
+/* Whether, after this failure of a run, the session may go on on the CPU; then it is there, with an empty KV cache, and
+ * the log says why. A session without a KV cache does this by itself. */
+bool tern__session_fall_back(tern__session *session, tern_status failure);
+/* The last run as JSON (tern.h, tern_session_profile); false without memory or before the first run. */
+bool tern__session_profile(const tern__session *session, tern__json_writer *w);
 /* Bytes of the largest plan so far. */
 void tern__session_memory(const tern__session *session, tern_memory_plan *out);
 

@@ -15,6 +15,6 @@ int main() {
   run.pooling = TERN_POOLING_MEAN;
   session.numerics = TERN_NUMERICS_CONSISTENT;
   tern_status status = TERN_OK;
-  return static_cast<int>(status) + (runtime.n_threads | model.reserved | session.reserved | pipeline.reserved |
+  return static_cast<int>(status) + (runtime.n_threads | model.reserved | static_cast<int>(session.flags) | pipeline.reserved |
                                      static_cast<unsigned>(run.n_texts)) != 0;
 }

@@ -58,7 +58,7 @@ AT(tern_session_desc, budget_bytes, 16);
 AT(tern_session_desc, context_length, 24);
 AT(tern_session_desc, n_threads, 28);
 AT(tern_session_desc, kv_cache, 32);
-AT(tern_session_desc, reserved, 36);
+AT(tern_session_desc, flags, 36);
 AT(tern_session_desc, cancel, 40);
 SIZE(tern_memory_plan, 56);
 AT(tern_memory_plan, struct_size, 0);

@@ -23,31 +23,93 @@ Test(vk_device, says_what_it_is) {
 
 Test(vk_device, runs_a_kernel) {
   rig r;
-  float x[N], *y;
-  tern__gpu_buffer *in, *out, *back;
-  tern__gpu_commands *c;
-  uint64_t ticket;
+  float x[N], y[N];
+  tern__gpu_buffer *in;
   rig_open(&r, NULL, NULL);
   for (int i = 0; i < N; i++) x[i] = (float)(i - N / 2) * 0.01f;
   OK(r.api->buffer_create(r.device, TERN__GPU_DEVICE, sizeof x, &in));
-  OK(r.api->buffer_create(r.device, TERN__GPU_DEVICE, sizeof x, &out));
-  OK(r.api->buffer_create(r.device, TERN__GPU_READBACK, sizeof x, &back));
   OK(r.api->write(r.device, in, 0, x, sizeof x));
-  OK(r.api->commands_create(r.device, &c));
-  OK(rig_add_unary(&r, c, TERN__KERNEL_unary_exp, in, out, N));
-  OK(r.api->barrier(c));
-  tern__gpu_range from = {out, 0, sizeof x}, to = {back, 0, sizeof x};
-  OK(r.api->copy(c, &from, &to));
-  OK(r.api->commands_finish(c));
-  OK(r.api->submit(r.device, c, &ticket));
-  OK(r.api->wait(r.device, ticket, UINT64_MAX));
-  OK(r.api->invalidate(r.device, &to));
-  y = r.api->buffer_host(back);
+  rig_run_unary(&r, TERN__KERNEL_unary_exp, in, y, N);
+  /* math_exp is good to 2 ulp. */
   for (int i = 0; i < N; i++)
-    cr_assert_float_eq(y[i] / expf(x[i]), 1, 1e-6, "exp(%g) = %g", (double)x[i], (double)y[i]);
-  r.api->commands_destroy(c);
+    cr_assert_float_eq(y[i] / expf(x[i]), 1, 3e-7, "exp(%g) = %g", (double)x[i], (double)y[i]);
   r.api->buffer_destroy(r.device, in);
-  r.api->buffer_destroy(r.device, out);
-  r.api->buffer_destroy(r.device, back);
   rig_close(&r);
+}
+
+Test(vk_device, is_chosen_by_name_or_uuid) {
+  rig r;
+  char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], uuid[40] = "";
+  rig_open(&r, NULL, NULL);
+  snprintf(name, sizeof name, "%s", r.device->info.name);
+  for (int i = 0; i < 16; i++)
+    snprintf(uuid + strlen(uuid), 4, "%s%02X", i == 4 || i == 6 ? "-" : "", r.device->info.uuid[i]);
+  rig_close(&r);
+  rig_open(&r, uuid, NULL);
+  cr_assert_str_eq(r.device->info.name, name);
+  rig_close(&r);
+  name[8] = 0;
+  for (int i = 0; name[i]; i++) name[i] ^= name[i] >= 'a' && name[i] <= 'z' ? 0x20 : 0;
+  rig_open(&r, name, NULL);
+  rig_close(&r);
+  cr_assert_eq(rig_try_open(&r, "no such card", NULL), TERN_STATUS_NO_DEVICE);
+  cr_assert(strstr(tern_last_error(), "no Vulkan device is called \"no such card\"; there are: \""), "%s",
+            tern_last_error());
+  cr_assert_eq(atomic_load(&r.alloc.live_bytes), 0u);
+}
+
+/* Two runtimes in one process, each with the device. */
+Test(vk_device, opens_twice) {
+  rig a, b;
+  float x = -3, y;
+  tern__gpu_buffer *in;
+  rig_open(&a, NULL, NULL);
+  rig_open(&b, NULL, NULL);
+  OK(b.api->buffer_create(b.device, TERN__GPU_DEVICE, 4, &in));
+  rig_close(&a); /* what the other one loaded goes on working */
+  OK(b.api->write(b.device, in, 0, &x, 4));
+  rig_run_unary(&b, TERN__KERNEL_unary_abs, in, &y, 1);
+  cr_assert_eq(y, 3);
+  b.api->buffer_destroy(b.device, in);
+  rig_close(&b);
+}
+
+Test(vk_device, kernels_that_it_cannot_run_are_refused) {
+  rig r;
+  tern__gpu_pipeline *p;
+  rig_open(&r, NULL, NULL);
+  r.api->info(r.device)->max_invocations = 32;
+  cr_assert_eq(r.api->pipeline(r.device, TERN__KERNEL_unary_exp, &p), TERN_STATUS_UNSUPPORTED);
+  cr_assert(strstr(tern_last_error(), "unary_exp"), "%s", tern_last_error());
+  cr_assert_null(p);
+  r.api->info(r.device)->max_invocations = 64;
+  OK(r.api->pipeline(r.device, TERN__KERNEL_unary_exp, &p));
+  rig_close(&r);
+}
+
+Test(vk_device, pipeline_cache_comes_and_goes) {
+  rig r;
+  tern__gpu_pipeline *p;
+  size_t size = 0, again;
+  rig_open(&r, NULL, NULL);
+  OK(r.api->pipeline(r.device, TERN__KERNEL_unary_exp, &p));
+  OK(r.api->cache_read(r.device, NULL, &size));
+  cr_assert_geq(size, sizeof(VkPipelineCacheHeaderVersionOne));
+  uint8_t *data = malloc(size), *bad = malloc(size);
+  again = size;
+  OK(r.api->cache_read(r.device, data, &again));
+  cr_assert_leq(again, size);
+  rig_close(&r);
+  rig_open(&r, NULL, NULL);
+  OK(r.api->cache_load(r.device, data, again));
+  OK(r.api->cache_load(r.device, NULL, 0));
+  for (size_t cut = 0; cut < 40 && cut < again; cut++) OK(r.api->cache_load(r.device, data, cut));
+  for (size_t i = 0; i < sizeof(VkPipelineCacheHeaderVersionOne); i++) { /* each byte of the header damaged */
+    memcpy(bad, data, again);
+    bad[i] ^= 0x55;
+    OK(r.api->cache_load(r.device, bad, again));
+  }
+  OK(r.api->pipeline(r.device, TERN__KERNEL_unary_exp, &p));
+  rig_close(&r);
+  free(data), free(bad);
 }

@@ -3,7 +3,10 @@
 #define TERN_TESTS_VK_RIG_H
 
 #include "vulkan/vk_api.h"
+#include "base/array.h"
 #include "vulkan/vk_device.h"
+
+#include "vk_chains.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -30,7 +33,7 @@ static inline tern_status rig_try_open(rig *r, const char *which, const tern__vk
   tern__alloc_init(&r->alloc, NULL, 0);
   r->env.alloc = &r->alloc;
   r->api = &tern__gpu_api_vulkan;
-  return tern__vk_open(&r->env, which, hooks, &r->device);
+  return tern__vk_open(&r->env, which, hooks ? hooks : &chains_table, &r->device);
 }
 
 static inline void rig_open(rig *r, const char *which, const tern__vk_hooks *hooks) {
@@ -56,6 +59,29 @@ static inline tern_status rig_add_unary(rig *r, tern__gpu_commands *c, tern__gpu
   unary_params params = {count, 0, 0, 0};
   tern__gpu_dispatch d = {pipeline, ranges, &params, {(count + 63) / 64, 1, 1}};
   return r->api->dispatch(c, &d);
+}
+
+/* y[i] = op(x[i]), from a buffer to the host; asserts. */
+static inline void rig_run_unary(rig *r, tern__gpu_kernel_id kernel, tern__gpu_buffer *x, float *y,
+                                 uint32_t count) {
+  tern__gpu_buffer *out, *back;
+  tern__gpu_commands *c;
+  uint64_t ticket;
+  OK(r->api->buffer_create(r->device, TERN__GPU_DEVICE, count * 4u, &out));
+  OK(r->api->buffer_create(r->device, TERN__GPU_READBACK, count * 4u, &back));
+  OK(r->api->commands_create(r->device, &c));
+  OK(rig_add_unary(r, c, kernel, x, out, count));
+  OK(r->api->barrier(c));
+  tern__gpu_range from = {out, 0, count * 4u}, to = {back, 0, count * 4u};
+  OK(r->api->copy(c, &from, &to));
+  OK(r->api->commands_finish(c));
+  OK(r->api->submit(r->device, c, &ticket));
+  OK(r->api->wait(r->device, ticket, UINT64_MAX));
+  OK(r->api->invalidate(r->device, &to));
+  memcpy(y, r->api->buffer_host(back), count * 4u);
+  r->api->commands_destroy(c);
+  r->api->buffer_destroy(r->device, out);
+  r->api->buffer_destroy(r->device, back);
 }
 
 #endif

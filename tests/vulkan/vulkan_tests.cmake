@@ -2,6 +2,7 @@
 if(NOT TERN_WITH_VULKAN)
   return()
 endif()
+set(TERN_VULKAN_WRAPPER ${CMAKE_CURRENT_SOURCE_DIR}/vulkan/with_driver.sh)
 file(GLOB TERN_VULKAN_TESTS CONFIGURE_DEPENDS vulkan/test_vk_*.c ops/test_gpu_*.c)
 foreach(source IN LISTS TERN_VULKAN_TESTS)
   get_filename_component(name ${source} NAME_WE)
@@ -10,8 +11,27 @@ foreach(source IN LISTS TERN_VULKAN_TESTS)
   target_link_libraries(${name} PRIVATE tern_criterion)
   foreach(driver lavapipe swiftshader)
     add_test(NAME ${name}.${driver}
-             COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/vulkan/with_driver.sh --validate ${driver} $<TARGET_FILE:${name}> --jobs 1
+             COMMAND ${TERN_VULKAN_WRAPPER} --validate ${driver} $<TARGET_FILE:${name}> --jobs 1
              WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${name}.${driver} PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
   endforeach()
+endforeach()
+
+tern_test_program(test_both_devices vulkan/test_both_devices.c)
+target_include_directories(test_both_devices PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/vulkan)
+target_link_libraries(test_both_devices PRIVATE tern_criterion)
+add_test(NAME test_both_devices COMMAND ${TERN_VULKAN_WRAPPER} --validate both $<TARGET_FILE:test_both_devices> --jobs 1)
+set_tests_properties(test_both_devices PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
+
+# The layer does find what it is there for.
+tern_test_program(hazard_vk vulkan/hazard_vk.c)
+target_include_directories(hazard_vk PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/vulkan)
+target_link_libraries(hazard_vk PRIVATE tern_criterion)
+set(TERN_HAZARD_read "SYNC-HAZARD-READ.AFTER.WRITE")
+set(TERN_HAZARD_leak "VUID-vkDestroyDevice-device-00378")
+foreach(hazard read leak)
+  add_test(NAME validation_finds_${hazard}
+           COMMAND ${TERN_VULKAN_WRAPPER} --validate lavapipe $<TARGET_FILE:hazard_vk> ${hazard})
+  set_tests_properties(validation_finds_${hazard} PROPERTIES PASS_REGULAR_EXPRESSION "${TERN_HAZARD_${hazard}}"
+                       SKIP_REGULAR_EXPRESSION "^skipped:")
 endforeach()

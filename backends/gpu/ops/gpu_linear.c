@@ -1,4 +1,4 @@
-/* Matrix products with constant weights: Linear, Gemm, MatMul, MatMulNBits. Kernels: kernels/linear*.wgsl. Parts of the
+/* Matrix products with constant weights: Linear, Gemm, MatMul, MatMulNBits, MatMulBnb4. Kernels: kernels/linear*.wgsl. Parts of the
  * weights and blocks of rows are dispatches of their own, so that each fits the device's bindings. */
 #include "gpu/gpu_pack.h"
 
@@ -110,4 +110,8 @@ tern_status tern__gpu_compile_matmul_constant(tern__program *program, const tern
 
 tern_status tern__gpu_compile_matmul_nbits(tern__program *program, const tern__node *node, bool *taken) {
   return compile_product(program, node, tern__weight_read_nbits, taken);
+}
+
+tern_status tern__gpu_compile_matmul_bnb4(tern__program *program, const tern__node *node, bool *taken) {
+  return compile_product(program, node, tern__weight_read_bnb4, taken);
 }

@@ -58,6 +58,8 @@ TERN_LOG_MAX_ENUM = 2147483647
 TERN_NUMERICS_FAST = 0
 TERN_NUMERICS_CONSISTENT = 1
 TERN_NUMERICS_MAX_ENUM = 2147483647
+TERN_SESSION_FALLBACK_CPU = 1
+TERN_SESSION_PROFILE = 2
 TERN_TOKENIZE_NO_SPECIAL = 1
 TERN_TOKENIZE_PLAIN_SPECIAL = 2
 TERN_POOLING_DEFAULT = 0
@@ -151,7 +153,7 @@ class tern_session_desc(Structure):
     ("context_length", c_int32),
     ("n_threads", c_int32),
     ("kv_cache", c_int32),
-    ("reserved", c_int32),
+    ("flags", c_uint32),
     ("cancel", c_void_p),
   ]
 
@@ -269,6 +271,7 @@ FUNCTIONS = {
   "tern_session_submit": (c_int32, [c_void_p, c_int32, POINTER(c_char_p), POINTER(c_void_p)]),
   "tern_session_wait": (c_int32, [c_void_p, c_int32, POINTER(c_char_p), POINTER(c_void_p)]),
   "tern_session_cancel": (None, [c_void_p]),
+  "tern_session_profile": (c_char_p, [c_void_p]),
   "tern_session_kv_length": (c_int32, [c_void_p]),
   "tern_session_kv_truncate": (c_int32, [c_void_p, c_int32]),
   "tern_tokenizer_open": (c_int32, [c_void_p, c_char_p, POINTER(c_void_p)]),
@@ -285,6 +288,7 @@ FUNCTIONS = {
   "tern_pipeline_tokenizer": (c_void_p, [c_void_p]),
   "tern_pipeline_model": (c_void_p, [c_void_p]),
   "tern_pipeline_memory": (c_int32, [c_void_p, POINTER(tern_memory_plan)]),
+  "tern_pipeline_profile": (c_char_p, [c_void_p]),
   "tern_pipeline_run": (c_int32, [c_void_p, POINTER(tern_run_desc), POINTER(c_void_p)]),
   "tern_pipeline_run_async": (c_int32, [c_void_p, POINTER(tern_run_desc), POINTER(c_void_p)]),
   "tern_result_destroy": (None, [c_void_p]),

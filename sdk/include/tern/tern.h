@@ -248,15 +248,22 @@ typedef enum tern_numerics {
   TERN_NUMERICS_MAX_ENUM = 0x7fffffff
 } tern_numerics;
 
+enum {
+  TERN_SESSION_FALLBACK_CPU = 1, /* where the device is absent, lost, out of memory or gives wrong results: go on on the
+                                    CPU, and say why in the log (TERN_LOG_WARNING). Else such a run is an error */
+  TERN_SESSION_PROFILE = 2       /* keep figures of each run for tern_session_profile; costs some speed */
+};
+
 typedef struct tern_session_desc {
   uint32_t struct_size;
   tern_numerics numerics;
-  const char *device;       /* "cpu"; NULL or "auto" = best. An unknown or absent one is NO_DEVICE */
+  const char *device;       /* "cpu", "vulkan", or "vulkan:WHICH" (part of a device's name, or its UUID in hex); NULL or
+                               "auto" = "cpu" for now. An unknown or absent one is NO_DEVICE */
   uint64_t budget_bytes;    /* activations + KV cache of this session; 0 = the runtime's budget alone */
   int32_t context_length;   /* KV cache positions for models that have one; 0 = the model's own, at most 4096 */
   int32_t n_threads;        /* at most the runtime's; 0 = all of them */
   int32_t kv_cache;         /* 1: past_key_values.* / present.* live inside the session, see tern_session_kv_* */
-  int32_t reserved;
+  uint32_t flags;           /* TERN_SESSION_* */
   tern_cancel *cancel;
 } tern_session_desc;
 #define TERN_SESSION_DESC_INIT { sizeof(tern_session_desc), TERN_NUMERICS_FAST, NULL, 0, 0, 0, 0, 0, NULL }
@@ -293,6 +300,11 @@ TERN_API tern_status tern_session_wait(tern_session *session, int32_t n_outputs,
                                        tern_tensor **outputs);
 /* Makes the current run return CANCELLED within 20 ms. [any] */
 TERN_API void tern_session_cancel(tern_session *session);
+/* Where the last run's work was done, as JSON: {"device","segments":[{"device","steps","dispatches","barriers",
+ * "submits","bytes_to_device","bytes_from_device","operations","bytes","nodes":[{"op","name","kernels"}],
+ * "kernels":[{"kernel","op","count","ns","operations","bytes"}]}]}; `kernels` with times only under
+ * TERN_SESSION_PROFILE. NULL before the first run, or without memory. Valid until the next call. [one] */
+TERN_API const char *tern_session_profile(tern_session *session);
 
 /* KV cache of a session created with kv_cache = 1. Positions already in the cache of every sequence, and dropping
  * all from `length` on (0 = forget everything). [one] */
@@ -352,6 +364,8 @@ TERN_API const tern_tokenizer *tern_pipeline_tokenizer(const tern_pipeline *pipe
 TERN_API tern_model *tern_pipeline_model(const tern_pipeline *pipeline);
 /* Memory that the pipeline's session takes for its largest planned run. [one] */
 TERN_API tern_status tern_pipeline_memory(tern_pipeline *pipeline, tern_memory_plan *out);
+/* As tern_session_profile, of the pipeline's session; of text-generation that is the last step. [one] */
+TERN_API const char *tern_pipeline_profile(tern_pipeline *pipeline);
 
 typedef enum tern_pooling {
   TERN_POOLING_DEFAULT = 0, /* the folder's 1_Pooling/config.json, else mean */

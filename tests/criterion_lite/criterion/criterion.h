@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
+#if !defined(__wasm__)
+#  include <sys/wait.h>
+#endif
 
 typedef struct lite_options { void (*init)(void), (*fini)(void); double timeout; const char *description; } lite_options;
 typedef struct lite_suite { const char *name; lite_options options; struct lite_suite *next; } lite_suite;
@@ -108,16 +110,35 @@ static void lite_run(const lite_test *test) {
   _exit(lite_failures ? LITE_FAILED : 0);
 }
 
+static const lite_test *lite_find(const char *filter) {
+  for (const lite_test *test = lite_tests; test; test = test->next) {
+    size_t length = strlen(test->suite);
+    if (!strncmp(filter, test->suite, length) && filter[length] == '/' && !strcmp(filter + length + 1, test->name)) return test;
+  }
+  return NULL;
+}
+
+#if defined(__wasm__)
+__attribute__((export_name("criterion_lite"))) int lite_version(void) { return 1; }
+
+/* No processes here: whoever runs the module lists its tests and gives each an instance of its own
+ * (tests/web/run_wasm.mjs). */
+int main(int argc, char **argv) {
+  if (argc == 3 && !strcmp(argv[1], "--filter")) {
+    const lite_test *test = lite_find(argv[2]);
+    if (!test) return printf("no test %s\n", argv[2]), 1;
+    lite_run(test);
+  }
+  for (const lite_test *test = lite_tests; test; test = test->next) printf("%s/%s\n", test->suite, test->name);
+  return 0;
+}
+#else
 /* --filter suite/name runs one test, in this process; other arguments of Criterion are taken and have no effect. */
 int main(int argc, char **argv) {
   int tested = 0, skipped = 0, failed = 0, crashed = 0;
-  const char *filter = argc == 3 && !strcmp(argv[1], "--filter") ? argv[2] : NULL;
+  const lite_test *one = argc == 3 && !strcmp(argv[1], "--filter") ? lite_find(argv[2]) : NULL;
+  if (one) lite_run(one);
   for (const lite_test *test = lite_tests; test; test = test->next) {
-    size_t length = strlen(test->suite);
-    if (filter) {
-      if (strncmp(filter, test->suite, length) || filter[length] != '/' || strcmp(filter + length + 1, test->name)) continue;
-      lite_run(test);
-    }
     fflush(stdout);
     pid_t child = fork();
     if (child < 0) return perror("fork"), 1;
@@ -133,5 +154,6 @@ int main(int argc, char **argv) {
          tested - skipped - failed - crashed, failed, crashed, skipped);
   return tested == 0 || failed || crashed;
 }
+#endif
 
 #endif

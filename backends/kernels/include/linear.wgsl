@@ -19,6 +19,7 @@ struct LinearParams {
 }
 
 const LINEAR_GROUP: u32 = 4u;  // blocks
+const WEIGHT_BINDING: u32 = 3u;
 
 @group(0) @binding(0) var<storage, read_write> linear_x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> linear_y: array<f32>;

@@ -7,15 +7,15 @@
 // weight_scales: 0 none (dense); per block 1 = f16 scale; 2 = f16 scale and min; 3 = f32 scale; 4 = f32 scale and min;
 // 5 = f32 scales of both halves; 6 = f32 scales of both halves, then their mins. 7, 8: 4 = the numbers are codes of
 // bitsandbytes' FP4, NF4, with an f32 scale.
-// Declare-order of bindings: 0 = x, 1 = y, 2 = bias are the kernel's; 3 .. 5 are here.
+// Bindings: WEIGHT_BINDING (a constant of the including file) = numbers, then scales, then what lies above four bits.
 
 override weight_kind: u32 = 0u;
 override weight_scales: u32 = 0u;
 override weight_offset: f32 = 0.0;
 
-@group(0) @binding(3) var<storage, read> weight_q: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read> weight_s: array<u32>;
-@group(0) @binding(5) var<storage, read> weight_high: array<u32>;
+@group(0) @binding(WEIGHT_BINDING) var<storage, read> weight_q: array<vec4<u32>>;
+@group(0) @binding(WEIGHT_BINDING + 1u) var<storage, read> weight_s: array<u32>;
+@group(0) @binding(WEIGHT_BINDING + 2u) var<storage, read> weight_high: array<u32>;
 
 // 16 weights in order of k.
 struct WeightHalf {

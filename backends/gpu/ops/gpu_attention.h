@@ -1,0 +1,25 @@
+/* What the attention ops share: parameters of kernels/attention.wgsl. */
+#ifndef TERN_GPU_ATTENTION_H
+#define TERN_GPU_ATTENTION_H
+
+#include "gpu/gpu_program.h"
+
+enum { TERN__GPU_ATTENTION_MAX_DIM = 256, TERN__GPU_ATTENTION_INTERLEAVED = 1, TERN__GPU_ATTENTION_MASK = 2 };
+
+typedef struct tern__gpu_attention {
+  uint32_t rows, keys, kv_heads, group, dim, quad_lanes, block_queries, half_rotary, flags, window;
+  float scale, softcap;
+  uint32_t mask_step[4]; /* batch, head, row, key */
+} tern__gpu_attention;
+
+/* Sets quad_lanes and block_queries from dim. */
+static inline void tern__gpu_attention_tile(tern__gpu_attention *a) {
+  uint32_t quads = (a->dim + 3) / 4, lanes = 1;
+  while (lanes < quads) lanes *= 2;
+  a->quad_lanes = lanes, a->block_queries = lanes > 32 ? 8 : 16;
+}
+static inline uint32_t tern__gpu_attention_blocks(const tern__gpu_attention *a) {
+  return (a->rows * a->group + a->block_queries - 1) / a->block_queries;
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* tern.EncoderAttention: kernels/attention_encoder.wgsl. */
+#include <math.h>
+
+#include "gpu/ops/gpu_attention.h"
+
+tern_status tern__gpu_compile_encoder_attention(tern__program *program, const tern__node *node, bool *taken) {
+  tern_status status = TERN_OK;
+  const tern__view *q = tern__gpu_in(program, node, 0), *k = tern__gpu_in(program, node, 1);
+  const tern__view *mask = tern__gpu_in(program, node, 3);
+  uint64_t heads = (uint64_t)tern__node_int(node, "num_heads", 1), batch = (uint64_t)q->shape.dims[0];
+  tern__gpu_attention a = {.rows = (uint32_t)q->shape.dims[1],
+                           .keys = (uint32_t)k->shape.dims[1],
+                           .kv_heads = (uint32_t)heads,
+                           .group = 1,
+                           .dim = (uint32_t)((uint64_t)q->shape.dims[2] / heads),
+                           .flags = mask ? TERN__GPU_ATTENTION_MASK : 0,
+                           .scale = tern__node_float(node, "scale", 0)};
+  uint64_t width = (uint64_t)q->shape.dims[2], limit = program->backend->info->max_groups;
+  if (!batch || !a.rows || !a.keys || a.dim > TERN__GPU_ATTENTION_MAX_DIM || batch * heads > limit ||
+      batch * a.rows * width > UINT32_MAX || batch * a.keys * width > UINT32_MAX)
+    return TERN_OK;
+  if (a.scale == 0) a.scale = 1.0f / sqrtf((float)a.dim);
+  uint32_t stride = 1;
+  for (int32_t i = mask ? mask->shape.rank : 0; i-- > 0; stride *= (uint32_t)mask->shape.dims[i])
+    if (mask->shape.dims[i] != 1) a.mask_step[i + 4 - mask->shape.rank] = stride;
+  tern__gpu_attention_tile(&a);
+  tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_output(node, 0), tern__gpu_input(node, 1),
+                                  tern__gpu_input(node, 2), tern__gpu_input(node, 3)};
+  if (tern__gpu_attention_blocks(&a) > limit) return TERN_OK;
+  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_encoder, operands, &a,
+                              tern__gpu_attention_blocks(&a), (uint32_t)(batch * heads), 1));
+  tern__gpu_cost(program, 4 * batch * a.rows * a.keys * width, 8 * batch * (a.rows + a.keys) * width);
+  *taken = true;
+cleanup:
+  return status;
+}

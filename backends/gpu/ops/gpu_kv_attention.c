@@ -1,0 +1,93 @@
+/* tern.KvAttention: new rows enter the cache (kernels/kv_store.wgsl), then attention over it (attention_kv.wgsl).
+ * Positions are read from a buffer: what is recorded serves every position. */
+#include <math.h>
+
+#include "gpu/ops/gpu_attention.h"
+
+enum { STORE_WORKGROUP = 64 };
+
+typedef struct store_immediates {
+  uint32_t count, rows, kv_heads, dim, half_rotary, positions, flags, pad;
+} store_immediates;
+
+static tern__gpu_operand cache_operand(tern__gpu_operand_kind kind, int32_t layer) {
+  return (tern__gpu_operand){kind, layer, 0, 0};
+}
+
+static tern_status add_store(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
+                             uint64_t batch, int32_t layer) {
+  tern_status status = TERN_OK;
+  bool odd = a->dim % 2 != 0;
+  uint64_t count = batch * a->rows * a->kv_heads * a->dim / (odd ? 1 : 2);
+  uint32_t groups[2];
+  store_immediates immediates = {(uint32_t)count, a->rows, a->kv_heads, a->dim, a->half_rotary, a->keys, a->flags, 0};
+  tern__gpu_operand operands[] = {tern__gpu_input(node, 1),
+                                  tern__gpu_input(node, 2),
+                                  {TERN__GPU_POSITIONS, 0, 0, 0},
+                                  tern__gpu_input(node, 3),
+                                  tern__gpu_input(node, 4),
+                                  cache_operand(TERN__GPU_KV_KEYS, layer),
+                                  cache_operand(TERN__GPU_KV_VALUES, layer)};
+  tern__gpu_groups_1d(program, count, STORE_WORKGROUP, groups);
+  TERN_TRY(tern__gpu_add_step(program, node, odd ? TERN__KERNEL_kv_store_odd : TERN__KERNEL_kv_store, operands,
+                              &immediates, groups[0], groups[1], 1));
+  tern__gpu_cost(program, 4 * count, 24 * count);
+cleanup:
+  return status;
+}
+
+static tern_status add_attention(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
+                                 uint64_t batch, int32_t layer) {
+  tern_status status = TERN_OK;
+  tern__gpu_operand operands[] = {tern__gpu_input(node, 0),
+                                  tern__gpu_output(node, 0),
+                                  cache_operand(TERN__GPU_KV_KEYS, layer),
+                                  cache_operand(TERN__GPU_KV_VALUES, layer),
+                                  {TERN__GPU_POSITIONS, 0, 0, 0},
+                                  tern__gpu_input(node, 3),
+                                  tern__gpu_input(node, 4)};
+  uint64_t queries = batch * a->rows * a->group * a->kv_heads;
+  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_kv, operands, a, tern__gpu_attention_blocks(a),
+                              (uint32_t)(batch * a->kv_heads), 1));
+  tern__gpu_cost(program, 2 * queries * a->keys * a->dim, 4 * batch * a->keys * a->kv_heads * a->dim);
+cleanup:
+  return status;
+}
+
+tern_status tern__gpu_compile_kv_attention(tern__program *program, const tern__node *node, bool *taken) {
+  tern_status status = TERN_OK;
+  const tern__view *q = tern__gpu_in(program, node, 0), *cos = tern__gpu_in(program, node, 3);
+  const tern__kv_cache *kv = program->plan->kv;
+  const tern__gpu_info *info = program->backend->info;
+  int64_t layer = tern__node_int(node, "layer", -1), window = tern__node_int(node, "local_window", -1);
+  uint64_t heads = (uint64_t)tern__node_int(node, "num_heads", 1), batch = (uint64_t)q->shape.dims[0];
+  tern__gpu_attention a = {.rows = (uint32_t)q->shape.dims[1],
+                           .kv_heads = (uint32_t)tern__node_int(node, "kv_num_heads", 1),
+                           .dim = (uint32_t)((uint64_t)q->shape.dims[2] / heads),
+                           .half_rotary = cos ? (uint32_t)cos->shape.dims[1] : 0,
+                           .flags = tern__node_int(node, "rotary_interleaved", 0) ? TERN__GPU_ATTENTION_INTERLEAVED : 0,
+                           .window = window > 0 ? (uint32_t)window : 0,
+                           .scale = tern__node_float(node, "scale", 0),
+                           .softcap = tern__node_float(node, "softcap", 0)};
+  if (!kv || layer < 0 || layer >= kv->n_layers || !batch || !a.rows || !a.dim ||
+      a.dim > TERN__GPU_ATTENTION_MAX_DIM || (uint32_t)kv->kv_heads[layer] != a.kv_heads ||
+      (uint32_t)kv->head_dim[layer] != a.dim || (uint64_t)kv->batch < batch || batch * a.kv_heads > info->max_groups ||
+      batch * a.rows * heads * a.dim > UINT32_MAX || (cos && cos->shape.dims[0] < kv->capacity))
+    return TERN_OK;
+  a.group = (uint32_t)heads / a.kv_heads, a.keys = (uint32_t)kv->capacity;
+  uint64_t bytes = (uint64_t)kv->batch * a.kv_heads * a.keys * a.dim * 2;
+  if (bytes > info->max_binding_bytes)
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED,
+              "node '%s' (KvAttention): %llu bytes of keys for %d positions are beyond the %llu that %s binds at once; "
+              "use a shorter context or device 'cpu'",
+              node->name, (unsigned long long)bytes, (int)kv->capacity, (unsigned long long)info->max_binding_bytes,
+              info->name);
+  if (a.scale == 0) a.scale = 1.0f / sqrtf((float)a.dim);
+  tern__gpu_attention_tile(&a);
+  if (tern__gpu_attention_blocks(&a) > info->max_groups) return TERN_OK;
+  TERN_TRY(add_store(program, node, &a, batch, (int32_t)layer));
+  TERN_TRY(add_attention(program, node, &a, batch, (int32_t)layer));
+  *taken = true;
+cleanup:
+  return status;
+}

@@ -1,0 +1,42 @@
+# Cross build for WebAssembly with the zig of PyPI's ziglang (bindings/web/requirements.txt), whose file the environment's
+# TERN_ZIG names. TERN_WASM_THREADS: shared memory and atomics. TERN_WASM_RELAXED: relaxed SIMD.
+set(CMAKE_SYSTEM_NAME Generic)
+set(CMAKE_SYSTEM_PROCESSOR wasm32)
+if(NOT DEFINED TERN_ZIG)
+  set(TERN_ZIG "$ENV{TERN_ZIG}" CACHE FILEPATH "zig's compiler driver")
+endif()
+if(NOT TERN_ZIG)
+  message(FATAL_ERROR "set TERN_ZIG to zig's file; bindings/web/build.sh installs it and does that")
+endif()
+set(TERN_WASM_THREADS OFF CACHE BOOL "Shared memory and atomics: for cross-origin isolated pages")
+set(TERN_WASM_RELAXED OFF CACHE BOOL "Relaxed SIMD: fused multiply-add where the CPU has it")
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES TERN_ZIG TERN_WASM_THREADS TERN_WASM_RELAXED)
+
+set(cpu "baseline+simd128+bulk_memory+nontrapping_fptoint+sign_ext")
+if(TERN_WASM_THREADS)
+  string(APPEND cpu "+atomics")
+endif()
+if(TERN_WASM_RELAXED)
+  string(APPEND cpu "+relaxed_simd")
+endif()
+set(CMAKE_C_COMPILER ${TERN_ZIG})
+set(CMAKE_C_COMPILER_ARG1 cc)
+set(CMAKE_C_COMPILER_ID_RUN TRUE) # its driver is clang; the probe would link a program
+set(CMAKE_C_COMPILER_ID Clang)
+set(CMAKE_C_COMPILER_VERSION 20.0)
+set(CMAKE_C_COMPILER_FORCED TRUE)
+set(CMAKE_SIZEOF_VOID_P 4)
+set(CMAKE_C_STANDARD_COMPUTED_DEFAULT 17)
+set(CMAKE_C_EXTENSIONS_COMPUTED_DEFAULT ON)
+set(CMAKE_C_FLAGS_INIT "-target wasm32-wasi -mcpu=${cpu} -fno-sanitize=all -ffunction-sections -fdata-sections")
+set(CMAKE_C_FLAGS_RELEASE_INIT "-O2 -DNDEBUG")
+set(CMAKE_C_FLAGS_RELEASE "-O2 -DNDEBUG" CACHE STRING "")
+set(CMAKE_C_ARCHIVE_CREATE "${TERN_ZIG} ar qc <TARGET> <OBJECTS>")
+set(CMAKE_C_ARCHIVE_APPEND "${TERN_ZIG} ar q <TARGET> <OBJECTS>")
+set(CMAKE_C_ARCHIVE_FINISH "${TERN_ZIG} ranlib <TARGET>")
+set(CMAKE_AR ${TERN_ZIG} CACHE FILEPATH "")
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+
+# node runs the tests' programs.
+set(CMAKE_CROSSCOMPILING_EMULATOR node --no-warnings --experimental-wasm-relaxed-simd
+    ${CMAKE_CURRENT_LIST_DIR}/../../tests/web/run_wasm.mjs)
