@@ -105,6 +105,21 @@ Test(layout, pad) {
       }
 }
 
+Test(layout, trilu) {
+  for (size_t d = 0; d < 2; d++)
+    for (int upper = 0; upper < 2; upper++)
+      for (int k = -2; k < 4; k += 2) {
+        one_op t;
+        begin(&t, "Trilu", "", 14);
+        input(&t, layout_types[d], 3, 2, 5, 9);
+        if (k) *(int64_t *)constant(&t, TERN_DTYPE_I64, 0) = k;
+        node(&t, 1, 14);
+        set_int(&t, "upper", upper);
+        check(&t, 0, upper ? "upper" : "lower");
+        end(&t);
+      }
+}
+
 static void gather_case(tern_dtype dtype, bool narrow_index, int axis, int inner, uint64_t limit) {
   one_op t;
   enum { DIM = 23, N = 6 };
