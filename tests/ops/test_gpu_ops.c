@@ -6,35 +6,58 @@
 
 extern const tern__backend_api tern__backend_cpu, tern__backend_vulkan;
 
-typedef struct machine { tern__pool *pool; tern__backend_env env; tern__backend *cpu, *gpu; } machine;
+typedef struct machine {
+  tern__alloc alloc;
+  tern__pool *pool;
+  tern__backend_env env;
+  tern__backend *cpu, *gpu;
+  uint64_t binding_limit;
+  uint32_t groups_limit;
+} machine;
 
-static void open_machine(one_op *t, machine *m) {
-  const char *which = getenv("TERN_TEST_DEVICE");
-  cr_assert_eq(tern__pool_create(&t->alloc, 2, &m->pool), TERN_OK);
-  m->env = (tern__backend_env){&t->alloc, NULL, m->pool};
-  cr_assert_eq(tern__backend_cpu.open(&m->env, NULL, &m->cpu), TERN_OK);
-  cr_assert_eq(tern__backend_vulkan.open(&m->env, which && which[0] ? which : NULL, &m->gpu), TERN_OK, "%s",
-               tern_last_error());
-  if (t->binding_limit) m->gpu->info->max_binding_bytes = t->binding_limit;
-  if (t->groups_limit) m->gpu->info->max_groups = t->groups_limit;
+static machine m;
+
+/* When a test's process ends: what is still held then was leaked, and the test crashes. */
+__attribute__((destructor)) static void close_machine(void) {
+  if (!m.gpu) return;
+  tern__backend_vulkan.close(m.gpu);
+  tern__backend_cpu.close(m.cpu);
+  tern__pool_destroy(m.pool);
+  if (!m.alloc.live_bytes) return;
+  fprintf(stderr, "the device keeps %llu bytes\n", (unsigned long long)m.alloc.live_bytes);
+  abort();
 }
 
-static void close_machine(machine *m) {
-  tern__backend_vulkan.close(m->gpu);
-  tern__backend_cpu.close(m->cpu);
-  tern__pool_destroy(m->pool);
+/* A case may make the device look smaller than it is. */
+static machine *with_limits(const one_op *t) {
+  m.gpu->info->max_binding_bytes = t->binding_limit ? t->binding_limit : m.binding_limit;
+  m.gpu->info->max_groups = t->groups_limit ? t->groups_limit : m.groups_limit;
+  return &m;
+}
+
+/* Opened once: some drivers do not like many instances, one after the other. */
+static machine *open_machine(const one_op *t) {
+  const char *which = getenv("TERN_TEST_DEVICE");
+  if (m.gpu) return with_limits(t);
+  tern__alloc_init(&m.alloc, NULL, 0);
+  cr_assert_eq(tern__pool_create(&m.alloc, 2, &m.pool), TERN_OK);
+  m.env = (tern__backend_env){&m.alloc, NULL, m.pool};
+  cr_assert_eq(tern__backend_cpu.open(&m.env, NULL, &m.cpu), TERN_OK);
+  cr_assert_eq(tern__backend_vulkan.open(&m.env, which && which[0] ? which : NULL, &m.gpu), TERN_OK, "%s",
+               tern_last_error());
+  m.binding_limit = m.gpu->info->max_binding_bytes, m.groups_limit = m.gpu->info->max_groups;
+  return with_limits(t);
 }
 
 static result run_reference(one_op *t) {
   result r;
-  machine m;
+  machine *at = open_machine(t);
   tern__pack_cache *cache;
   tern__session_plan *plan;
   tern__view in[MAX_INPUTS], out[4];
-  open_machine(t, &m);
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
-  tern__plan_options options = {.api = &tern__backend_cpu, .backend = m.cpu, .host_api = &tern__backend_cpu,
-                                .host_backend = m.cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
+  tern__plan_options options = {.api = &tern__backend_cpu, .backend = at->cpu, .host_api = &tern__backend_cpu,
+                                .host_backend = at->cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
                                 .n_threads = 1};
   cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
   uint8_t *memory = malloc(plan->activation_bytes + 64);
@@ -49,35 +72,33 @@ static result run_reference(one_op *t) {
   keep(t, plan, &r);
   tern__plan_destroy(&t->alloc, plan);
   tern__pack_cache_destroy(cache);
-  close_machine(&m);
   free(memory);
   return r;
 }
 
 /* The cache as the case filled it, on the device; returned to it after the run. */
-static tern__device_memory *send_cache(one_op *t, const machine *m) {
+static tern__device_memory *send_cache(one_op *t, const machine *at) {
   tern__device_memory *kv = NULL;
   if (!t->kv) return NULL;
-  cr_assert_eq(tern__backend_vulkan.device->kv_create(m->gpu, t->kv, &kv), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__backend_vulkan.device->kv_create(at->gpu, t->kv, &kv), TERN_OK, "%s", tern_last_error());
   for (int l = 0; l < t->kv->n_layers; l++) {
-    const tern__gpu_api *api = m->gpu->api;
-    cr_assert_eq(api->write(m->gpu->device, kv->buffer, kv->k[l], t->kv->k[l], kv->bytes[l]), TERN_OK);
-    cr_assert_eq(api->write(m->gpu->device, kv->buffer, kv->v[l], t->kv->v[l], kv->bytes[l]), TERN_OK);
+    const tern__gpu_api *api = at->gpu->api;
+    cr_assert_eq(api->write(at->gpu->device, kv->buffer, kv->k[l], t->kv->k[l], kv->bytes[l]), TERN_OK);
+    cr_assert_eq(api->write(at->gpu->device, kv->buffer, kv->v[l], t->kv->v[l], kv->bytes[l]), TERN_OK);
   }
   return kv;
 }
 
 static result run_on_gpu(one_op *t, const char *what) {
   result r;
-  machine m;
+  machine *at = open_machine(t);
   tern__pack_cache *cache;
   tern__session_plan *plan;
   tern__device_memory *arena = NULL, *kv;
   const tern__device_api *device = tern__backend_vulkan.device;
-  open_machine(t, &m);
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
-  tern__plan_options options = {.api = &tern__backend_vulkan, .backend = m.gpu, .host_api = &tern__backend_cpu,
-                                .host_backend = m.cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
+  tern__plan_options options = {.api = &tern__backend_vulkan, .backend = at->gpu, .host_api = &tern__backend_cpu,
+                                .host_backend = at->cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
                                 .n_threads = 2, .all_on_device = true};
   cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
   cr_assert(tern__array_count(plan->segments) == 1 && plan->segments[0].api == &tern__backend_vulkan,
@@ -85,8 +106,8 @@ static result run_on_gpu(one_op *t, const char *what) {
   tern__program *program = plan->segments[0].program;
   cr_assert_eq(tern__gpu_prepare(program, NULL, NULL), TERN_OK, "%s", tern_last_error());
   if (plan->device_bytes)
-    cr_assert_eq(device->memory_create(m.gpu, plan->device_bytes, &arena), TERN_OK, "%s", tern_last_error());
-  kv = send_cache(t, &m);
+    cr_assert_eq(device->memory_create(at->gpu, plan->device_bytes, &arena), TERN_OK, "%s", tern_last_error());
+  kv = send_cache(t, at);
   cr_assert_eq(device->bind(program, arena, kv), TERN_OK, "%s", tern_last_error());
   uint8_t *memory = malloc(plan->activation_bytes + 64);
   memset(memory, 0xff, plan->activation_bytes + 64);
@@ -98,9 +119,8 @@ static result run_on_gpu(one_op *t, const char *what) {
   keep(t, plan, &r);
   tern__plan_destroy(&t->alloc, plan);
   tern__pack_cache_destroy(cache);
-  device->memory_destroy(m.gpu, arena);
-  device->memory_destroy(m.gpu, kv);
-  close_machine(&m);
+  device->memory_destroy(at->gpu, arena);
+  device->memory_destroy(at->gpu, kv);
   free(memory);
   return r;
 }
