@@ -19,7 +19,8 @@ export TERN_MODEL_CACHE=$cache
 sudo=""
 [ "$(id -u)" = 0 ] || sudo=sudo
 packages="cmake ninja-build gcc g++ pkg-config libcjson-dev libpcre2-dev libutf8proc-dev libstb-dev libcriterion-dev binutils python3 python3-venv"
-packages="$packages libvulkan-dev libvulkan-volk-dev mesa-vulkan-drivers vulkan-validationlayers spirv-tools chromium" # Vulkan without a GPU
+packages="$packages libvulkan-dev libvulkan-volk-dev mesa-vulkan-drivers vulkan-validationlayers chromium" # Vulkan without a GPU
+packages="$packages spirv-tools libspirv-cross-c-shared-dev" # validators and reflection of kernels
 [ "$(uname -m)" != x86_64 ] || packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 packages="$packages dpkg-dev chromium" # the browser build: sources of the dependencies, and a browser
 command -v npm >/dev/null || packages="$packages nodejs npm"

@@ -30,7 +30,8 @@ pub fn compile(module: &Module, info: &ModuleInfo, kernel: &Kernel, variant: &Va
     let info = validate(&module, "after pruning")?;
 
     let pipeline = spv::PipelineOptions { shader_stage: entry.0, entry_point: kernel.entry.clone() };
-    let words = spv::write_vec(&module, &info, &options(variant.needs), Some(&pipeline)).map_err(|e| e.to_string())?;
+    let words = spv::write_vec(&module, &info, &options(variant.needs), Some(&pipeline))
+        .map_err(|e| e.to_string())?;
     let words = decorate::no_contraction(&decorate::strip_workgroup_layout(&words)?)?;
     Ok(Shader { module, info, words })
 }
