@@ -75,7 +75,7 @@ static result run_reference(one_op *t) {
   for (int i = 0; i < t->n_inputs; i++)
     if (t->ids[i] >= 0) in[i] = plan->base.views[t->ids[i]];
   for (int i = 0; i < t->n_outputs; i++) out[i] = plan->base.views[t->outs[i]];
-  tern__op_call call = {&t->graph->nodes[t->node], t->graph, in, out, t->n_inputs, t->n_outputs, &t->alloc, t->kv};
+  tern__op_call call = {&t->graph->nodes[t->node], t->graph, in, out, t->n_inputs, t->n_outputs, &t->alloc, t->kv, NULL};
   cr_assert_eq(t->op->reference(&call), TERN_OK, "%s", tern_last_error());
   keep(t, plan, &r);
   tern__plan_destroy(&t->alloc, plan);
@@ -162,7 +162,7 @@ static void check(one_op *t, double tolerance, const char *what) {
 
 /* A graph of several nodes: on the CPU as it is, then fused on the GPU, which must leave one node. */
 static void check_fused(one_op *t, const char *kind, double tolerance) {
-  machine *at = open_machine();
+  machine *at = open_machine(t);
   tern__pack_cache *cache;
   tern__session_plan *plan;
   result want;
