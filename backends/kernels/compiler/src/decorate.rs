@@ -83,7 +83,7 @@ pub fn no_contraction(words: &[u32]) -> Result<Vec<u32>> {
     Ok(out)
 }
 
-fn split(words: &[u32]) -> Result<Vec<&[u32]>> {
+pub fn split(words: &[u32]) -> Result<Vec<&[u32]>> {
     let mut rest = words.get(5..).ok_or("short SPIR-V")?;
     let mut instructions = Vec::new();
     while let Some(&first) = rest.first() {
