@@ -45,8 +45,9 @@ static bool nbits_format(const tern__weight_source *s, tern__gpu_weight_format *
     return true;
   }
   if ((s->bits != 4 && s->bits != 8) || (s->block_size != 16 && s->block_size % TERN__WEIGHT_BLOCK)) return false;
+  bool one_half = half_scales && !s->zeros && s->block_size > 16; /* a float16 scale is all there is */
   if (s->bits == 8 || s->block_size == 16)
-    *out = s->bits == 8 && s->block_size > 16 && !s->zeros && half_scales ? TERN__GPU_WEIGHT_q8_h : TERN__GPU_WEIGHT_q8_fm2;
+    *out = s->bits == 8 && one_half ? TERN__GPU_WEIGHT_q8_h : TERN__GPU_WEIGHT_q8_fm2;
   else if (s->zeros) *out = TERN__GPU_WEIGHT_q4_fm; /* a min is a product of the scale and does not fit f16 exactly */
   else *out = half_scales ? TERN__GPU_WEIGHT_q4_h : TERN__GPU_WEIGHT_q4_f;
   return true;
@@ -277,7 +278,8 @@ void tern__gpu_weight_operands(const tern__gpu_weights *w, int32_t part,
   planes p = planes_of(w->format, tern__gpu_weight_rows(w, part), w->blocks);
   uint64_t offset = 0, sizes[TERN__GPU_WEIGHT_BINDINGS] = {p.numbers, p.scales, p.high};
   for (int i = 0; i < TERN__GPU_WEIGHT_BINDINGS; offset += align_plane(sizes[i]), i++)
-    operands[i] = (tern__gpu_operand){sizes[i] ? TERN__GPU_WEIGHT : TERN__GPU_NONE, w->first_part + part, offset, sizes[i]};
+    operands[i] = (tern__gpu_operand){sizes[i] ? TERN__GPU_WEIGHT : TERN__GPU_NONE, w->first_part + part, offset,
+                                      sizes[i]};
 }
 
 bool tern__gpu_read_product(const tern__program *program, const tern__node *node, tern__weight_read *read,

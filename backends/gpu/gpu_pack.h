@@ -1,4 +1,4 @@
-/* Weights as GPU kernels read them (kernels/weight_decode.wgsl): blocks of 32 in planes, rows cut into parts that fit
+/* Weights as GPU kernels read them (kernels/include/weight_decode.wgsl): blocks of 32 in planes, rows cut into parts that fit
  * a binding. */
 #ifndef TERN_GPU_PACK_H
 #define TERN_GPU_PACK_H
@@ -19,8 +19,7 @@ typedef enum tern__gpu_weight_format {
   TERN__GPU_WEIGHT_FORMAT_COUNT
 } tern__gpu_weight_format;
 
-/* {TERN__KERNEL_prefix_f32, TERN__KERNEL_prefix_f16, ...} would need the prefix inside the list; a kernel with a
- * variant per format has them in the order above, so: */
+/* A kernel with a variant per format has them in the order above: `first` is its f32. */
 static inline tern__gpu_kernel_id tern__gpu_weight_kernel(tern__gpu_kernel_id first, tern__gpu_weight_format format) {
   return (tern__gpu_kernel_id)((int)first + (int)format);
 }
@@ -32,7 +31,10 @@ typedef struct tern__gpu_weights {
   int32_t first_part, parts; /* weights of the program: first_part + i */
 } tern__gpu_weights;
 
-enum { TERN__GPU_MAX_SOURCES = 3, TERN__GPU_WEIGHT_BINDINGS = 3 }; /* numbers, scales, what lies above four bits; a kernel has the first 1 to 3 */
+enum {
+  TERN__GPU_MAX_SOURCES = 3,
+  TERN__GPU_WEIGHT_BINDINGS = 3 /* numbers, scales, what lies above four bits; a kernel has the first 1 to 3 */
+};
 
 /* False if kernels cannot read these weights. */
 bool tern__gpu_weight_format_of(const tern__weight_source *source, tern__gpu_weight_format *out);

@@ -306,4 +306,29 @@ Test(consistent, one_row_equals_many) {
   as_hardware = false;
 }
 
+/* A residual and its norm; the sum read by others or not; an operand that repeats over the batch. */
+Test(fused, skip_norm) {
+  static const struct { const char *op; int inputs; } norms[] = {
+      {"SimplifiedLayerNormalization", 1}, {"RMSNormalization", 1}, {"LayerNormalization", 2}};
+  for (size_t k = 0; k < sizeof norms / sizeof *norms; k++)
+    for (int form = 0; form < 4; form++) {
+      one_op t;
+      int n = form & 1 ? 67 : 96;
+      tern__value_id in[3], sum, out;
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 2, 5, n);
+      if (form == 3) input(&t, TERN_DTYPE_F32, 3, 1, 5, n);
+      else input(&t, TERN_DTYPE_F32, 3, 2, 5, n);
+      sum = add_node(&t, "Add", "", t.ids, 2, 1, &sum);
+      in[0] = sum;
+      for (int i = 0; i < norms[k].inputs; i++)
+        constant(&t, TERN_DTYPE_F32, 1, n), in[1 + i] = t.ids[t.n_inputs - 1];
+      out = add_node(&t, norms[k].op, "", in, 1 + norms[k].inputs, 1, &out);
+      if (form < 2) add_output(&t, sum);
+      add_output(&t, out);
+      check_fused(&t, "skip_norm", 2e-6);
+      end(&t);
+    }
+}
+
 #endif

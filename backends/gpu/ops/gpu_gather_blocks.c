@@ -1,5 +1,5 @@
-/* Rows of tables of quantized weights: Gather of GGUF blocks, GatherBlockQuantized. Kernel: kernels/gather_blocks.wgsl. A
- * table that is a Linear's weight too is one on the device. */
+/* Rows of tables of quantized weights: Gather of GGUF blocks, GatherBlockQuantized (kernels/gather_blocks.wgsl).
+ * A table that is a Linear's weight too is one on the device. */
 #include "gpu/gpu_pack.h"
 
 enum { WORKGROUP = 64, NOT_A_NUMBER = 0x7fc00000 };

@@ -45,7 +45,8 @@ cleanup:
 }
 
 /* Operands of the kernels that read the cache; `out` is the second. */
-static void cache_operands(const tern__node *node, int32_t layer, tern__gpu_operand out, tern__gpu_operand operands[7]) {
+static void cache_operands(const tern__node *node, int32_t layer, tern__gpu_operand out,
+                           tern__gpu_operand operands[7]) {
   operands[0] = tern__gpu_input(node, 0), operands[1] = out;
   operands[2] = cache_operand(TERN__GPU_KV_KEYS, layer), operands[3] = cache_operand(TERN__GPU_KV_VALUES, layer);
   operands[4] = (tern__gpu_operand){TERN__GPU_POSITIONS, 0, 0, 0};
@@ -98,7 +99,8 @@ static tern_status add_split(tern__program *program, const tern__node *node, ter
   count_cost(program, a, batch);
   tern__gpu_groups_1d(program, count, STORE_WORKGROUP, groups);
   TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_merge,
-                              (tern__gpu_operand[]){parts, tern__gpu_output(node, 0)}, &merge, groups[0], groups[1], 1));
+                              (tern__gpu_operand[]){parts, tern__gpu_output(node, 0)}, &merge, groups[0], groups[1],
+                              1));
   tern__gpu_cost(program, 2 * count * splits, 4 * count * splits);
 cleanup:
   return status;

@@ -96,7 +96,8 @@ static bool ending_of(const tern__node *node, tern__gpu_ending *out) {
   const char *name = node->op->name;
   bool tanh_form = !strcmp(name, "FastGelu") || !strcmp(tern__node_string(node, "approximate", "none"), "tanh");
   if (!strcmp(name, "Gelu") || !strcmp(name, "FastGelu")) *out = tanh_form ? TERN__GPU_GELU_TANH : TERN__GPU_GELU_ERF;
-  else if (!strcmp(name, "QuickGelu") && tern__node_float(node, "alpha", 1.702f) == 1.702f) *out = TERN__GPU_GELU_SIGMOID;
+  else if (!strcmp(name, "QuickGelu") && tern__node_float(node, "alpha", 1.702f) == 1.702f)
+    *out = TERN__GPU_GELU_SIGMOID;
   else if (!strcmp(name, "Relu")) *out = TERN__GPU_RELU;
   else if (!strcmp(name, "Tanh")) *out = TERN__GPU_TANH;
   else if (!strcmp(name, "Sigmoid")) *out = TERN__GPU_SIGMOID;

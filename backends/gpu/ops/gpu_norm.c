@@ -1,5 +1,8 @@
 /* LayerNormalization, RMSNormalization, SimplifiedLayerNormalization and their Skip forms: norm.wgsl.
  * Float32. */
+#include <string.h>
+
+#include "gpu/gpu_fuse.h"
 #include "gpu/gpu_walk.h"
 
 /* Where scale, bias, skip and the input's bias are among the inputs, and the extra outputs (-1: the op has
@@ -107,4 +110,54 @@ tern_status tern__gpu_compile_skip_layer_norm(tern__program *program, const tern
 tern_status tern__gpu_compile_skip_rms_norm(tern__program *program, const tern__node *node, bool *taken) {
   static const norm_layout layout = {2, -1, 1, 3, 1, 2, 3, false};
   return add_norm(program, node, &layout, taken);
+}
+
+/* ---- tern.Fused, skip_norm: a sum and its norm ---- */
+
+static tern__gpu_operand value_operand(tern__value_id id) {
+  return (tern__gpu_operand){TERN__GPU_VALUE, id, 0, 0};
+}
+
+/* True if `view` is the whole of `shape`, or its last dimensions, repeated over the leading ones. */
+static bool repeats_over(const tern__view *view, const tern__shape *shape) {
+  int32_t first = 0, offset = shape->rank - view->shape.rank;
+  if (view->dtype != TERN_DTYPE_F32 || offset < 0) return false;
+  while (first < view->shape.rank && view->shape.dims[first] == 1 && shape->dims[first + offset] != 1) first++;
+  for (int32_t i = first; i < view->shape.rank; i++)
+    if (view->shape.dims[i] != shape->dims[i + offset]) return false;
+  return view->shape.rank > 0;
+}
+
+tern_status tern__gpu_compile_skip_norm(tern__program *program, const tern__node *node, bool *taken) {
+  tern_status status = TERN_OK;
+  const tern__node *add = &node->parts[0], *part = &node->parts[1];
+  const tern__view *y = &program->plan->views[part->outputs[0]], *a = tern__gpu_in(program, add, 0);
+  const tern__view *b = tern__gpu_in(program, add, 1), *scale = tern__gpu_in(program, part, 1);
+  const tern__view *bias = tern__gpu_in(program, part, 2);
+  bool swap = tern__gpu_elements(a) < tern__gpu_elements(b), centred = !strcmp(part->op->name, "LayerNormalization");
+  const tern__view *whole = swap ? b : a, *skip = swap ? a : b;
+  int32_t rank = y->shape.rank;
+  uint64_t n = rank > 0 ? (uint64_t)y->shape.dims[rank - 1] : 0, count = tern__gpu_elements(y);
+  if (node->n_parts != 2 || add->inputs[0] == add->inputs[1] || !count || y->dtype != TERN_DTYPE_F32 ||
+      tern__gpu_elements(whole) != count || !repeats_over(whole, &y->shape) || !repeats_over(skip, &y->shape) ||
+      !tern__gpu_fits(program, y) || !scale || scale->dtype != TERN_DTYPE_F32 || tern__gpu_elements(scale) != n ||
+      (bias && (bias->dtype != TERN_DTYPE_F32 || tern__gpu_elements(bias) != n)))
+    return TERN_OK;
+  *taken = true;
+  bool keeps = false, quads = n % 4 == 0;
+  for (int32_t i = 0; i < node->n_outputs; i++) keeps |= node->outputs[i] == add->outputs[0];
+  norm_params p = {.rows = (uint32_t)(count / n), .cells = (uint32_t)(quads ? n / 4 : n),
+                   .skip_cells = (uint32_t)(tern__gpu_elements(skip) / (quads ? 4 : 1)),
+                   .flags = (centred ? CENTRED : 0) | (bias ? HAS_BIAS : 0) | (keeps ? KEEP_SUM : 0), .n = (float)n,
+                   .epsilon = tern__node_float(part, "epsilon", 1e-5f)};
+  tern__gpu_operand none = {TERN__GPU_NONE, -1, 0, 0};
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {
+      value_operand(add->inputs[swap ? 1 : 0]), tern__gpu_input(part, 1), bias ? tern__gpu_input(part, 2) : none,
+      value_operand(part->outputs[0]),          value_operand(add->inputs[swap ? 0 : 1]), none,
+      keeps ? value_operand(add->outputs[0]) : none};
+  TERN_TRY(tern__gpu_add_1d(program, node, quads ? TERN__KERNEL_skip_norm_quads : TERN__KERNEL_skip_norm, operands, &p,
+                            p.rows, 1));
+  tern__gpu_cost(program, 7 * count, (3 + keeps) * 4 * count);
+cleanup:
+  return status;
 }

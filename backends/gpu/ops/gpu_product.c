@@ -1,5 +1,5 @@
-/* Steps of products with constant weights (kernels/linear_*.wgsl). Parts of the weights and blocks of rows are dispatches
- * of their own, so that each fits the device's bindings. */
+/* Steps of products with constant weights (kernels/linear_*.wgsl). Parts of the weights and blocks of rows are
+ * dispatches of their own, so that each fits the device's bindings. */
 #include "gpu/ops/gpu_product.h"
 
 enum {
@@ -8,7 +8,8 @@ enum {
   FEW_ROWS = 8,       /* up to here rows are taken by fours, beyond in tiles */
   GROUP_BLOCKS = 4,   /* of linear.wgsl */
   VEC_INVOCATIONS = 64,
-  TILE = 64
+  TILE = 64,
+  TILE_INVOCATIONS = 256
 };
 
 typedef struct linear_immediates {
@@ -59,7 +60,7 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
   if (info->software) {
     first = rows == 1 ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_direct4_f32;
     grid[0] = divide_up(columns, (uint64_t)tern__gpu_kernels[first].workgroup[0] * 4);
-  } else if (rows > FEW_ROWS && info->max_invocations >= tern__gpu_kernels[TERN__KERNEL_linear_tiled_f32].workgroup[0]) {
+  } else if (rows > FEW_ROWS && info->max_invocations >= TILE_INVOCATIONS) {
     first = TERN__KERNEL_linear_tiled_f32;
     grid[0] = divide_up(columns, TILE), grid[1] = divide_up(rows, TILE);
   } else if (p->program->plan->numerics == TERN_NUMERICS_FAST && info->features & TERN__GPU_HAS_SUBGROUPS) {
