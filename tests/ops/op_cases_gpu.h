@@ -309,7 +309,7 @@ Test(consistent, one_row_equals_many) {
 /* A residual and its norm; the sum read by others or not; an operand that repeats over the batch. */
 Test(fused, skip_norm) {
   static const struct { const char *op; int inputs; } norms[] = {
-      {"SimplifiedLayerNormalization", 1}, {"RMSNormalization", 1}, {"LayerNormalization", 2}};
+      {"SimplifiedLayerNormalization", 1}, {"LayerNormalization", 2}};
   for (size_t k = 0; k < sizeof norms / sizeof *norms; k++)
     for (int form = 0; form < 4; form++) {
       one_op t;
