@@ -23,7 +23,8 @@ bool tern__cpu_weight_format_of(const tern__weight_source *source, tern__cpu_wei
     case TERN_DTYPE_Q5_K: f.has_min = f.f32_scales = true; break;
     case TERN_DTYPE_Q6_K: f.scale_block = 16, f.f32_scales = true; break;
     case TERN_DTYPE_U8:
-      if (source->codes || (source->bits != 4 && source->bits != 8) || (source->block_size != 16 && source->block_size % 32))
+      if (source->codes || (source->bits != 4 && source->bits != 8) ||
+          (source->block_size != 16 && source->block_size % 32))
         return false;
       f.has_min = source->zeros != NULL;
       /* A min is a product of the scale and does not fit f16 exactly. */

@@ -6,8 +6,8 @@
  *   linear_bias   a product without a bias, then Add of a constant of its width: parts 0, 1; and maybe an activation
  *                 (Gelu, FastGelu, Relu, ...) of the sum: part 2
  *   linear_split  a product, then Split of its last axis into 2 or 3: parts 0, 1
- *   skip_norm     Add of two computed values, then a norm of the sum over the last axis: parts 0, 1. The sum is an output,
- *                 too, if others read it
+ *   skip_norm     Add of two computed values, then a norm of the sum over the last axis: parts 0, 1. The sum is an
+ *                 output, too, if others read it
  *
  * ops/gpu_fused.c has a line per kind; a kind without one is not made. */
 #ifndef TERN_GPU_FUSE_H

@@ -45,8 +45,9 @@ static bool nbits_format(const tern__weight_source *s, tern__gpu_weight_format *
     return true;
   }
   if ((s->bits != 4 && s->bits != 8) || (s->block_size != 16 && s->block_size % TERN__WEIGHT_BLOCK)) return false;
+  bool one_half = half_scales && !s->zeros && s->block_size > 16; /* a float16 scale is all there is */
   if (s->bits == 8 || s->block_size == 16)
-    *out = s->bits == 8 && s->block_size > 16 && !s->zeros && half_scales ? TERN__GPU_WEIGHT_q8_h : TERN__GPU_WEIGHT_q8_fm2;
+    *out = s->bits == 8 && one_half ? TERN__GPU_WEIGHT_q8_h : TERN__GPU_WEIGHT_q8_fm2;
   else if (s->zeros) *out = TERN__GPU_WEIGHT_q4_fm; /* a min is a product of the scale and does not fit f16 exactly */
   else *out = half_scales ? TERN__GPU_WEIGHT_q4_h : TERN__GPU_WEIGHT_q4_f;
   return true;
@@ -139,7 +140,7 @@ static void put_scales(const format_info *f, const tern__weight_block *block, ui
 /* ---- building ---- */
 
 typedef struct pack_job {
-  tern__weight_source source;
+  tern__gpu_sources sources;
   tern__program *program;
   tern__gpu_weight_format format;
   uint64_t first_row, rows, blocks;
@@ -147,9 +148,19 @@ typedef struct pack_job {
   _Atomic uint64_t next;
 } pack_job;
 
-static void pack_dense_row(const pack_job *job, uint64_t r) {
-  const tern__weight_source *s = &job->source;
-  size_t size = s->dtype == TERN_DTYPE_F32 ? 4 : 2, row = (size_t)(job->first_row + r);
+/* Row `row` of the whole: its source, and its number there. */
+static const tern__weight_source *source_of(const tern__gpu_sources *sources, size_t *row) {
+  const tern__weight_source *s = sources->list;
+  if (sources->in_turn) {
+    s += *row % (size_t)sources->n, *row /= (size_t)sources->n;
+    return s;
+  }
+  while (*row >= s->n) *row -= s->n, s++;
+  return s;
+}
+
+static void pack_dense_row(const pack_job *job, const tern__weight_source *s, size_t row, uint64_t r) {
+  size_t size = s->dtype == TERN_DTYPE_F32 ? 4 : 2;
   uint8_t *out = job->numbers + r * job->blocks * infos[job->format].number_bytes;
   if (s->k_major)
     for (size_t k = 0; k < s->k; k++) memcpy(out + k * size, s->data + (k * s->n + row) * size, size);
@@ -159,15 +170,17 @@ static void pack_dense_row(const pack_job *job, uint64_t r) {
 
 static void pack_row(const pack_job *job, uint64_t r) {
   const format_info *f = &infos[job->format];
+  size_t row = (size_t)(job->first_row + r);
+  const tern__weight_source *s = source_of(&job->sources, &row);
   if (job->format <= TERN__GPU_WEIGHT_bf16) {
-    pack_dense_row(job, r);
+    pack_dense_row(job, s, row, r);
     return;
   }
   for (uint64_t b = 0; b < job->blocks; b++) {
     uint64_t at = r * job->blocks + b;
     tern__weight_block block;
     uint8_t q[TERN__WEIGHT_BLOCK];
-    tern__weight_unpack(&job->source, (size_t)(job->first_row + r), (size_t)b, &block);
+    tern__weight_unpack(s, row, (size_t)b, &block);
     for (int k = 0; k < TERN__WEIGHT_BLOCK; k++) q[k] = (uint8_t)(block.q[k] + f->offset);
     put_numbers(f, q, job->numbers + at * f->number_bytes, job->high + at * f->high_bytes);
     put_scales(f, &block, job->scales + at * f->scale_bytes);
@@ -196,16 +209,16 @@ static tern_status build(void *user_data, void *packed) {
 
 /* ---- registration ---- */
 
-static tern_status add_part(tern__program *program, const tern__weight_source *s, const tern__gpu_weights *w,
+static tern_status add_part(tern__program *program, const tern__gpu_sources *sources, const tern__gpu_weights *w,
                             uint64_t first_row, uint64_t rows, uint64_t layout, int32_t *index) {
   tern_status status = TERN_OK;
   planes p = planes_of(w->format, rows, w->blocks);
   pack_job *job = tern__gpu_params(program, sizeof *job);
   TERN_CHECK_ALLOC(job);
-  job->source = *s, job->program = program, job->format = w->format;
+  job->sources = *sources, job->program = program, job->format = w->format;
   job->first_row = first_row, job->rows = rows, job->blocks = w->blocks;
-  uint64_t form[] = {LAYOUT_VERSION, (uint64_t)w->format, (uint64_t)s->codes, s->n, s->k, s->k_major, first_row, rows};
-  tern__gpu_weight weight = {.key = s->data,
+  uint64_t form[] = {LAYOUT_VERSION, (uint64_t)w->format, (uint64_t)sources->n, sources->in_turn, first_row, rows};
+  tern__gpu_weight weight = {.key = sources->list[0].data,
                              .layout = tern__pack_hash(layout, form, sizeof form),
                              .size = part_bytes(&p),
                              .build = build,
@@ -215,26 +228,38 @@ cleanup:
   return status;
 }
 
-bool tern__gpu_weights_fit(const tern__program *program, const tern__weight_source *s, tern__gpu_weights *out) {
-  *out = (tern__gpu_weights){.n = s->n, .k = s->k};
-  if (!tern__gpu_weight_format_of(s, &out->format)) return false;
-  out->blocks = (s->k + TERN__WEIGHT_BLOCK - 1) / TERN__WEIGHT_BLOCK;
+bool tern__gpu_weights_fit(const tern__program *program, const tern__gpu_sources *sources, tern__gpu_weights *out) {
+  *out = (tern__gpu_weights){.k = sources->list[0].k};
+  for (int32_t i = 0; i < sources->n; i++) {
+    tern__gpu_weight_format format;
+    const tern__weight_source *s = &sources->list[i];
+    if (!tern__gpu_weight_format_of(s, &format) || (i && format != out->format) || s->k != out->k ||
+        (sources->in_turn && s->n != sources->list[0].n))
+      return false;
+    out->format = format, out->n += s->n;
+  }
+  out->blocks = (out->k + TERN__WEIGHT_BLOCK - 1) / TERN__WEIGHT_BLOCK;
   out->part_rows = rows_that_fit(program, out->format, out->blocks);
   if (out->part_rows > out->n) out->part_rows = out->n;
   return out->part_rows > 0;
 }
 
-tern_status tern__gpu_pack_weights(tern__program *program, const tern__weight_source *s, tern__gpu_weights *out) {
+tern_status tern__gpu_pack_weights(tern__program *program, const tern__gpu_sources *sources, tern__gpu_weights *out) {
   tern_status status = TERN_OK;
-  size_t source_bytes;
-  if (!tern__weight_source_bytes(s, &source_bytes))
-    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "weights of %zu rows of %zu are too large", s->n, s->k);
+  uint64_t layout = TERN__PACK_HASH;
+  for (int32_t i = 0; i < sources->n; i++) {
+    const tern__weight_source *s = &sources->list[i];
+    uint64_t form[] = {(uint64_t)s->codes, s->n, s->k, s->k_major};
+    size_t bytes;
+    if (!tern__weight_source_bytes(s, &bytes))
+      TERN_FAIL(TERN_STATUS_UNSUPPORTED, "weights of %zu rows of %zu are too large", s->n, s->k);
+    layout = tern__pack_hash(tern__pack_hash(layout, s->data, bytes), form, sizeof form);
+  }
   out->parts = 0;
-  uint64_t layout = tern__pack_hash(TERN__PACK_HASH, s->data, source_bytes);
   for (uint64_t row = 0; row < out->n; row += out->part_rows, out->parts++) {
     int32_t index;
     uint64_t rows = out->n - row < out->part_rows ? out->n - row : out->part_rows;
-    TERN_TRY(add_part(program, s, out, row, rows, layout, &index));
+    TERN_TRY(add_part(program, sources, out, row, rows, layout, &index));
     if (!out->parts) out->first_part = index;
     if (!program->dry && index != out->first_part + out->parts)
       TERN_FAIL(TERN_STATUS_INTERNAL, "parts of a weight are not in a row");
@@ -253,7 +278,8 @@ void tern__gpu_weight_operands(const tern__gpu_weights *w, int32_t part,
   planes p = planes_of(w->format, tern__gpu_weight_rows(w, part), w->blocks);
   uint64_t offset = 0, sizes[TERN__GPU_WEIGHT_BINDINGS] = {p.numbers, p.scales, p.high};
   for (int i = 0; i < TERN__GPU_WEIGHT_BINDINGS; offset += align_plane(sizes[i]), i++)
-    operands[i] = (tern__gpu_operand){sizes[i] ? TERN__GPU_WEIGHT : TERN__GPU_NONE, w->first_part + part, offset, sizes[i]};
+    operands[i] = (tern__gpu_operand){sizes[i] ? TERN__GPU_WEIGHT : TERN__GPU_NONE, w->first_part + part, offset,
+                                      sizes[i]};
 }
 
 bool tern__gpu_read_product(const tern__program *program, const tern__node *node, tern__weight_read *read,

@@ -1,5 +1,5 @@
-/* Weights as GPU kernels read them (kernels/weight_decode.wgsl): blocks of 32 in planes, rows cut into parts that fit
- * a binding. */
+/* Weights as GPU kernels read them (kernels/include/weight_decode.wgsl): blocks of 32 in planes, rows cut into parts
+ * that fit a binding. */
 #ifndef TERN_GPU_PACK_H
 #define TERN_GPU_PACK_H
 
@@ -19,8 +19,7 @@ typedef enum tern__gpu_weight_format {
   TERN__GPU_WEIGHT_FORMAT_COUNT
 } tern__gpu_weight_format;
 
-/* {TERN__KERNEL_prefix_f32, TERN__KERNEL_prefix_f16, ...} would need the prefix inside the list; a kernel with a
- * variant per format has them in the order above, so: */
+/* A kernel with a variant per format has them in the order above: `first` is its f32. */
 static inline tern__gpu_kernel_id tern__gpu_weight_kernel(tern__gpu_kernel_id first, tern__gpu_weight_format format) {
   return (tern__gpu_kernel_id)((int)first + (int)format);
 }
@@ -32,15 +31,24 @@ typedef struct tern__gpu_weights {
   int32_t first_part, parts; /* weights of the program: first_part + i */
 } tern__gpu_weights;
 
-enum { TERN__GPU_WEIGHT_BINDINGS = 3 }; /* numbers, scales, what lies above four bits; a kernel has the first 1 to 3 */
+enum {
+  TERN__GPU_MAX_SOURCES = 3,
+  TERN__GPU_WEIGHT_BINDINGS = 3 /* numbers, scales, what lies above four bits; a kernel has the first 1 to 3 */
+};
 
 /* False if kernels cannot read these weights. */
 bool tern__gpu_weight_format_of(const tern__weight_source *source, tern__gpu_weight_format *out);
-/* Fills all but the parts; false if the weights cannot be read or a row does not fit a binding. */
-bool tern__gpu_weights_fit(const tern__program *program, const tern__weight_source *source, tern__gpu_weights *out);
+/* Weights that are laid out as one: sources one after the other, or their rows in turn (gate, up, gate, up ...). */
+typedef struct tern__gpu_sources {
+  tern__weight_source list[TERN__GPU_MAX_SOURCES];
+  int32_t n;
+  bool in_turn;
+} tern__gpu_sources;
+
+/* Fills all but the parts; false if the weights cannot be read as one or a row does not fit a binding. */
+bool tern__gpu_weights_fit(const tern__program *program, const tern__gpu_sources *sources, tern__gpu_weights *out);
 /* Registers weights that fit with the program. */
-tern_status tern__gpu_pack_weights(tern__program *program, const tern__weight_source *source,
-                                   tern__gpu_weights *out);
+tern_status tern__gpu_pack_weights(tern__program *program, const tern__gpu_sources *sources, tern__gpu_weights *out);
 /* Rows of part i, and its operands. */
 uint64_t tern__gpu_weight_rows(const tern__gpu_weights *weights, int32_t part);
 void tern__gpu_weight_operands(const tern__gpu_weights *weights, int32_t part,

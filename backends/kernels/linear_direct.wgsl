@@ -1,8 +1,8 @@
 // Linear without workgroup memory and barriers: an invocation makes linear_rows x 4 outputs and walks all of k. For
 // devices that are a CPU, where barriers cost most, and for whatever is too small for tiles.
 //
-// Formula, bindings, parameters: linear.wgsl. Workgroup: workgroup_x x 1 x 1 invocations along columns, in fours; y
-// of the grid goes over rows in linear_rows (1 or 4). A grid wider than one row of workgroups continues in z.
+// Formula, bindings, parameters: include/linear.wgsl. Workgroup: workgroup_x x 1 x 1 invocations along columns, in
+// fours; y of the grid goes over rows in linear_rows (1 or 4).
 
 override linear_rows: u32 = 1u;
 override workgroup_x: u32 = 32u;
@@ -54,12 +54,10 @@ fn linear_direct(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
       total3 += sum3;
     }
   }
-  for (var i = 0u; i < 4u; i += 1u) {
-    linear_store(row, column + i, total0[i]);
-    if linear_rows > 1u {
-      linear_store(row + 1u, column + i, total1[i]);
-      linear_store(row + 2u, column + i, total2[i]);
-      linear_store(row + 3u, column + i, total3[i]);
-    }
+  linear_store4(row, column, total0);
+  if linear_rows > 1u {
+    linear_store4(row + 1u, column, total1);
+    linear_store4(row + 2u, column, total2);
+    linear_store4(row + 3u, column, total3);
   }
 }

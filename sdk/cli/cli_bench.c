@@ -13,6 +13,7 @@
 typedef struct bench_options {
   cli_common common;
   int64_t prompt_tokens, new_tokens, repeat, warm_up;
+  bool profile;
   cli_list input;
 } bench_options;
 
@@ -28,6 +29,7 @@ typedef struct bench_report {
   int32_t n_threads;
   int64_t n_prompt, n_new;
   spread first_token_ms, prefill, decode, latency_ms;
+  char *profile; /* JSON of the last run, with --profile; free it */
 } bench_report;
 
 static double now_ms(void) {
@@ -55,6 +57,12 @@ static spread summarize(double *values, int64_t n) {
   qsort(values, (size_t)n, sizeof *values, by_value);
   double median = n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
   return (spread){median, values[0], values[n - 1]};
+}
+
+static void keep_profile(bench_report *report, const char *json) {
+  size_t size = json ? strlen(json) + 1 : 0;
+  report->profile = size ? malloc(size) : NULL;
+  if (report->profile) memcpy(report->profile, json, size);
 }
 
 /* ------------------------------------------------------------------------------------- text generation */
@@ -111,6 +119,7 @@ static int measure_generation(const cli_app *app, const bench_options *o, bench_
   if (!samples) return cli_error("out of memory");
   double *first = samples, *prefill = samples + o->repeat, *decode = samples + 2 * o->repeat;
   cli_fill_pipeline(&o->common, app, "text-generation", &open);
+  if (o->profile) open.session.flags |= TERN_SESSION_PROFILE;
   double begin = now_ms();
   tern_status status = tern_pipeline_open(app->runtime, &open, &pipeline);
   report->load_ms = now_ms() - begin;
@@ -132,6 +141,7 @@ static int measure_generation(const cli_app *app, const bench_options *o, bench_
     report->first_token_ms = summarize(first, o->repeat);
     report->prefill = summarize(prefill, o->repeat);
     report->decode = summarize(decode, o->repeat);
+    if (o->profile) keep_profile(report, tern_pipeline_profile(pipeline));
   }
   tern_pipeline_close(pipeline);
   free(samples);
@@ -162,6 +172,7 @@ static int measure_graph(const cli_app *app, const bench_options *o, tern_model 
   if (rc == CLI_OK) rc = cli_inputs_make(app->runtime, model, &o->input, o->prompt_tokens, false, &inputs);
   if (rc == CLI_OK) {
     cli_fill_session(&o->common, app, &create);
+    if (o->profile) create.flags |= TERN_SESSION_PROFILE;
     double begin = now_ms();
     tern_status status = tern_session_create(model, &create, &session);
     report->load_ms += now_ms() - begin;
@@ -175,6 +186,7 @@ static int measure_graph(const cli_app *app, const bench_options *o, tern_model 
   if (rc == CLI_OK) {
     report->weight_bytes = tern_model_weight_bytes(model);
     report->latency_ms = summarize(samples, o->repeat);
+    if (o->profile) keep_profile(report, tern_session_profile(session));
   }
   cli_inputs_free(&inputs);
   tern_session_destroy(session);
@@ -206,8 +218,10 @@ static void print_json(const bench_options *o, const bench_report *r) {
     json_spread("decode_tokens_per_s", &r->decode);
     putchar('}');
   }
-  printf(",\"peak_rss_bytes\":%llu,\"weight_bytes\":%llu}\n", (unsigned long long)r->peak_rss_bytes,
+  printf(",\"peak_rss_bytes\":%llu,\"weight_bytes\":%llu", (unsigned long long)r->peak_rss_bytes,
          (unsigned long long)r->weight_bytes);
+  if (r->profile) printf(",\"profile\":%s", r->profile);
+  puts("}");
 }
 
 static void print_row(const char *name, const spread *s, const char *unit) {
@@ -229,6 +243,7 @@ static void print_table(const bench_options *o, const bench_report *r) {
   }
   printf("  %-14s %12s\n", "peak memory", cli_bytes(r->peak_rss_bytes, text, sizeof text));
   printf("  %-14s %12s\n", "weights", cli_bytes(r->weight_bytes, text, sizeof text));
+  if (r->profile) printf("  last run: %s\n", r->profile);
 }
 
 static int bench_device(const bench_options *o, const char *device) {
@@ -261,6 +276,7 @@ static int bench_device(const bench_options *o, const char *device) {
   }
   report.peak_rss_bytes = peak_rss();
   if (rc == CLI_OK) (o->common.json ? print_json : print_table)(&own, &report);
+  free(report.profile);
   tern_model_close(model);
   cli_stop(&app);
   return rc;
@@ -311,6 +327,7 @@ int cli_bench(int argc, char **argv) {
       {"--input", CLI_LIST, &o.input, "NAME=1x128:int64", "shape and type of a graph's input", 0, 0},
       {"--repeat", CLI_INT, &o.repeat, "R", "measured runs (5)", 1, 1 << 20},
       {"--warm-up", CLI_INT, &o.warm_up, "W", "runs before them (1)", 0, 1 << 20},
+      {"--profile", CLI_FLAG, &o.profile, NULL, "what the last run did where: counts, times of kernels", 0, 0},
       CLI_CONTEXT_OPTION(&o.common),
       CLI_SESSION_OPTIONS(&o.common),
       CLI_JSON_OPTION(&o.common),

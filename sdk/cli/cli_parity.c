@@ -40,6 +40,29 @@ static const float *floats_of(const tern_tensor *tensor, size_t *n) {
   return tern_tensor_data(tensor);
 }
 
+/* IEEE 754 half to single: subnormals by their value, infinity and NaN kept. */
+static float half_to_float(uint16_t h) {
+  int exponent = h >> 10 & 31, fraction = h & 1023;
+  float size = exponent == 31  ? (fraction ? NAN : INFINITY)
+               : exponent == 0 ? ldexpf((float)fraction, -24)
+                               : ldexpf((float)(fraction + 1024), exponent - 25);
+  return h >> 15 ? -size : size;
+}
+
+/* The last row of logits as floats of its own; free it. NULL: another type, or no memory. */
+static float *last_row(const tern_tensor *logits, size_t *n) {
+  *n = (size_t)tern_tensor_dims(logits)[tern_tensor_rank(logits) - 1];
+  tern_dtype dtype = tern_tensor_dtype(logits);
+  float *row = dtype == TERN_DTYPE_F32 || dtype == TERN_DTYPE_F16 ? malloc((*n + 1) * sizeof *row) : NULL;
+  if (!row) return NULL;
+  size_t total = tern_tensor_size_bytes(logits) / (dtype == TERN_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t));
+  const void *data = tern_tensor_data(logits);
+  for (size_t i = 0; i < *n; ++i)
+    row[i] = dtype == TERN_DTYPE_F32 ? ((const float *)data)[total - *n + i]
+                                     : half_to_float(((const uint16_t *)data)[total - *n + i]);
+  return row;
+}
+
 static size_t argmax(const float *x, size_t n) {
   size_t best = 0;
   for (size_t i = 1; i < n; ++i)
@@ -85,18 +108,16 @@ static tern_status run_tokens(tern_runtime *runtime, tern_session *session, cons
   return status;
 }
 
-/* Runs `n` tokens from position `past` on; `*row` is the last position's logits, in `*logits`. Some graphs take positions,
+/* Runs `n` tokens from position `past` on; `*row` is the last position's logits: free it. Some graphs take positions,
  * others know them from the cache. */
 static tern_status step(tern_runtime *runtime, tern_session *session, const int64_t *tokens, int64_t n, int64_t past,
-                        tern_tensor **logits, const float **row, size_t *vocabulary) {
-  size_t total;
-  tern_status status = run_tokens(runtime, session, tokens, n, past, true, logits);
-  if (status == TERN_STATUS_NOT_FOUND) status = run_tokens(runtime, session, tokens, n, past, false, logits);
-  if (status != TERN_OK) return status;
-  const float *values = floats_of(*logits, &total);
-  *vocabulary = (size_t)tern_tensor_dims(*logits)[tern_tensor_rank(*logits) - 1];
-  *row = values ? values + total - *vocabulary : NULL;
-  return TERN_OK;
+                        float **row, size_t *vocabulary) {
+  tern_tensor *logits = NULL;
+  tern_status status = run_tokens(runtime, session, tokens, n, past, true, &logits);
+  if (status == TERN_STATUS_NOT_FOUND) status = run_tokens(runtime, session, tokens, n, past, false, &logits);
+  *row = status == TERN_OK ? last_row(logits, vocabulary) : NULL;
+  tern_tensor_destroy(logits);
+  return status;
 }
 
 typedef struct text_run {
@@ -120,27 +141,23 @@ static int compare_text(const parity_options *o, text_run *r, const tern_tokeniz
     if ((status = tern_session_kv_truncate(r->sessions[d], 0)) != TERN_OK) return cli_fail(status);
   }
   for (int64_t t = 0; t < o->new_tokens; ++t) {
-    tern_tensor *lead = NULL, *logits = NULL;
-    const float *reference = NULL, *row = NULL;
+    float *reference = NULL, *row = NULL;
     size_t vocabulary = 0, other = 0;
     int64_t fresh = t == 0 ? (int64_t)n : 1;
-    for (int d = 0; d < o->n_devices && status == TERN_OK; ++d) {
-      if (d == 0) {
-        status = step(r->runtime, r->sessions[0], tokens, fresh, past, &lead, &reference, &vocabulary);
-        if (status == TERN_OK && !reference) return tern_tensor_destroy(lead), cli_error("logits are no float32");
-        continue;
-      }
-      status = step(r->runtime, r->sessions[d], tokens, fresh, past, &logits, &row, &other);
-      if (status == TERN_OK && row && other == vocabulary) {
+    status = step(r->runtime, r->sessions[0], tokens, fresh, past, &reference, &vocabulary);
+    if (status == TERN_OK && !reference) return cli_error("logits are neither float32 nor float16");
+    for (int d = 1; d < o->n_devices && status == TERN_OK; ++d) {
+      status = step(r->runtime, r->sessions[d], tokens, fresh, past, &row, &other);
+      if (row && other == vocabulary) {
         compare_row(&all[d], reference, row, vocabulary);
         if (first[d] < 0 && argmax(reference, vocabulary) != argmax(row, vocabulary)) first[d] = t;
       }
-      tern_tensor_destroy(logits);
+      free(row);
     }
-    if (status != TERN_OK) return tern_tensor_destroy(lead), cli_fail(status);
+    if (status != TERN_OK) return free(reference), cli_fail(status);
     past += fresh;
     tokens[0] = (int64_t)argmax(reference, vocabulary);
-    tern_tensor_destroy(lead);
+    free(reference);
   }
   for (int d = 1; d < o->n_devices; ++d) {
     all[d].texts++, all[d].equal_texts += first[d] < 0;

@@ -32,7 +32,8 @@ typedef struct tern__weight_block {
 
 /* Block `block` of row `row` of a GGUF block type or of MatMulNBits. q: 4-bit formats 0..15 (Q4_0, and
  * MatMulNBits of 4 bits without zero points, mean q - 8; with blocks of 16 they are centred here); Q5_0
- * -16..15; Q5_1 and Q5_K 0..31; Q6_K -32..31; 8 bits signed; codes as they are. What a row lacks to whole blocks is zero. */
+ * -16..15; Q5_1 and Q5_K 0..31; Q6_K -32..31; 8 bits signed; codes as they are. What a row lacks to whole
+ * blocks is zero. */
 void tern__weight_unpack(const tern__weight_source *source, size_t row, size_t block,
                          tern__weight_block *out);
 

@@ -51,6 +51,10 @@ static tern_status reference(tern__op_call *call) {
       memcpy(&v, (const char *)x->data + 4 * i, 4);
       ((float *)y->data)[i] = (float)v;
     }
+  else if (x->dtype == TERN_DTYPE_I8 && y->dtype == TERN_DTYPE_F32) /* weights of a quantized file */
+    for (size_t i = 0; i < n; i++) ((float *)y->data)[i] = ((const int8_t *)x->data)[i];
+  else if (x->dtype == TERN_DTYPE_U8 && y->dtype == TERN_DTYPE_F32)
+    for (size_t i = 0; i < n; i++) ((float *)y->data)[i] = ((const uint8_t *)x->data)[i];
   else
     for (size_t i = 0; i < n; i++) {
       TERN_TRY(tern__op_poll(call, i));

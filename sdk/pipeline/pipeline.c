@@ -35,7 +35,8 @@ tern_status tern__session_options_read(tern_runtime *runtime, const tern_session
   memset(out, 0, sizeof *out);
   const uint32_t known = TERN_SESSION_FALLBACK_CPU | TERN_SESSION_PROFILE;
   if (desc->flags & ~known)
-    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "tern_session_desc: flags 0x%x are not known", (unsigned)(desc->flags & ~known));
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "tern_session_desc: flags 0x%x are not known",
+              (unsigned)(desc->flags & ~known));
   out->fallback = desc->flags & TERN_SESSION_FALLBACK_CPU, out->profile = desc->flags & TERN_SESSION_PROFILE;
   status = tern__runtime_find_device(runtime, desc->device, &out->device);
   if (status != TERN_OK && out->fallback && status != TERN_STATUS_INVALID_ARGUMENT) {

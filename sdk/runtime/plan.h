@@ -15,8 +15,8 @@ typedef struct tern__plan_options {
   const tern__kv_cache *kv;           /* NULL = none */
   tern_numerics numerics;
   int32_t n_threads;
-  const tern_cancel *cancel;          /* may be NULL */
   bool profile;                       /* programs keep times of their kernels */
+  const tern_cancel *cancel;          /* may be NULL */
   bool all_on_device;                 /* tests: small integer work goes to the device, too */
 } tern__plan_options;
 

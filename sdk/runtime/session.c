@@ -44,8 +44,8 @@ static tern_status create_cache(tern__session *session) {
     TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "the KV cache would be too large; use a shorter context");
   if (options->budget_bytes && session->kv_bytes > options->budget_bytes)
     TERN_FAIL(TERN_STATUS_OUT_OF_BUDGET,
-              "the KV cache of %d positions x %d sequences takes %zu bytes, the session's budget is %llu; use a shorter "
-              "context or a larger budget",
+              "the KV cache of %d positions x %d sequences takes %zu bytes, the session's budget is %llu; use a "
+              "shorter context or a larger budget",
               options->kv_capacity, options->kv_batch, session->kv_bytes, (unsigned long long)options->budget_bytes);
   bool there = session->api->device != NULL;
   TERN_TRY(tern__kv_cache_create(&session->runtime->alloc, layout, options->kv_batch, options->kv_capacity, !there,

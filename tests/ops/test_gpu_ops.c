@@ -1,14 +1,26 @@
 /* Every GPU kernel against the op's reference, on the device that TERN_TEST_DEVICE names ("llvmpipe", "SwiftShader", a
  * real GPU's name; empty: the best one). One node per case, through the real planner; it must not fall back to the
  * CPU. Skipped (77) where there is no such device. */
-#include "gpu/gpu_program.h"
+#include "gpu/gpu_fuse.h"
 #include "ops/op_builder.h"
 
 extern const tern__backend_api tern__backend_cpu, tern__backend_vulkan;
 
-typedef struct machine { tern__alloc alloc; tern__pool *pool; tern__backend_env env; tern__backend *cpu, *gpu; } machine;
+typedef struct machine {
+  tern__alloc alloc;
+  tern__pool *pool;
+  tern__backend_env env;
+  tern__backend *cpu, *gpu;
+  uint64_t binding_limit;
+  uint32_t groups_limit;
+  bool software;
+} machine;
 
 static machine m;
+/* Bytes of a binding that the device is said to have at most; 0 = its own. */
+static uint64_t binding_limit;
+/* Whether a software device is taken for a real one: for the kernels that only those get. */
+static bool as_hardware;
 
 /* When a test's process ends: what is still held then was leaked, and the test crashes. */
 __attribute__((destructor)) static void close_machine(void) {
@@ -21,22 +33,33 @@ __attribute__((destructor)) static void close_machine(void) {
   abort();
 }
 
+/* A case may make the device look smaller than it is. */
+static machine *with_limits(const one_op *t) {
+  uint64_t limit = t->binding_limit ? t->binding_limit : binding_limit;
+  m.gpu->info->max_binding_bytes = limit ? limit : m.binding_limit;
+  m.gpu->info->software = m.software && !as_hardware;
+  m.gpu->info->max_groups = t->groups_limit ? t->groups_limit : m.groups_limit;
+  return &m;
+}
+
 /* Opened once: some drivers do not like many instances, one after the other. */
-static machine *open_machine(void) {
+static machine *open_machine(const one_op *t) {
   const char *which = getenv("TERN_TEST_DEVICE");
-  if (m.gpu) return &m;
+  if (m.gpu) return with_limits(t);
   tern__alloc_init(&m.alloc, NULL, 0);
   cr_assert_eq(tern__pool_create(&m.alloc, 2, &m.pool), TERN_OK);
   m.env = (tern__backend_env){&m.alloc, NULL, m.pool};
   cr_assert_eq(tern__backend_cpu.open(&m.env, NULL, &m.cpu), TERN_OK);
   cr_assert_eq(tern__backend_vulkan.open(&m.env, which && which[0] ? which : NULL, &m.gpu), TERN_OK, "%s",
                tern_last_error());
-  return &m;
+  m.binding_limit = m.gpu->info->max_binding_bytes, m.groups_limit = m.gpu->info->max_groups;
+  m.software = m.gpu->info->software;
+  return with_limits(t);
 }
 
 static result run_reference(one_op *t) {
   result r;
-  machine *at = open_machine();
+  machine *at = open_machine(t);
   tern__pack_cache *cache;
   tern__session_plan *plan;
   tern__view in[MAX_INPUTS], out[4];
@@ -76,7 +99,7 @@ static tern__device_memory *send_cache(one_op *t, const machine *at) {
 
 static result run_on_gpu(one_op *t, const char *what) {
   result r;
-  machine *at = open_machine();
+  machine *at = open_machine(t);
   tern__pack_cache *cache;
   tern__session_plan *plan;
   tern__device_memory *arena = NULL, *kv;
@@ -110,14 +133,67 @@ static result run_on_gpu(one_op *t, const char *what) {
   return r;
 }
 
-static void check(one_op *t, double tolerance, const char *what) {
-  result want = run_reference(t), got = run_on_gpu(t, what);
+static void compare(one_op *t, const result *want, double tolerance, const char *what) {
+  result got = run_on_gpu(t, what);
   for (int i = 0; i < t->n_outputs; i++) {
-    double d = distance(&got, &want, i);
-    cr_expect(d <= tolerance, "%s %s, output %d: error %.3g > %.3g", t->op->name, what, i, d, tolerance);
+    double d = distance(&got, want, i);
+    cr_expect(d <= tolerance, "%s %s%s, output %d: error %.3g > %.3g", t->op->name, what,
+              as_hardware ? " as hardware" : "", i, d, tolerance);
   }
   drop(t, &got);
+}
+
+/* Ops with kernels of their own for devices that are no CPU. */
+static bool has_hardware_kernels(const tern__op_def *op) {
+  static const char *const names[] = {"Linear", "Gemm", "MatMulNBits", "MatMulBnb4", "KvAttention", "Fused"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (!strcmp(op->name, names[i])) return true;
+  return false;
+}
+
+static void check(one_op *t, double tolerance, const char *what) {
+  result want = run_reference(t);
+  compare(t, &want, tolerance, what);
+  as_hardware = has_hardware_kernels(t->op);
+  if (as_hardware) compare(t, &want, tolerance, what);
+  as_hardware = false;
   drop(t, &want);
 }
 
-#include "ops/op_cases.h"
+/* A graph of several nodes: on the CPU as it is, then fused on the GPU, which must leave one node. */
+static void check_fused(one_op *t, const char *kind, double tolerance) {
+  machine *at = open_machine(t);
+  tern__pack_cache *cache;
+  tern__session_plan *plan;
+  result want;
+  cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
+  tern__plan_options options = {.api = &tern__backend_cpu, .backend = at->cpu, .host_api = &tern__backend_cpu,
+                                .host_backend = at->cpu, .cache = cache, .numerics = TERN_NUMERICS_CONSISTENT,
+                                .n_threads = 1};
+  t->numerics = TERN_NUMERICS_CONSISTENT;
+  cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
+  uint8_t *memory = aligned_alloc(64, (plan->activation_bytes + 127) / 64 * 64);
+  tern__plan_bind(plan, memory);
+  for (int i = 0; i < t->n_feeds; i++) tern__plan_bind_input(plan, i, t->feeds[i].data);
+  cr_assert_eq(tern__backend_cpu.prepare(plan->segments[0].program, NULL, NULL), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__backend_cpu.run(plan->segments[0].program, &(tern__run_args){0}), TERN_OK, "%s",
+               tern_last_error());
+  keep(t, plan, &want);
+  tern__plan_destroy(&t->alloc, plan);
+  tern__pack_cache_destroy(cache);
+  cr_assert_eq(tern__gpu_fuse(at->gpu, t->graph), TERN_OK, "%s", tern_last_error());
+  free(memory);
+  size_t fused = 0;
+  for (size_t n = 0; n < tern__array_count(t->graph->nodes); n++)
+    fused += !t->graph->nodes[n].dead && !strcmp(t->graph->nodes[n].op->name, "Fused") &&
+             !strcmp(tern__node_string(&t->graph->nodes[n], "kind", ""), kind);
+  cr_assert(fused == 1 && tern__array_count(t->graph->nodes) == 1, "no %s was made", kind);
+  for (int hardware = 0; hardware < 2; hardware++) {
+    as_hardware = hardware;
+    compare(t, &want, tolerance, kind);
+  }
+  as_hardware = false;
+  drop(t, &want);
+}
+
+#include "ops/op_cases_gpu.h"

@@ -9,7 +9,10 @@ enum { TERN__GPU_ATTENTION_MAX_DIM = 256, TERN__GPU_ATTENTION_INTERLEAVED = 1, T
 typedef struct tern__gpu_attention {
   uint32_t rows, keys, kv_heads, group, dim, quad_lanes, block_queries, half_rotary, flags, window;
   float scale, softcap;
-  uint32_t mask_step[4]; /* batch, head, row, key */
+  union {
+    uint32_t mask_step[4]; /* batch, head, row, key */
+    struct { uint32_t unused[3], splits; };
+  };
 } tern__gpu_attention;
 
 /* Sets quad_lanes and block_queries from dim. */

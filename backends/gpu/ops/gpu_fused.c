@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define GPU_FUSED(kind) tern_status tern__gpu_compile_##kind(tern__program *program, const tern__node *node, bool *taken);
+#define GPU_FUSED(kind) \
+  tern_status tern__gpu_compile_##kind(tern__program *program, const tern__node *node, bool *taken);
 #include "gpu/gpu_fused.def"
 #undef GPU_FUSED
 

@@ -1,5 +1,5 @@
-/* Rows of tables of quantized weights: Gather of GGUF blocks, GatherBlockQuantized. Kernel: kernels/gather_blocks.wgsl. A
- * table that is a Linear's weight too is one on the device. */
+/* Rows of tables of quantized weights: Gather of GGUF blocks, GatherBlockQuantized (kernels/gather_blocks.wgsl).
+ * A table that is a Linear's weight too is one on the device. */
 #include "gpu/gpu_pack.h"
 
 enum { WORKGROUP = 64, NOT_A_NUMBER = 0x7fc00000 };
@@ -10,14 +10,15 @@ static tern_status add_gather(tern__program *program, const tern__node *node, co
                               bool *taken) {
   tern_status status = TERN_OK;
   const tern__view *indices = tern__gpu_in(program, node, 1);
+  tern__gpu_sources sources = {.list = {*source}, .n = 1};
   tern__gpu_weights w;
   uint64_t n = tern__gpu_elements(indices);
   uint32_t groups[2];
-  if (!n || !source->n || !source->k || source->n > INT32_MAX || !tern__gpu_weights_fit(program, source, &w) ||
+  if (!n || !source->n || !source->k || source->n > INT32_MAX || !tern__gpu_weights_fit(program, &sources, &w) ||
       w.format < TERN__GPU_WEIGHT_q4_h || n * w.blocks * TERN__WEIGHT_BLOCK > UINT32_MAX ||
       n * w.k * sizeof(float) > program->backend->info->max_binding_bytes)
     return TERN_OK;
-  TERN_TRY(tern__gpu_pack_weights(program, source, &w));
+  TERN_TRY(tern__gpu_pack_weights(program, &sources, &w));
   tern__gpu_kernel_id kernel =
       (tern__gpu_kernel_id)((int)TERN__KERNEL_gather_blocks_q4_h + (int)w.format - (int)TERN__GPU_WEIGHT_q4_h);
   gather_immediates p = {.count = (uint32_t)(n * w.blocks * 2), .blocks = (uint32_t)w.blocks, .k = (uint32_t)w.k,

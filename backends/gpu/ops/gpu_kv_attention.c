@@ -1,10 +1,18 @@
-/* tern.KvAttention: new rows enter the cache (kernels/kv_store.wgsl), then attention over it (attention_kv.wgsl).
+/* tern.KvAttention: new rows enter the cache (kernels/kv_store.wgsl), then attention over it: in tiles of queries
+ * (attention_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl).
  * Positions are read from a buffer: what is recorded serves every position. */
 #include <math.h>
 
 #include "gpu/ops/gpu_attention.h"
 
-enum { STORE_WORKGROUP = 64 };
+enum {
+  STORE_WORKGROUP = 64,
+  SPLIT_QUERIES = 4,     /* of a workgroup of attention_split.wgsl */
+  SPLIT_KEYS = 64,       /* fewest of a share */
+  MAX_SPLIT_QUERIES = 8, /* of a head of keys: beyond, tiles of queries are better */
+  MAX_SPLITS = 32,
+  WANTED_WORKGROUPS = 256
+};
 
 typedef struct store_immediates {
   uint32_t count, rows, kv_heads, dim, half_rotary, positions, flags, pad;
@@ -36,20 +44,64 @@ cleanup:
   return status;
 }
 
+/* Operands of the kernels that read the cache; `out` is the second. */
+static void cache_operands(const tern__node *node, int32_t layer, tern__gpu_operand out,
+                           tern__gpu_operand operands[7]) {
+  operands[0] = tern__gpu_input(node, 0), operands[1] = out;
+  operands[2] = cache_operand(TERN__GPU_KV_KEYS, layer), operands[3] = cache_operand(TERN__GPU_KV_VALUES, layer);
+  operands[4] = (tern__gpu_operand){TERN__GPU_POSITIONS, 0, 0, 0};
+  operands[5] = tern__gpu_input(node, 3), operands[6] = tern__gpu_input(node, 4);
+}
+
+static void count_cost(tern__program *program, const tern__gpu_attention *a, uint64_t batch) {
+  uint64_t queries = batch * a->rows * a->group * a->kv_heads;
+  tern__gpu_cost(program, 2 * queries * a->keys * a->dim, 4 * batch * a->keys * a->kv_heads * a->dim);
+}
+
 static tern_status add_attention(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
                                  uint64_t batch, int32_t layer) {
   tern_status status = TERN_OK;
-  tern__gpu_operand operands[] = {tern__gpu_input(node, 0),
-                                  tern__gpu_output(node, 0),
-                                  cache_operand(TERN__GPU_KV_KEYS, layer),
-                                  cache_operand(TERN__GPU_KV_VALUES, layer),
-                                  {TERN__GPU_POSITIONS, 0, 0, 0},
-                                  tern__gpu_input(node, 3),
-                                  tern__gpu_input(node, 4)};
-  uint64_t queries = batch * a->rows * a->group * a->kv_heads;
+  tern__gpu_operand operands[7];
+  cache_operands(node, layer, tern__gpu_output(node, 0), operands);
   TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_kv, operands, a, tern__gpu_attention_blocks(a),
                               (uint32_t)(batch * a->kv_heads), 1));
-  tern__gpu_cost(program, 2 * queries * a->keys * a->dim, 4 * batch * a->keys * a->kv_heads * a->dim);
+  count_cost(program, a, batch);
+cleanup:
+  return status;
+}
+
+/* Few queries on a GPU: keys are shared out, so that all of it has work. The number of shares does not depend on the
+ * batch, so that a sequence's result does not. */
+static uint32_t splits_of(const tern__program *program, const tern__gpu_attention *a) {
+  uint32_t queries = a->rows * a->group, blocks = (queries + SPLIT_QUERIES - 1) / SPLIT_QUERIES;
+  uint32_t splits = WANTED_WORKGROUPS / (a->kv_heads * blocks), most = a->keys / SPLIT_KEYS;
+  if (program->backend->info->software || queries > MAX_SPLIT_QUERIES) return 0;
+  if (splits > MAX_SPLITS) splits = MAX_SPLITS;
+  if (splits > most) splits = most;
+  return splits ? splits : 1;
+}
+
+typedef struct merge_immediates { uint32_t count, rows, kv_heads, group, dim, splits, pad[2]; } merge_immediates;
+
+static tern_status add_split(tern__program *program, const tern__node *node, tern__gpu_attention *a, uint64_t batch,
+                             int32_t layer, uint32_t splits) {
+  tern_status status = TERN_OK;
+  uint64_t queries = a->rows * a->group, count = batch * queries * a->kv_heads * a->dim;
+  uint64_t bytes = batch * a->kv_heads * queries * splits * (a->dim + 2) * sizeof(float);
+  uint32_t groups[2], blocks = (uint32_t)((queries + SPLIT_QUERIES - 1) / SPLIT_QUERIES);
+  tern__gpu_operand operands[7], parts = tern__gpu_scratch(0, bytes);
+  merge_immediates merge = {(uint32_t)count, a->rows, a->kv_heads, a->group, a->dim, splits, {0, 0}};
+  tern__gpu_need_scratch(program, bytes);
+  a->splits = splits;
+  cache_operands(node, layer, parts, operands);
+  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_split, operands, a, blocks * splits,
+                              (uint32_t)(batch * a->kv_heads), 1));
+  count_cost(program, a, batch);
+  tern__gpu_groups_1d(program, count, STORE_WORKGROUP, groups);
+  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_merge,
+                              (tern__gpu_operand[]){parts, tern__gpu_output(node, 0)}, &merge, groups[0], groups[1],
+                              1));
+  tern__gpu_cost(program, 2 * count * splits, 4 * count * splits);
 cleanup:
   return status;
 }
@@ -86,7 +138,9 @@ tern_status tern__gpu_compile_kv_attention(tern__program *program, const tern__n
   tern__gpu_attention_tile(&a);
   if (tern__gpu_attention_blocks(&a) > info->max_groups) return TERN_OK;
   TERN_TRY(add_store(program, node, &a, batch, (int32_t)layer));
-  TERN_TRY(add_attention(program, node, &a, batch, (int32_t)layer));
+  uint32_t splits = splits_of(program, &a);
+  TERN_TRY(splits ? add_split(program, node, &a, batch, (int32_t)layer, splits)
+                  : add_attention(program, node, &a, batch, (int32_t)layer));
   *taken = true;
 cleanup:
   return status;

@@ -23,7 +23,8 @@ static bool join_batches(const tern__view *a, const tern__view *b, const tern__v
   uint64_t dims[TERN_MAX_RANK], a_step[TERN_MAX_RANK], b_step[TERN_MAX_RANK];
   int32_t n = 0;
   for (int32_t d = 0; d < y->shape.rank - 2; d++) {
-    uint64_t dim = (uint64_t)y->shape.dims[d], sa = batch_step(a, y->shape.rank, d), sb = batch_step(b, y->shape.rank, d);
+    uint64_t dim = (uint64_t)y->shape.dims[d];
+    uint64_t sa = batch_step(a, y->shape.rank, d), sb = batch_step(b, y->shape.rank, d);
     if (dim == 1) continue;
     if (n && a_step[n - 1] == sa * dim && b_step[n - 1] == sb * dim) n--, dim *= dims[n];
     dims[n] = dim, a_step[n] = sa, b_step[n] = sb, n++;

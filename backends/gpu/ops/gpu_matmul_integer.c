@@ -133,7 +133,8 @@ static bool zero_fits(const tern__view *zero, uint64_t n) {
 static bool read_call(tern__program *program, const tern__node *node, int32_t a_zero, int32_t b_zero,
                       integer_call *out) {
   const tern__view *a = tern__gpu_in(program, node, 0), *b = tern__gpu_in(program, node, 1);
-  const tern__view *za = a_zero < 0 ? NULL : tern__gpu_in(program, node, a_zero), *zb = tern__gpu_in(program, node, b_zero);
+  const tern__view *za = a_zero < 0 ? NULL : tern__gpu_in(program, node, a_zero);
+  const tern__view *zb = tern__gpu_in(program, node, b_zero);
   const tern__gpu_info *info = program->backend->info;
   if (a->shape.rank < 2 || b->shape.rank != 2) return false;
   integer_call c = {.program = program, .node = node, .b = tern__gpu_constant(program, node, 1),

@@ -1,7 +1,12 @@
-/* LayerNormalization, RMSNormalization, SimplifiedLayerNormalization and their Skip forms: norm.wgsl. Float32. */
+/* LayerNormalization, RMSNormalization, SimplifiedLayerNormalization and their Skip forms: norm.wgsl.
+ * Float32. */
+#include <string.h>
+
+#include "gpu/gpu_fuse.h"
 #include "gpu/gpu_walk.h"
 
-/* Where scale, bias, skip and the input's bias are among the inputs, and the extra outputs (-1: the op has none). */
+/* Where scale, bias, skip and the input's bias are among the inputs, and the extra outputs (-1: the op has
+ * none). */
 typedef struct norm_layout {
   int32_t scale, bias, skip, input_bias, mean, deviation, sum;
   bool centred;
@@ -32,19 +37,19 @@ static tern__gpu_operand optional_output(const tern__node *node, int32_t i) {
 static tern_status add_statistics(tern__program *program, const tern__node *node, const norm_layout *layout,
                                   tern__gpu_operand x, statistics_params p) {
   tern_status status = TERN_OK;
-  tern__gpu_operand operands[] = {x, optional_output(node, layout->mean), optional_output(node, layout->deviation)};
-  uint32_t groups[2];
+  tern__gpu_operand operands[] = {x, optional_output(node, layout->mean),
+                                  optional_output(node, layout->deviation)};
   p.flags = (layout->centred ? CENTRED : 0) | (operands[1].kind ? WANT_MEAN : 0) |
             (operands[2].kind ? WANT_DEVIATION : 0);
   if (!(p.flags & (WANT_MEAN | WANT_DEVIATION))) return TERN_OK;
-  tern__gpu_groups_1d(program, p.rows, 1, groups);
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_norm_statistics, operands, &p, groups[0], groups[1], 1));
+  TERN_TRY(tern__gpu_add_1d(program, node, TERN__KERNEL_norm_statistics, operands, &p, p.rows, 1));
   tern__gpu_cost(program, 4ull * p.rows * p.cells, 4ull * p.rows * p.cells);
 cleanup:
   return status;
 }
 
-static tern_status add_norm(tern__program *program, const tern__node *node, const norm_layout *layout, bool *taken) {
+static tern_status add_norm(tern__program *program, const tern__node *node, const norm_layout *layout,
+                            bool *taken) {
   tern_status status = TERN_OK;
   const tern__view *x = tern__gpu_in(program, node, 0);
   const tern__view *skip = layout->skip >= 0 ? tern__gpu_in(program, node, layout->skip) : NULL;
@@ -63,9 +68,10 @@ static tern_status add_norm(tern__program *program, const tern__node *node, cons
     tern__gpu_need_scratch(program, rows * n * 4);
   }
   bool quads = n % 4 == 0;
-  norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), 0, layout->centred ? CENTRED : 0, (float)n, epsilon};
-  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {tern__gpu_input(node, 0), tern__gpu_input(node, layout->scale),
-                                                        bias, tern__gpu_output(node, 0)};
+  norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), 0, layout->centred ? CENTRED : 0, (float)n,
+                   epsilon};
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {
+      tern__gpu_input(node, 0), tern__gpu_input(node, layout->scale), bias, tern__gpu_output(node, 0)};
   if (bias.kind) p.flags |= HAS_BIAS;
   if (skip) {
     operands[4] = tern__gpu_input(node, layout->skip);
@@ -76,9 +82,7 @@ static tern_status add_norm(tern__program *program, const tern__node *node, cons
   }
   tern__gpu_kernel_id kernel = skip ? (quads ? TERN__KERNEL_skip_norm_quads : TERN__KERNEL_skip_norm)
                                     : (quads ? TERN__KERNEL_norm_quads : TERN__KERNEL_norm);
-  uint32_t groups[2];
-  tern__gpu_groups_1d(program, rows, 1, groups);
-  TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &p, groups[0], groups[1], 1));
+  TERN_TRY(tern__gpu_add_1d(program, node, kernel, operands, &p, rows, 1));
   tern__gpu_cost(program, 6 * rows * n, (2 + (skip ? 2 : 0)) * 4 * rows * n);
   TERN_TRY(add_statistics(program, node, layout, skip ? sum : tern__gpu_input(node, 0),
                           (statistics_params){(uint32_t)rows, (uint32_t)n, 0, epsilon}));
@@ -91,7 +95,8 @@ tern_status tern__gpu_compile_layer_norm(tern__program *program, const tern__nod
   return add_norm(program, node, &layout, taken);
 }
 
-/* SimplifiedLayerNormalization has the inverse deviation as its second output; RMSNormalization has one output. */
+/* SimplifiedLayerNormalization has the inverse deviation as its second output; RMSNormalization has one
+ * output. */
 tern_status tern__gpu_compile_rms_norm(tern__program *program, const tern__node *node, bool *taken) {
   static const norm_layout layout = {1, -1, -1, -1, -1, 1, -1, false};
   return add_norm(program, node, &layout, taken);
@@ -105,4 +110,54 @@ tern_status tern__gpu_compile_skip_layer_norm(tern__program *program, const tern
 tern_status tern__gpu_compile_skip_rms_norm(tern__program *program, const tern__node *node, bool *taken) {
   static const norm_layout layout = {2, -1, 1, 3, 1, 2, 3, false};
   return add_norm(program, node, &layout, taken);
+}
+
+/* ---- tern.Fused, skip_norm: a sum and its norm ---- */
+
+static tern__gpu_operand value_operand(tern__value_id id) {
+  return (tern__gpu_operand){TERN__GPU_VALUE, id, 0, 0};
+}
+
+/* True if `view` is the whole of `shape`, or its last dimensions, repeated over the leading ones. */
+static bool repeats_over(const tern__view *view, const tern__shape *shape) {
+  int32_t first = 0, offset = shape->rank - view->shape.rank;
+  if (view->dtype != TERN_DTYPE_F32 || offset < 0) return false;
+  while (first < view->shape.rank && view->shape.dims[first] == 1 && shape->dims[first + offset] != 1) first++;
+  for (int32_t i = first; i < view->shape.rank; i++)
+    if (view->shape.dims[i] != shape->dims[i + offset]) return false;
+  return view->shape.rank > 0;
+}
+
+tern_status tern__gpu_compile_skip_norm(tern__program *program, const tern__node *node, bool *taken) {
+  tern_status status = TERN_OK;
+  const tern__node *add = &node->parts[0], *part = &node->parts[1];
+  const tern__view *y = &program->plan->views[part->outputs[0]], *a = tern__gpu_in(program, add, 0);
+  const tern__view *b = tern__gpu_in(program, add, 1), *scale = tern__gpu_in(program, part, 1);
+  const tern__view *bias = tern__gpu_in(program, part, 2);
+  bool swap = tern__gpu_elements(a) < tern__gpu_elements(b), centred = !strcmp(part->op->name, "LayerNormalization");
+  const tern__view *whole = swap ? b : a, *skip = swap ? a : b;
+  int32_t rank = y->shape.rank;
+  uint64_t n = rank > 0 ? (uint64_t)y->shape.dims[rank - 1] : 0, count = tern__gpu_elements(y);
+  if (node->n_parts != 2 || add->inputs[0] == add->inputs[1] || !count || y->dtype != TERN_DTYPE_F32 ||
+      tern__gpu_elements(whole) != count || !repeats_over(whole, &y->shape) || !repeats_over(skip, &y->shape) ||
+      !tern__gpu_fits(program, y) || !scale || scale->dtype != TERN_DTYPE_F32 || tern__gpu_elements(scale) != n ||
+      (bias && (bias->dtype != TERN_DTYPE_F32 || tern__gpu_elements(bias) != n)))
+    return TERN_OK;
+  *taken = true;
+  bool keeps = false, quads = n % 4 == 0;
+  for (int32_t i = 0; i < node->n_outputs; i++) keeps |= node->outputs[i] == add->outputs[0];
+  norm_params p = {.rows = (uint32_t)(count / n), .cells = (uint32_t)(quads ? n / 4 : n),
+                   .skip_cells = (uint32_t)(tern__gpu_elements(skip) / (quads ? 4 : 1)),
+                   .flags = (centred ? CENTRED : 0) | (bias ? HAS_BIAS : 0) | (keeps ? KEEP_SUM : 0), .n = (float)n,
+                   .epsilon = tern__node_float(part, "epsilon", 1e-5f)};
+  tern__gpu_operand none = {TERN__GPU_NONE, -1, 0, 0};
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {
+      value_operand(add->inputs[swap ? 1 : 0]), tern__gpu_input(part, 1), bias ? tern__gpu_input(part, 2) : none,
+      value_operand(part->outputs[0]),          value_operand(add->inputs[swap ? 0 : 1]), none,
+      keeps ? value_operand(add->outputs[0]) : none};
+  TERN_TRY(tern__gpu_add_1d(program, node, quads ? TERN__KERNEL_skip_norm_quads : TERN__KERNEL_skip_norm, operands, &p,
+                            p.rows, 1));
+  tern__gpu_cost(program, 7 * count, (3 + keeps) * 4 * count);
+cleanup:
+  return status;
 }

@@ -1,5 +1,5 @@
-// softmax(q k^T scale, capped, masked) v for a block of queries that share keys and values: what attention_kv.wgsl and
-// attention_encoder.wgsl have in common. Keys go by in tiles of 32 with an online softmax; order and split depend on
+// softmax(q k^T scale, capped, masked) v for a block of queries that share keys and values: what attention_kv.wgsl,
+// attention_encoder.wgsl and attention_split.wgsl have in common. Keys go by in tiles of 32 with an online softmax; order and split depend on
 // shapes alone.
 //
 // Bindings: group 0, 0 = q, 1 = y; the rest are the kernel's. It defines
@@ -27,7 +27,7 @@ struct AttentionParams {
   mask_batch: u32,    // steps of the mask
   mask_head: u32,
   mask_row: u32,
-  mask_key: u32,
+  splits: u32,        // attention_split; for masks the step from key to key
 }
 
 const ATTENTION_KEYS: u32 = 32u;

@@ -1,39 +1,108 @@
 // Y [m, n] = X [m, k] W^T + bias, W in any weight format: what the kernels linear_*.wgsl share.
 //
-// Bindings: group 0, 0 = x (read, rows of whole blocks), 1 = y, 2 = bias (read), 3 .. 5 = weights
-// (weight_decode.wgsl). Activations are declared read_write because all of them lie in one buffer. Parameters:
-// immediate, 32 bytes.
+// Bindings: group 0, 0 = x (rows of whole blocks), 1 = y, 2 = bias, 3, 4 = further outputs, 5 .. 7 = weights
+// (weight_decode.wgsl). Columns go to the outputs in turn: width0 to y, width1 to binding 3, width2 to binding 4.
+// Activations are declared read_write because all of them lie in one buffer. Parameters: immediate, 64 bytes.
 //
-// One order of additions in all kernels, so that a row's result depends neither on how many rows there are nor on the
-// kernel: along k, one fma after the other within a group of 128; then group after group; then the bias.
+// One order of additions in all kernels but linear_subgroup, so that a row's result depends neither on how many rows
+// there are nor on the kernel: along k, one fma after the other within a group of 128; then group after group; then
+// the bias.
 
 struct LinearParams {
   rows: u32,       // m
   columns: u32,    // rows of the weights bound here
   blocks: u32,     // of 32 along k
   x_stride: u32,   // vec4s from row to row
-  y_stride: u32,
-  y_first: u32,    // column of y and bias that the first bound row of the weights makes
+  first: u32,      // column that the first bound row of the weights makes
   has_bias: u32,
-  lanes: u32,      // linear_vec: invocations per row of the weights, as a power of two
+  ending: u32,     // LINEAR_*
+  lanes: u32,      // linear_vec: invocations per four columns, a power of two
+  width0: u32,
+  width1: u32,
+  width2: u32,
+  pad0: u32,
+  pad1: u32,
+  pad2: u32,
+  pad3: u32,
+  pad4: u32,
 }
 
 const LINEAR_GROUP: u32 = 4u;  // blocks
-const WEIGHT_BINDING: u32 = 3u;
+const WEIGHT_BINDING: u32 = 5u;
+
+// What becomes of a sum: nothing more, an activation, or two columns (gate, up) give one value f(gate) up.
+const LINEAR_PLAIN: u32 = 0u;
+const LINEAR_GELU_ERF: u32 = 1u;
+const LINEAR_GELU_TANH: u32 = 2u;
+const LINEAR_GELU_SIGMOID: u32 = 3u;
+const LINEAR_RELU: u32 = 4u;
+const LINEAR_TANH: u32 = 5u;
+const LINEAR_SIGMOID: u32 = 6u;
+const LINEAR_GATED: u32 = 8u;  // and from here on
+const LINEAR_GATED_SILU: u32 = 8u;
+const LINEAR_GATED_GELU_ERF: u32 = 9u;
+const LINEAR_GATED_GELU_TANH: u32 = 10u;
 
 @group(0) @binding(0) var<storage, read_write> linear_x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> linear_y: array<f32>;
 @group(0) @binding(2) var<storage, read_write> linear_bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> linear_y1: array<f32>;
+@group(0) @binding(4) var<storage, read_write> linear_y2: array<f32>;
 var<immediate> linear: LinearParams;
 
+fn linear_put(row: u32, column: u32, y: f32) {
+  if column < linear.width0 {
+    linear_y[row * linear.width0 + column] = y;
+  } else if column < linear.width0 + linear.width1 {
+    linear_y1[row * linear.width1 + column - linear.width0] = y;
+  } else {
+    linear_y2[row * linear.width2 + column - linear.width0 - linear.width1] = y;
+  }
+}
+
+// One column.
 fn linear_store(row: u32, column: u32, sum: f32) {
   if row < linear.rows && column < linear.columns {
-    let at = linear.y_first + column;
+    let at = linear.first + column;
     var y = sum;
     if linear.has_bias != 0u {
       y += linear_bias[at];
     }
-    linear_y[row * linear.y_stride + at] = y;
+    switch linear.ending {
+      case LINEAR_GELU_ERF: { y = math_gelu_erf(y); }
+      case LINEAR_GELU_TANH: { y = math_gelu_tanh(y); }
+      case LINEAR_GELU_SIGMOID: { y = math_gelu_sigmoid(y); }
+      case LINEAR_RELU: { y = math_relu(y); }
+      case LINEAR_TANH: { y = math_tanh(y); }
+      case LINEAR_SIGMOID: { y = math_sigmoid(y); }
+      default: {}
+    }
+    linear_put(row, at, y);
+  }
+}
+
+// Columns column (even) and column + 1 as gate and up.
+fn linear_store_gated(row: u32, column: u32, gate: f32, up: f32) {
+  if row < linear.rows && column < linear.columns {
+    var y = up;
+    switch linear.ending {
+      case LINEAR_GATED_GELU_ERF: { y *= math_gelu_erf(gate); }
+      case LINEAR_GATED_GELU_TANH: { y *= math_gelu_tanh(gate); }
+      default: { y *= math_silu(gate); }
+    }
+    linear_put(row, (linear.first + column) / 2u, y);
+  }
+}
+
+// Four columns from a multiple of four on.
+fn linear_store4(row: u32, column: u32, sums: vec4<f32>) {
+  if linear.ending >= LINEAR_GATED {
+    linear_store_gated(row, column, sums.x, sums.y);
+    linear_store_gated(row, column + 2u, sums.z, sums.w);
+  } else {
+    for (var i = 0u; i < 4u; i += 1u) {
+      linear_store(row, column + i, sums[i]);
+    }
   }
 }
 

@@ -50,54 +50,36 @@ fn weight_float(numbers: vec4<u32>) -> vec4<f32> {
   return bitcast<vec4<f32>>(numbers | vec4<u32>(0x4b000000u)) - vec4<f32>(8388608.0 + weight_offset);
 }
 
-// bitsandbytes' code books: QLoRA's NF4 (Dettmers et al. 2023, appendix E) and FP4.
-fn weight_nf4(code: u32) -> f32 {
-  switch code {
-    case 0u: { return -1.0; }
-    case 1u: { return -0.6961928009986877; }
-    case 2u: { return -0.5250730514526367; }
-    case 3u: { return -0.39491748809814453; }
-    case 4u: { return -0.28444138169288635; }
-    case 5u: { return -0.18477343022823334; }
-    case 6u: { return -0.09105003625154495; }
-    case 7u: { return 0.0; }
-    case 8u: { return 0.07958029955625534; }
-    case 9u: { return 0.16093020141124725; }
-    case 10u: { return 0.24611230194568634; }
-    case 11u: { return 0.33791524171829224; }
-    case 12u: { return 0.44070982933044434; }
-    case 13u: { return 0.5626170039176941; }
-    case 14u: { return 0.7229568362236023; }
-    default: { return 1.0; }
-  }
+// bitsandbytes' code books: QLoRA's NF4 (Dettmers et al. 2023, appendix E) and FP4. Without branches: the four values of
+// an invocation differ.
+fn weight_choose4(code: vec4<u32>, a: f32, b: f32, c: f32, d: f32) -> vec4<f32> {
+  let odd = (code & vec4<u32>(1u)) == vec4<u32>(1u);
+  let low = select(vec4<f32>(a), vec4<f32>(b), odd);
+  let high = select(vec4<f32>(c), vec4<f32>(d), odd);
+  return select(low, high, (code & vec4<u32>(2u)) == vec4<u32>(2u));
 }
 
-fn weight_fp4(code: u32) -> f32 {
-  var size = 0.0;
-  switch code & 7u {
-    case 1u: { size = 0.0052083333; }
-    case 2u: { size = 0.66666667; }
-    case 3u: { size = 1.0; }
-    case 4u: { size = 0.33333333; }
-    case 5u: { size = 0.5; }
-    case 6u: { size = 0.16666667; }
-    case 7u: { size = 0.25; }
-    default: {}
-  }
-  return select(size, -size, code > 7u);
+fn weight_nf4(code: vec4<u32>) -> vec4<f32> {
+  let a = weight_choose4(code, -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453);
+  let b = weight_choose4(code, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0);
+  let c = weight_choose4(code, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224);
+  let d = weight_choose4(code, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0);
+  let second = (code & vec4<u32>(4u)) == vec4<u32>(4u);
+  return select(select(a, b, second), select(c, d, second), code > vec4<u32>(7u));
+}
+
+fn weight_fp4(code: vec4<u32>) -> vec4<f32> {
+  let a = weight_choose4(code, 0.0, 0.0052083333, 0.66666667, 1.0);
+  let b = weight_choose4(code, 0.33333333, 0.5, 0.16666667, 0.25);
+  let size = select(a, b, (code & vec4<u32>(4u)) == vec4<u32>(4u));
+  return select(size, -size, code > vec4<u32>(7u));
 }
 
 fn weight_value(numbers: vec4<u32>, scale: vec2<f32>) -> vec4<f32> {
   switch weight_scales {
     case 2u, 4u, 6u: { return fma(weight_float(numbers), vec4<f32>(scale.x), vec4<f32>(scale.y)); }
-    case 7u: {
-      let n = numbers;
-      return vec4<f32>(weight_fp4(n.x), weight_fp4(n.y), weight_fp4(n.z), weight_fp4(n.w)) * scale.x;
-    }
-    case 8u: {
-      let n = numbers;
-      return vec4<f32>(weight_nf4(n.x), weight_nf4(n.y), weight_nf4(n.z), weight_nf4(n.w)) * scale.x;
-    }
+    case 7u: { return weight_fp4(numbers) * scale.x; }
+    case 8u: { return weight_nf4(numbers) * scale.x; }
     default: { return weight_float(numbers) * scale.x; }
   }
 }

@@ -1,0 +1,132 @@
+/* Kinds of tern.Fused around products with constant weights (gpu_fuse.h says what their parts are). */
+#include "gpu/gpu_fuse.h"
+#include "gpu/ops/gpu_product.h"
+
+#include <string.h>
+
+static bool read_part(const tern__program *program, const tern__node *node, int32_t part, tern__gpu_linear *out) {
+  const tern__node *of = &node->parts[part];
+  tern__weight_read *read = tern__gpu_product_reader(of->op);
+  if (!read || !tern__gpu_product_of(program, of, read, out)) return false;
+  out->node = node;
+  return true;
+}
+
+/* ---- several products of one X ---- */
+
+typedef struct bias_job { const void *parts[TERN__GPU_MAX_SOURCES]; size_t counts[TERN__GPU_MAX_SOURCES]; } bias_job;
+
+static tern_status build_biases(void *user_data, void *packed) {
+  const bias_job *job = user_data;
+  float *out = packed;
+  for (int i = 0; i < TERN__GPU_MAX_SOURCES; out += job->counts[i], i++)
+    if (job->counts[i]) memcpy(out, job->parts[i], job->counts[i] * sizeof *out); /* of any alignment */
+  return TERN_OK;
+}
+
+/* Constant biases one after the other, as a weight of its own. */
+static tern_status join_biases(tern__program *program, const tern__node *node, const int32_t *inputs, int32_t n,
+                               const tern__gpu_linear *product, tern__gpu_operand *out) {
+  tern_status status = TERN_OK;
+  uint64_t layout = TERN__PACK_HASH, count = 0;
+  int32_t index;
+  bias_job *job = tern__gpu_params(program, sizeof *job);
+  TERN_CHECK_ALLOC(job);
+  for (int32_t i = 0; i < n; i++) {
+    job->parts[i] = tern__gpu_constant(program, &node->parts[i], inputs[i]), job->counts[i] = product->widths[i];
+    layout = tern__pack_hash(layout, job->parts[i], job->counts[i] * sizeof(float));
+    count += job->counts[i];
+  }
+  tern__gpu_weight weight = {.key = job->parts[0], .layout = layout, .size = count * sizeof(float),
+                             .build = build_biases, .user_data = job};
+  TERN_TRY(tern__gpu_add_weight(program, &weight, &index));
+  *out = (tern__gpu_operand){TERN__GPU_WEIGHT, index, 0, count * sizeof(float)};
+cleanup:
+  return status;
+}
+
+static int32_t bias_input(const tern__node *part) {
+  return !strcmp(part->op->name, "MatMulNBits") ? 5 : 2;
+}
+
+tern_status tern__gpu_compile_linear_group(tern__program *program, const tern__node *node, bool *taken) {
+  tern_status status = TERN_OK;
+  tern__gpu_linear product, more;
+  int32_t biases[TERN__GPU_MAX_SOURCES], n_biases = 0;
+  if (node->n_parts > TERN__GPU_MAX_SOURCES || !read_part(program, node, 0, &product)) return TERN_OK;
+  for (int32_t i = 0; i < node->n_parts; i++) {
+    if (!read_part(program, node, i, &more) || more.x.index != product.x.index || more.rows != product.rows)
+      return TERN_OK;
+    if (more.bias.kind != TERN__GPU_NONE) {
+      biases[n_biases++] = bias_input(&node->parts[i]);
+      if (!tern__gpu_constant(program, &node->parts[i], biases[n_biases - 1])) return TERN_OK;
+    }
+    product.sources.list[i] = more.sources.list[0], product.outputs[i] = more.outputs[0];
+    product.widths[i] = more.widths[0];
+  }
+  product.sources.n = node->n_parts;
+  if (n_biases && n_biases != node->n_parts) return TERN_OK;
+  if (n_biases) TERN_TRY(join_biases(program, node, biases, n_biases, &product, &product.bias));
+  TERN_TRY(tern__gpu_add_product(program, &product, taken));
+cleanup:
+  return status;
+}
+
+tern_status tern__gpu_compile_linear_gated(tern__program *program, const tern__node *node, bool *taken) {
+  tern__gpu_linear product, up;
+  const tern__node *gate = &node->parts[2];
+  if (!read_part(program, node, 0, &product) || !read_part(program, node, 1, &up) || up.x.index != product.x.index ||
+      up.widths[0] != product.widths[0] || product.bias.kind != TERN__GPU_NONE || up.bias.kind != TERN__GPU_NONE)
+    return TERN_OK;
+  bool swapped = gate->inputs[0] == node->parts[1].outputs[0]; /* the part that comes second is the gate */
+  product.sources.list[swapped] = product.sources.list[0];
+  product.sources.list[!swapped] = up.sources.list[0];
+  product.sources.n = 2, product.sources.in_turn = true;
+  product.outputs[0] = tern__gpu_output(gate, 0);
+  product.ending = !strcmp(gate->op->name, "SiluMul")                                 ? TERN__GPU_GATED_SILU
+                   : !strcmp(tern__node_string(gate, "approximate", "none"), "tanh") ? TERN__GPU_GATED_GELU_TANH
+                                                                                      : TERN__GPU_GATED_GELU_ERF;
+  return tern__gpu_add_product(program, &product, taken);
+}
+
+/* ---- what follows a product ---- */
+
+/* The ending that an activation is; false if kernels have none. */
+static bool ending_of(const tern__node *node, tern__gpu_ending *out) {
+  const char *name = node->op->name;
+  bool tanh_form = !strcmp(name, "FastGelu") || !strcmp(tern__node_string(node, "approximate", "none"), "tanh");
+  if (!strcmp(name, "Gelu") || !strcmp(name, "FastGelu")) *out = tanh_form ? TERN__GPU_GELU_TANH : TERN__GPU_GELU_ERF;
+  else if (!strcmp(name, "QuickGelu") && tern__node_float(node, "alpha", 1.702f) == 1.702f)
+    *out = TERN__GPU_GELU_SIGMOID;
+  else if (!strcmp(name, "Relu")) *out = TERN__GPU_RELU;
+  else if (!strcmp(name, "Tanh")) *out = TERN__GPU_TANH;
+  else if (!strcmp(name, "Sigmoid")) *out = TERN__GPU_SIGMOID;
+  else return false;
+  return true;
+}
+
+tern_status tern__gpu_compile_linear_bias(tern__program *program, const tern__node *node, bool *taken) {
+  tern__gpu_linear product;
+  const tern__node *add = &node->parts[1], *last = &node->parts[node->n_parts - 1];
+  if (!read_part(program, node, 0, &product) || product.bias.kind != TERN__GPU_NONE ||
+      (node->n_parts > 2 && !ending_of(last, &product.ending)))
+    return TERN_OK;
+  product.bias = tern__gpu_input(add, add->inputs[0] == node->parts[0].outputs[0]);
+  product.outputs[0] = tern__gpu_output(last, 0);
+  return tern__gpu_add_product(program, &product, taken);
+}
+
+tern_status tern__gpu_compile_linear_split(tern__program *program, const tern__node *node, bool *taken) {
+  tern__gpu_linear product;
+  const tern__node *split = &node->parts[1];
+  uint64_t width = 0;
+  if (!read_part(program, node, 0, &product) || split->n_outputs > TERN__GPU_MAX_SOURCES) return TERN_OK;
+  for (int32_t i = 0; i < split->n_outputs; i++) {
+    const tern__view *y = tern__gpu_out(program, split, i);
+    if (!y || y->shape.rank < 1) return TERN_OK;
+    product.outputs[i] = tern__gpu_output(split, i);
+    width += product.widths[i] = (uint64_t)y->shape.dims[y->shape.rank - 1];
+  }
+  if (width != product.sources.list[0].n) return TERN_OK; /* split along another axis */
+  return tern__gpu_add_product(program, &product, taken);
+}

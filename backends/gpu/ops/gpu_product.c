@@ -1,0 +1,142 @@
+/* Steps of products with constant weights (kernels/linear_*.wgsl). Parts of the weights and blocks of rows are
+ * dispatches of their own, so that each fits the device's bindings. */
+#include "gpu/ops/gpu_product.h"
+
+enum {
+  ROW_STEP = 64,      /* rows of a block: keeps offsets aligned */
+  PAD_WORKGROUP = 64,
+  FEW_ROWS = 8,       /* up to here rows are taken by fours, beyond in tiles */
+  GROUP_BLOCKS = 4,   /* of linear.wgsl */
+  VEC_INVOCATIONS = 64,
+  TILE = 64,
+  TILE_INVOCATIONS = 256
+};
+
+typedef struct linear_immediates {
+  uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[TERN__GPU_MAX_SOURCES], pad[5];
+} linear_immediates;
+
+typedef struct plan {
+  tern__program *program;
+  const tern__gpu_linear *product;
+  tern__gpu_weights weights;
+} plan;
+
+static uint32_t divide_up(uint64_t a, uint64_t b) { return (uint32_t)((a + b - 1) / b); }
+
+/* Rows of x and y that fit a binding; 0 if not even ROW_STEP do. */
+static uint64_t block_rows(const plan *p) {
+  const tern__gpu_info *info = p->program->backend->info;
+  uint64_t width = p->weights.blocks * TERN__WEIGHT_BLOCK;
+  for (int i = 0; i < TERN__GPU_MAX_SOURCES; i++)
+    if (p->product->widths[i] > width) width = p->product->widths[i];
+  uint64_t limit = info->max_binding_bytes / (width * sizeof(float)), by_grid = (uint64_t)info->max_groups * 4;
+  if (limit > by_grid) limit = by_grid;
+  return limit >= p->product->rows ? p->product->rows : limit / ROW_STEP * ROW_STEP;
+}
+
+/* x with rows of whole blocks, in scratch. */
+static tern_status add_pad(const plan *p, uint64_t rows, tern__gpu_operand *x) {
+  tern_status status = TERN_OK;
+  uint64_t width = p->weights.k, padded = p->weights.blocks * TERN__WEIGHT_BLOCK, count = rows * padded;
+  uint32_t groups[2], immediates[4] = {(uint32_t)count, (uint32_t)width, (uint32_t)padded, 0};
+  tern__gpu_operand padded_x = tern__gpu_scratch(0, count * sizeof(float));
+  tern__gpu_need_scratch(p->program, padded_x.size);
+  tern__gpu_groups_1d(p->program, count, PAD_WORKGROUP, groups);
+  TERN_TRY(tern__gpu_add_step(p->program, p->product->node, TERN__KERNEL_linear_pad,
+                              (tern__gpu_operand[]){*x, padded_x}, immediates, groups[0], groups[1], 1));
+  *x = padded_x;
+cleanup:
+  return status;
+}
+
+/* The kernel for so many rows, its grid, and what else it wants to know. */
+static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns, linear_immediates *immediates,
+                                  uint32_t grid[2]) {
+  const tern__gpu_info *info = p->program->backend->info;
+  uint32_t groups = divide_up(p->weights.blocks, GROUP_BLOCKS), lanes = 1;
+  tern__gpu_kernel_id first;
+  grid[1] = rows == 1 ? 1 : divide_up(rows, 4);
+  if (info->software) {
+    first = rows == 1 ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_direct4_f32;
+    grid[0] = divide_up(columns, (uint64_t)tern__gpu_kernels[first].workgroup[0] * 4);
+  } else if (rows > FEW_ROWS && info->max_invocations >= TILE_INVOCATIONS) {
+    first = TERN__KERNEL_linear_tiled_f32;
+    grid[0] = divide_up(columns, TILE), grid[1] = divide_up(rows, TILE);
+  } else if (p->program->plan->numerics == TERN_NUMERICS_FAST && info->features & TERN__GPU_HAS_SUBGROUPS) {
+    first = rows == 1 ? TERN__KERNEL_linear_subgroup1_f32 : TERN__KERNEL_linear_subgroup4_f32;
+    uint32_t subgroups = tern__gpu_kernels[first].workgroup[0] / info->subgroup_max;
+    grid[0] = divide_up(columns, (uint64_t)(subgroups ? subgroups : 1) * 2);
+  } else {
+    first = rows == 1 ? TERN__KERNEL_linear_vec1_f32 : TERN__KERNEL_linear_vec4_f32;
+    while (lanes < groups && lanes < VEC_INVOCATIONS) lanes *= 2;
+    grid[0] = divide_up(columns, (uint64_t)(VEC_INVOCATIONS / lanes) * 4);
+  }
+  immediates->lanes = lanes;
+  return tern__gpu_weight_kernel(first, p->weights.format);
+}
+
+static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gpu_operand x, int32_t part) {
+  tern_status status = TERN_OK;
+  const tern__gpu_linear *product = p->product;
+  const tern__gpu_weights *w = &p->weights;
+  uint64_t columns = tern__gpu_weight_rows(w, part);
+  uint32_t grid[2];
+  linear_immediates immediates = {.rows = (uint32_t)rows,
+                                  .columns = (uint32_t)columns,
+                                  .blocks = (uint32_t)w->blocks,
+                                  .x_stride = (uint32_t)(w->blocks * TERN__WEIGHT_BLOCK / 4),
+                                  .first = (uint32_t)((uint64_t)part * w->part_rows),
+                                  .has_bias = product->bias.kind != TERN__GPU_NONE,
+                                  .ending = (uint32_t)product->ending};
+  tern__gpu_operand operands[5 + TERN__GPU_WEIGHT_BINDINGS] = {x, {TERN__GPU_NONE, -1, 0, 0}, product->bias};
+  static const int places[TERN__GPU_MAX_SOURCES] = {1, 3, 4};
+  for (int i = 0; i < TERN__GPU_MAX_SOURCES; i++) {
+    operands[places[i]] = product->widths[i] ? product->outputs[i] : (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+    immediates.width[i] = (uint32_t)product->widths[i];
+    if (!product->widths[i] || rows == product->rows) continue;
+    operands[places[i]].offset += row * product->widths[i] * sizeof(float);
+    operands[places[i]].size = rows * product->widths[i] * sizeof(float);
+  }
+  tern__gpu_weight_operands(w, part, operands + 5);
+  tern__gpu_kernel_id kernel = choose(p, rows, columns, &immediates, grid);
+  TERN_TRY(tern__gpu_add_step(p->program, product->node, kernel, operands, &immediates, grid[0], grid[1], 1));
+  tern__gpu_cost(p->program, 2 * rows * columns * w->k,
+                 operands[5].size + operands[6].size + operands[7].size + rows * (w->k + columns) * sizeof(float));
+cleanup:
+  return status;
+}
+
+tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *product, bool *taken) {
+  tern_status status = TERN_OK;
+  plan p = {.program = program, .product = product};
+  uint64_t step;
+  if (!product->rows || !tern__gpu_weights_fit(program, &product->sources, &p.weights) || !(step = block_rows(&p)))
+    return TERN_OK;
+  TERN_TRY(tern__gpu_pack_weights(program, &product->sources, &p.weights));
+  for (uint64_t row = 0; row < product->rows; row += step) {
+    uint64_t rows = product->rows - row < step ? product->rows - row : step, k = p.weights.k;
+    tern__gpu_operand x = product->x;
+    if (rows < product->rows) x.offset += row * k * sizeof(float), x.size = rows * k * sizeof(float);
+    if (k % TERN__WEIGHT_BLOCK) TERN_TRY(add_pad(&p, rows, &x));
+    for (int32_t part = 0; part < p.weights.parts; part++) TERN_TRY(add_part(&p, row, rows, x, part));
+  }
+  *taken = true;
+cleanup:
+  return status;
+}
+
+bool tern__gpu_product_of(const tern__program *program, const tern__node *node, tern__weight_read *read,
+                          tern__gpu_linear *out) {
+  tern__weight_product product;
+  if (!tern__gpu_read_product(program, node, read, &product)) return false;
+  *out = (tern__gpu_linear){.node = node,
+                             .sources = {.list = {product.source}, .n = 1},
+                             .x = tern__gpu_input(node, 0),
+                             .bias = {TERN__GPU_NONE, -1, 0, 0},
+                             .outputs = {tern__gpu_output(node, 0)},
+                             .widths = {product.source.n},
+                             .rows = product.rows};
+  if (product.bias >= 0) out->bias = tern__gpu_input(node, product.bias);
+  return true;
+}

@@ -1,0 +1,32 @@
+/* Products with constant weights, as all ops that make them see them: Y = ending(X W^T + bias), Y in up to three
+ * values. */
+#ifndef TERN_GPU_PRODUCT_H
+#define TERN_GPU_PRODUCT_H
+
+#include "gpu/gpu_pack.h"
+
+/* What becomes of a sum; numbers of kernels/include/linear.wgsl. Gated: two weights' rows in turn. */
+typedef enum tern__gpu_ending {
+  TERN__GPU_PLAIN, TERN__GPU_GELU_ERF, TERN__GPU_GELU_TANH, TERN__GPU_GELU_SIGMOID, TERN__GPU_RELU, TERN__GPU_TANH,
+  TERN__GPU_SIGMOID, TERN__GPU_GATED_SILU = 8, TERN__GPU_GATED_GELU_ERF, TERN__GPU_GATED_GELU_TANH
+} tern__gpu_ending;
+
+typedef struct tern__gpu_linear {
+  const tern__node *node;
+  tern__gpu_sources sources;
+  tern__gpu_operand x;                              /* [rows, k] */
+  tern__gpu_operand bias;                           /* kind NONE = none */
+  tern__gpu_operand outputs[TERN__GPU_MAX_SOURCES]; /* [rows, widths[i]] */
+  uint64_t widths[TERN__GPU_MAX_SOURCES];           /* 0 = no such output; their sum is that of the weights' rows, or
+                                                       half of it if gated */
+  uint64_t rows;
+  tern__gpu_ending ending;
+} tern__gpu_linear;
+
+/* Adds its steps; *taken stays false if no kernel fits. */
+tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *product, bool *taken);
+/* Reads a node (linear, gemm ...) into a product with one source and output. */
+bool tern__gpu_product_of(const tern__program *program, const tern__node *node, tern__weight_read *read,
+                          tern__gpu_linear *out);
+
+#endif

@@ -1,0 +1,334 @@
+/* Cases of ops that the GPU has kernels for and the CPU backend has not (it runs their references): quantization,
+ * products of 8 bits in all forms, tables of quantized rows. And what is special to a GPU: rows that must not depend
+ * on their number, and operands beyond one binding. Included after op_cases.h. */
+#ifndef TERN_TESTS_OP_CASES_GPU_H
+#define TERN_TESTS_OP_CASES_GPU_H
+
+#include "ops/op_cases.h"
+
+static void set_values(float *x, size_t n, float factor, float add) {
+  for (size_t i = 0; i < n; i++) x[i] = x[i] * factor + add;
+}
+
+Test(quantize, linear) {
+  const tern_dtype types[] = {TERN_DTYPE_U8, TERN_DTYPE_I8};
+  for (int kind = 0; kind < 2; kind++)
+    for (int per_axis = 0; per_axis < 2; per_axis++)
+      for (int zero = 0; zero < 2; zero++) {
+        one_op t;
+        begin(&t, "QuantizeLinear", "", 13);
+        float *x = input(&t, TERN_DTYPE_F32, 3, 5, 7, 33);
+        set_values(x, 5 * 7 * 33, 40, 0);
+        float *scale = per_axis ? constant(&t, TERN_DTYPE_F32, 1, 7) : constant(&t, TERN_DTYPE_F32, 0);
+        for (int i = 0; i < (per_axis ? 7 : 1); i++) scale[i] = fabsf(scale[i]) + 0.03125f;
+        for (int i = 0; i < 33; i++) x[i] = ((float)(i - 16) + 0.5f) * scale[0]; /* ties go to even */
+        x[40] = 1e30f, x[41] = -1e30f;
+        if (kind || zero) per_axis ? constant(&t, types[kind], 1, 7) : constant(&t, types[kind], 0);
+        node(&t, 1, 13);
+        check(&t, 0, per_axis ? "per axis" : "per tensor");
+        end(&t);
+      }
+}
+
+Test(quantize, back) {
+  const tern_dtype types[] = {TERN_DTYPE_U8, TERN_DTYPE_I8, TERN_DTYPE_I32};
+  for (int kind = 0; kind < 3; kind++)
+    for (int per_axis = 0; per_axis < 2; per_axis++)
+      for (int zero = 0; zero < 2; zero++) {
+        one_op t;
+        begin(&t, "DequantizeLinear", "", 13);
+        int32_t *x = input(&t, types[kind], 3, 5, 7, 33);
+        for (int i = 0; kind == 2 && i < 5 * 7 * 33; i++) x[i] %= 1 << 20; /* sums of a product: exact as floats */
+        per_axis ? constant(&t, TERN_DTYPE_F32, 1, 7) : constant(&t, TERN_DTYPE_F32, 0);
+        if (zero && kind < 2) per_axis ? constant(&t, types[kind], 1, 7) : constant(&t, types[kind], 0);
+        node(&t, 1, 13);
+        check(&t, 0, per_axis ? "per axis" : "per tensor");
+        end(&t);
+      }
+}
+
+Test(quantize, product_of_computed_bytes) {
+  const tern_dtype types[] = {TERN_DTYPE_U8, TERN_DTYPE_I8};
+  for (int a = 0; a < 2; a++)
+    for (int b = 0; b < 2; b++)
+      for (int zeros = 0; zeros < 2; zeros++) {
+        one_op t;
+        begin(&t, "MatMulInteger", "", 10);
+        input(&t, types[a], 2, 13, 70);
+        input(&t, types[b], 2, 70, 131);
+        if (zeros) input(&t, types[a], 1, 13), input(&t, types[b], 1, 131);
+        node(&t, 1, 10);
+        check(&t, 0, zeros ? "a zero point per row and column" : "no zero points");
+        end(&t);
+      }
+}
+
+Test(quantize, product_to_float) {
+  for (int many = 0; many < 2; many++) {
+    one_op t;
+    begin(&t, "MatMulIntegerToFloat", "com.microsoft", 1);
+    input(&t, TERN_DTYPE_U8, 3, 2, 7, 65);
+    constant(&t, TERN_DTYPE_I8, 2, 65, 33);
+    input(&t, TERN_DTYPE_F32, 0);
+    if (many) constant(&t, TERN_DTYPE_F32, 1, 33);
+    else constant(&t, TERN_DTYPE_F32, 0);
+    input(&t, TERN_DTYPE_U8, 0);
+    if (many) constant(&t, TERN_DTYPE_I8, 1, 33);
+    else constant(&t, TERN_DTYPE_I8, 0);
+    constant(&t, TERN_DTYPE_F32, 1, 33);
+    node(&t, 1, 1);
+    check(&t, 1e-7, many ? "per column" : "per tensor"); /* one rounding more or less: scale, sum */
+    end(&t);
+    begin(&t, "DynamicQuantizeMatMul", "com.microsoft", 1);
+    input(&t, TERN_DTYPE_F32, 3, 2, 7, 65);
+    constant(&t, many ? TERN_DTYPE_I8 : TERN_DTYPE_U8, 2, 65, 33);
+    if (many) constant(&t, TERN_DTYPE_F32, 1, 33);
+    else constant(&t, TERN_DTYPE_F32, 0);
+    node(&t, 1, 1);
+    check(&t, 1e-7, many ? "per column" : "per tensor");
+    end(&t);
+  }
+}
+
+Test(quantize, bitsandbytes) {
+  const int sizes[][4] = {{1, 64, 19, 64}, {7, 96, 33, 32}, {3, 384, 5, 128}};
+  for (int type = 0; type < 2; type++)
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+      const int *z = sizes[s];
+      one_op t;
+      begin(&t, "MatMulBnb4", "com.microsoft", 1);
+      input(&t, TERN_DTYPE_F32, 2, z[0], z[1]);
+      constant(&t, TERN_DTYPE_U8, 1, z[1] * z[2] / 2);
+      constant(&t, TERN_DTYPE_F32, 1, z[1] * z[2] / z[3] + (z[1] * z[2] % z[3] != 0));
+      node(&t, 1, 1);
+      set_int(&t, "N", z[2]), set_int(&t, "K", z[1]), set_int(&t, "block_size", z[3]), set_int(&t, "quant_type", type);
+      check(&t, f32_error, type ? "NF4" : "FP4");
+      end(&t);
+    }
+}
+
+/* ---- tables ---- */
+
+static void table_case(tern_dtype dtype, tern_dtype index, int rows, int k) {
+  one_op t;
+  begin(&t, "Gather", "", 13);
+  void *table = constant(&t, dtype, 2, rows, k);
+  if (tern__dtype_is_block(dtype)) fill_blocks(table, dtype, t.graph->values[t.ids[0]].size_bytes);
+  uint8_t *indices = input(&t, index, 2, 3, 4);
+  for (int i = 0; i < 12; i++) {
+    int64_t wide = i == 5 ? -1 : i == 7 ? -rows : (i * 37) % rows;
+    int32_t narrow = (int32_t)wide;
+    if (index == TERN_DTYPE_I64) memcpy(indices + 8 * i, &wide, 8);
+    else memcpy(indices + 4 * i, &narrow, 4);
+  }
+  node(&t, 1, 13);
+  check(&t, 1e-7, tern_dtype_name(dtype)); /* scale * q + min rounds once or twice */
+  end(&t);
+}
+
+Test(table, blocks) {
+  for (tern_dtype d = TERN_DTYPE_Q4_0; d <= TERN_DTYPE_Q6_K; d++)
+    table_case(d, d % 2 ? TERN_DTYPE_I64 : TERN_DTYPE_I32, 200, 512);
+}
+
+Test(table, block_quantized) {
+  for (int bits = 4; bits <= 8; bits += 4)
+    for (int block = 16; block <= 128; block *= 2)
+      for (int zeros = 0; zeros < 2; zeros++) {
+        one_op t;
+        begin(&t, "GatherBlockQuantized", "com.microsoft", 1);
+        constant(&t, TERN_DTYPE_U8, 2, 50, 384 * bits / 8);
+        int64_t *indices = input(&t, TERN_DTYPE_I64, 2, 2, 3);
+        for (int i = 0; i < 6; i++) indices[i] = i == 4 ? -3 : i * 9;
+        constant(&t, zeros ? TERN_DTYPE_F16 : TERN_DTYPE_F32, 2, 50, 384 / block);
+        if (zeros) constant(&t, TERN_DTYPE_U8, 2, 50, (384 / block * bits + 7) / 8);
+        node(&t, 1, 1);
+        set_int(&t, "bits", bits), set_int(&t, "block_size", block), set_int(&t, "gather_axis", 0),
+            set_int(&t, "quantize_axis", 1);
+        check(&t, 3e-7, zeros ? "zero points" : "centred"); /* as above; less cancels with zero points */
+        end(&t);
+      }
+}
+
+/* ---- beyond one binding ---- */
+
+Test(split, weights_and_outputs) {
+  binding_limit = 64 * 1024;
+  linear_case(TERN_DTYPE_F32, 1, 96, 700, true, TERN_NUMERICS_CONSISTENT);
+  linear_case(TERN_DTYPE_F32, 150, 96, 70, true, TERN_NUMERICS_CONSISTENT);
+  linear_case(TERN_DTYPE_F16, 3, 33, 3000, false, TERN_NUMERICS_CONSISTENT);
+  linear_case(TERN_DTYPE_Q4_0, 200, 96, 200, true, TERN_NUMERICS_CONSISTENT);
+  linear_case(TERN_DTYPE_Q5_1, 5, 96, 3100, true, TERN_NUMERICS_CONSISTENT);
+  linear_case(TERN_DTYPE_Q6_K, 1, 256, 1000, true, TERN_NUMERICS_CONSISTENT);
+  linear_case(TERN_DTYPE_Q8_0, 1, 96, 1000, false, TERN_NUMERICS_CONSISTENT);
+  table_case(TERN_DTYPE_Q4_1, TERN_DTYPE_I64, 700, 512);
+  one_op t;
+  begin(&t, "MatMulInteger", "", 10);
+  input(&t, TERN_DTYPE_U8, 2, 5, 333);
+  constant(&t, TERN_DTYPE_I8, 2, 333, 490);
+  input(&t, TERN_DTYPE_U8, 0);
+  constant(&t, TERN_DTYPE_I8, 1, 490);
+  node(&t, 1, 10);
+  check(&t, 0, "columns of 360 bytes");
+  end(&t);
+  binding_limit = 0;
+}
+
+/* ---- several nodes as one ---- */
+
+static tern__value_id add_node(one_op *t, const char *op, const char *domain, const tern__value_id *in, int n_in,
+                               int n_out, tern__value_id *outs) {
+  tern__value_id first = 0;
+  const tern__op_def *def = tern__op_find(op, domain, 20);
+  cr_assert_not_null(def, "no op %s", op);
+  for (int i = 0; i < n_out; i++) {
+    char *name = tern__arena_printf(&t->arena, "v%zu", tern__array_count(t->graph->values));
+    cr_assert_eq(tern__graph_add_value(t->graph, name, TERN_DTYPE_NONE, -1, NULL, &outs[i]), TERN_OK);
+  }
+  cr_assert_eq(tern__graph_add_node(t->graph, def, op, 20, in, n_in, outs, n_out, &t->node), TERN_OK);
+  first = outs[0];
+  return first;
+}
+
+static void add_output(one_op *t, tern__value_id id) {
+  t->outs[t->n_outputs++] = id;
+  tern__graph_add_output(t->graph, id);
+}
+
+/* Linear of the case's first input and a new weight. */
+static tern__value_id add_linear(one_op *t, tern_dtype dtype, int n, int k, bool bias) {
+  tern__value_id out, in[3] = {t->ids[0]};
+  void *w = constant(t, dtype, 2, n, k);
+  in[1] = t->ids[t->n_inputs - 1];
+  if (tern__dtype_is_block(dtype)) fill_blocks(w, dtype, t->graph->values[in[1]].size_bytes);
+  if (bias) constant(t, TERN_DTYPE_F32, 1, n), in[2] = t->ids[t->n_inputs - 1];
+  return add_node(t, "Linear", "tern", in, bias ? 3 : 2, 1, &out);
+}
+
+static const int fused_rows[] = {1, 5, 70};
+
+Test(fused, group) {
+  for (int r = 0; r < 3; r++)
+    for (int bias = 0; bias < 2; bias++) {
+      one_op t;
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 96);
+      add_output(&t, add_linear(&t, TERN_DTYPE_Q4_1, 66, 96, bias));
+      add_output(&t, add_linear(&t, TERN_DTYPE_Q4_1, 19, 96, bias));
+      add_output(&t, add_linear(&t, TERN_DTYPE_Q4_1, 33, 96, bias));
+      check_fused(&t, "linear_group", f32_error);
+      end(&t);
+    }
+}
+
+Test(fused, gated) {
+  for (int r = 0; r < 3; r++)
+    for (int form = 0; form < 3; form++) {
+      one_op t;
+      tern__value_id in[2], out;
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 100);
+      in[form == 1] = add_linear(&t, TERN_DTYPE_F16, 77, 100, false);
+      in[form != 1] = add_linear(&t, TERN_DTYPE_F16, 77, 100, false);
+      out = add_node(&t, form ? "GeluMul" : "SiluMul", "tern", in, 2, 1, &out);
+      if (form == 2) tern__node_set_string(t.graph, t.node, "approximate", "tanh");
+      add_output(&t, out);
+      check_fused(&t, "linear_gated", f32_error);
+      end(&t);
+    }
+}
+
+Test(fused, bias_and_activation) {
+  const char *const activations[][2] = {{NULL, NULL}, {"Gelu", ""}, {"FastGelu", "com.microsoft"}, {"Relu", ""},
+                                        {"Tanh", ""}, {"Sigmoid", ""}, {"QuickGelu", "com.microsoft"}};
+  for (int r = 0; r < 3; r++)
+    for (size_t a = 0; a < sizeof activations / sizeof *activations; a++) {
+      one_op t;
+      tern__value_id in[2], out;
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 64);
+      in[0] = add_linear(&t, TERN_DTYPE_F32, 45, 64, false);
+      constant(&t, TERN_DTYPE_F32, 1, 45), in[1] = t.ids[t.n_inputs - 1];
+      out = add_node(&t, "Add", "", in, 2, 1, &out);
+      if (activations[a][0]) out = add_node(&t, activations[a][0], activations[a][1], (tern__value_id[]){out}, 1, 1, in);
+      add_output(&t, out);
+      check_fused(&t, "linear_bias", f32_error);
+      end(&t);
+    }
+}
+
+Test(fused, split) {
+  for (int r = 0; r < 3; r++) {
+    one_op t;
+    tern__value_id in[2], outs[3];
+    begin(&t, "Fused", "tern", 1);
+    input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 64);
+    in[0] = add_linear(&t, TERN_DTYPE_Q8_0, 90, 64, false);
+    int64_t *sizes = constant(&t, TERN_DTYPE_I64, 1, 3);
+    sizes[0] = 40, sizes[1] = 30, sizes[2] = 20, in[1] = t.ids[t.n_inputs - 1];
+    add_node(&t, "Split", "", in, 2, 3, outs);
+    tern__node_set_int(t.graph, t.node, "axis", -1);
+    for (int i = 0; i < 3; i++) add_output(&t, outs[i]);
+    check_fused(&t, "linear_split", f32_error);
+    end(&t);
+  }
+}
+
+/* A row must not depend on how many rows are computed with it. */
+Test(consistent, one_row_equals_many) {
+  enum { M = 70, K = 1280, N = 50 };
+  const tern_dtype types[] = {TERN_DTYPE_F32, TERN_DTYPE_F16, TERN_DTYPE_Q4_0, TERN_DTYPE_Q4_K, TERN_DTYPE_Q6_K};
+  const int rows[] = {1, 3, 8, 33};
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+      as_hardware = (i + r) % 2;
+      one_op many, few;
+      uint32_t start = seed;
+      begin(&many, "Linear", "tern", 1);
+      float *x = input(&many, TERN_DTYPE_F32, 2, M, K);
+      void *w = constant(&many, types[i], 2, N, K);
+      size_t bytes = many.graph->values[many.ids[1]].size_bytes;
+      if (tern__dtype_is_block(types[i])) fill_blocks(w, types[i], bytes);
+      node(&many, 1, 1);
+      many.numerics = TERN_NUMERICS_CONSISTENT;
+      seed = start;
+      begin(&few, "Linear", "tern", 1);
+      memcpy(input(&few, TERN_DTYPE_F32, 2, rows[r], K), x + 17 * K, (size_t)(rows[r] * K) * sizeof *x);
+      memcpy(constant(&few, types[i], 2, N, K), w, bytes);
+      node(&few, 1, 1);
+      few.numerics = TERN_NUMERICS_CONSISTENT;
+      result a = run_on_gpu(&many, "70 rows"), b = run_on_gpu(&few, "few rows");
+      cr_expect(!memcmp((float *)a.data[0] + 17 * N, b.data[0], (size_t)(rows[r] * N) * sizeof(float)),
+                "%s: %d rows of 70 are not the same as alone", tern_dtype_name(types[i]), rows[r]);
+      drop(&many, &a), drop(&few, &b);
+      end(&many), end(&few);
+    }
+  as_hardware = false;
+}
+
+/* A residual and its norm; the sum read by others or not; an operand that repeats over the batch. */
+Test(fused, skip_norm) {
+  static const struct { const char *op; int inputs; } norms[] = {
+      {"SimplifiedLayerNormalization", 1}, {"LayerNormalization", 2}};
+  for (size_t k = 0; k < sizeof norms / sizeof *norms; k++)
+    for (int form = 0; form < 4; form++) {
+      one_op t;
+      int n = form & 1 ? 67 : 96;
+      tern__value_id in[3], sum, out;
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 2, 5, n);
+      if (form == 3) input(&t, TERN_DTYPE_F32, 3, 1, 5, n);
+      else input(&t, TERN_DTYPE_F32, 3, 2, 5, n);
+      sum = add_node(&t, "Add", "", t.ids, 2, 1, &sum);
+      in[0] = sum;
+      for (int i = 0; i < norms[k].inputs; i++)
+        constant(&t, TERN_DTYPE_F32, 1, n), in[1 + i] = t.ids[t.n_inputs - 1];
+      out = add_node(&t, norms[k].op, "", in, 1 + norms[k].inputs, 1, &out);
+      if (form < 2) add_output(&t, sum);
+      add_output(&t, out);
+      check_fused(&t, "skip_norm", 2e-6);
+      end(&t);
+    }
+}
+
+#endif
