@@ -15,6 +15,8 @@ tern_script_test(parity_greedy_gguf models/test_parity.py --only smollm2-gguf --
 # q8 is not among them: two of its 20 prompts still go beyond the measured noise (docs/numerics.md).
 tern_script_test(parity_greedy_onnx models/test_parity.py --only smollm2-onnx-fp32 --only smollm2-onnx-fp16
                  --only smollm2-onnx-q4 --only smollm2-onnx-q4f16 --only smollm2-onnx-plain --require)
+# Every model that has golden/logits_*.json; what is committed there is enough (teacher_forced.py).
+tern_script_test(parity_logits models/test_parity.py --logits --require)
 tern_script_test(parity_embeddings models/test_parity.py --only minilm --require)
 tern_script_test(parity_judge models/test_judge.py)
 add_test(NAME python_package COMMAND ${TERN_PYTHON} -m pytest -q ${CMAKE_CURRENT_SOURCE_DIR}/bindings

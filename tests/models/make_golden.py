@@ -7,9 +7,9 @@
                      (below); and in `near` [step, token, gap, reference gap] of further tokens within the
                      noise, or that the reference prefers to the oracle's. `noise` sums up how far the gap moves
                      between computations that are all legitimate (see noise_of).
-  logits_MODEL.json  teacher-forced logits of the reference over prompt + continuation: the best 20 of some
-                     positions, and the oracle's cosine to the reference; whole rows in the cache, as
-                     golden/logits_MODEL_PROMPT.npy
+  logits_MODEL.json  teacher-forced logits of the reference over prompt + continuation: at some positions the
+                     best 20, the norm and a sketch (logit_sketch.py) of the row, and the oracle's cosine to
+                     the reference; whole rows in the cache, as golden/logits_MODEL_PROMPT.npy
   minilm.json        sentence embeddings in float64 numpy, and ONNX Runtime's cosine to them for each dtype
                      file
 
@@ -30,6 +30,7 @@ import numpy as np
 
 import oracles as o
 from fetch_models import CACHE
+from logit_sketch import sketch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(HERE, "golden")
@@ -138,10 +139,13 @@ class LogitsFile:
     tail = reference[-LOGIT_ROWS:]
     np.save(os.path.join(self.folder, f"logits_{self.model}_{record['name']}.npy"), tail.astype(np.float32))
     rows = []
+    sketches = sketch(reference[-LOGIT_POSITIONS:])
     for position in range(len(reference) - LOGIT_POSITIONS, len(reference)):
-      top = np.argsort(-reference[position], kind="stable")[:20]
-      rows.append({"position": position, "ids": top.tolist(), "values": rounded(reference[position][top]),
-                   "norm": rounded([np.linalg.norm(reference[position].astype(np.float64))])[0]})
+      row = reference[position].astype(np.float64)
+      top = np.argsort(-row, kind="stable")[:20]
+      rows.append({"position": position, "ids": top.tolist(), "values": rounded(row[top]),
+                   "norm": float(f"{np.linalg.norm(row):.9g}"),
+                   "sketch": [float(f"{v:.7g}") for v in sketches[position - len(reference)]]})
     c = cosine(oracle, reference)
     self.prompts.append({
       "name": record["name"], "ids": record["prompt_tokens"] + record["tokens"],
@@ -153,7 +157,19 @@ class LogitsFile:
           {"model": self.model, "reference": reference, "rows_in_npy": LOGIT_ROWS, "prompts": self.prompts})
 
 
-def golden_gguf(model, path, reference, reference_name):
+GGUF = {"smollm2-gguf": o.SMOLLM2_GGUF, "gemma3-gguf": o.GEMMA_GGUF}
+
+
+def gguf_reference(model):
+  """(what computes float32 logits of the file's weights, its name)."""
+  if model == "smollm2-gguf":
+    return (o.OrtLlm(os.path.join(o.SMOLLM2_ONNX, "onnx", "model.onnx")),
+            "dequantized weights, float32 activations (ONNX Runtime)")
+  return o.GemmaReference(o.GEMMA_GGUF), "dequantized weights, float32 activations (numpy)"
+
+
+def golden_gguf(model):
+  path, (reference, reference_name) = GGUF[model], gguf_reference(model)
   prompts = read_prompts()["generation"]
   records = o.llama_greedy(path, [p["text"] for p in prompts], NEW_TOKENS)
   others = {reference_name: [], "one prompt token a call": [], "flash attention off, f32 cache": []}
@@ -215,6 +231,13 @@ def open_and_remove(path):
   return llm
 
 
+def onnx_reference(dtype):
+  """(a float32 graph that holds the weights of the dtype's file, its name): for fp32 the plain graph."""
+  if dtype == "fp32":
+    return o.OrtLlm(os.path.join(o.SMOLLM2_ONNX, "onnx", "model_plain.onnx")), "the plain-ONNX graph"
+  return open_and_remove(float32_twin(dtype)), "float32 twin"
+
+
 def onnx_records(dtype):
   """(path of the dtype's file, prompts with ONNX Runtime's greedy tokens one after the other)."""
   from tokenizers import Tokenizer
@@ -231,14 +254,9 @@ def onnx_records(dtype):
 
 
 def golden_onnx(dtype):
-  """fp32's twin is the plain graph. The others' hold the same weights in float32."""
   path, prompts = onnx_records(dtype)
   plain = o.OrtLlm(path, optimize=False)
-  reference_name = "the plain-ONNX graph" if dtype == "fp32" else "float32 twin"
-  if dtype == "fp32":
-    twin = o.OrtLlm(os.path.join(os.path.dirname(path), "model_plain.onnx"))
-  else:
-    twin = open_and_remove(float32_twin(dtype))
+  twin, reference_name = onnx_reference(dtype)
   records, others, logits = [], {"fusions off": [], reference_name: []}, LogitsFile(f"smollm2-onnx-{dtype}")
   for r in prompts:
     records.append(r)
@@ -341,25 +359,46 @@ def golden_minilm():
     "embeddings_f32_base64": [base64.b64encode(e.astype("<f4").tobytes()).decode() for e in exact]})
 
 
+def logits_only(model):
+  """Logits of the prompts that have them, over the tokens of the greedy file, which stays as it is."""
+  with open(os.path.join(GOLDEN, f"greedy_{model}.json"), encoding="utf-8") as f:
+    records = [r for r in json.load(f)["prompts"] if r["name"] in LOGIT_PROMPTS]
+  if model in GGUF:
+    reference, reference_name = gguf_reference(model)
+  else:
+    dtype = model.removeprefix("smollm2-onnx-")
+    reference, reference_name = onnx_reference(dtype)
+    plain = o.OrtLlm(os.path.join(o.SMOLLM2_ONNX, "onnx", f"model{DTYPES[dtype]}.onnx"), optimize=False)
+  logits = LogitsFile(model)
+  for r in records:
+    ids = r["prompt_tokens"] + r["tokens"]
+    exact = reference.force(ids)
+    oracle = o.llama_force(GGUF[model], ids, exact.shape[1], "-b", 1) if model in GGUF else plain.force(ids)
+    logits.add(r, exact, oracle)
+    print(model, r["name"], flush=True)
+  logits.write(reference_name)
+
+
 def main():
   makers = {
-    "smollm2-gguf": lambda: golden_gguf(
-      "smollm2-gguf", o.SMOLLM2_GGUF, o.OrtLlm(os.path.join(o.SMOLLM2_ONNX, "onnx", "model.onnx")),
-      "dequantized weights, float32 activations (ONNX Runtime)"),
-    "gemma3-gguf": lambda: golden_gguf(
-      "gemma3-gguf", o.GEMMA_GGUF, o.GemmaReference(o.GEMMA_GGUF),
-      "dequantized weights, float32 activations (numpy)"),
+    **{m: (lambda m=m: golden_gguf(m)) for m in GGUF},
     **{f"smollm2-onnx-{d}": (lambda d=d: golden_onnx(d)) for d in DTYPES if d != "q8"},
     "smollm2-onnx-q8": golden_q8,
     "minilm": golden_minilm,
   }
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("names", nargs="*", metavar="NAME", help="one of: " + " ".join(makers))
+  parser.add_argument("--logits", action="store_true",
+                      help="only logits_NAME.json again, over the tokens of greedy_NAME.json: minutes")
   args = parser.parse_args()
-  for name in args.names or makers:
-    if name not in makers:
+  with_logits = [m for m in makers if m not in ("smollm2-onnx-q8", "minilm")]
+  for name in args.names or (with_logits if args.logits else makers):
+    if name not in (with_logits if args.logits else makers):
       sys.exit(f"make_golden.py: nothing is called '{name}'\n  try: one of {' '.join(makers)}")
-    makers[name]()
+    if args.logits:
+      logits_only(name)
+    else:
+      makers[name]()
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ mean at least ONNX Runtime's on the same file less 0.0005; a single text at leas
 and less its noise (zero to six digits but for int8 and uint8, which quantize activations: see
 make_golden.py).
 
-Teacher-forced (--teacher-forced, by the Python package): cosine of rows of logits to the float32 reference.
+Teacher-forced (--teacher-forced, or --logits for that alone; by the Python package): rows of logits against the
+float32 computation of the same weights, a cosine of at least 0.9999 (teacher_forced.py).
 
 Closes with 'N passed, N failed, N skipped'. A missing model is a skip that says what to run, or a failure
-with --require. Needs Python 3.11 alone for greedy and embeddings, numpy for --teacher-forced.
+with --require. Needs Python 3.11 alone for greedy and embeddings, numpy for logits.
 """
 import argparse
 import array
@@ -60,6 +61,11 @@ HOW_TO_GET = "tests/models/fetch_models.py, then make_{smollm2,minilm}_folder.py
 def golden(name):
   with open(os.path.join(GOLDEN, name), encoding="utf-8") as f:
     return json.load(f)
+
+
+def golden_name(kind, model):
+  """The plain graph holds fp32's weights."""
+  return f"{kind}_{model.replace('-plain', '-fp32')}.json"
 
 
 class Tern:
@@ -123,15 +129,24 @@ def judge(expected, got, bound, end_tokens):
   return ("oracle off", step, "oracle off " + facts) if exact <= 0 else ("DIFFERS", step, "DIFFERS " + facts)
 
 
-def check_greedy(tern, report, model, args):
+def find_model(report, model, args):
+  """(path, dtype), or None if the report has it that it is missing."""
   path, dtype, needed = GREEDY[model]
   path = os.path.join(CACHE, path)
-  if not os.path.exists(os.path.join(path, needed) if needed else path):
-    report.add("FAIL" if args.require else "skip", model, "-", f"{path} is missing; try: {HOW_TO_GET}")
+  if os.path.exists(os.path.join(path, needed) if needed else path):
+    return path, dtype
+  report.add("FAIL" if args.require else "skip", model, "-", f"{path} is missing; try: {HOW_TO_GET}")
+  return None
+
+
+def check_greedy(tern, report, model, args):
+  found = find_model(report, model, args)
+  if not found:
     return
+  path, dtype = found
   texts = {p["name"]: p["text"] for p in golden("prompts.json")["generation"]}
-  # the plain graph holds fp32's weights, and its logits are within fp32's own noise (see that file)
-  name = f"greedy_{model.replace('-plain', '-fp32')}.json"
+  # the plain graph's logits are within fp32's own noise (see that file)
+  name = golden_name("greedy", model)
   if not os.path.exists(os.path.join(GOLDEN, name)):
     report.add("skip", model, "-", f"no {name} yet: make_golden.py writes it")
     return
@@ -224,6 +239,7 @@ def main():
   parser.add_argument("--require", action="store_true", help="a missing model fails instead of being skipped")
   parser.add_argument("--teacher-forced", action="store_true",
                       help="also compare logits, by the Python package")
+  parser.add_argument("--logits", action="store_true", help="compare logits alone")
   parser.add_argument("--report", metavar="FILE.json", help="write every result there")
   args = parser.parse_args()
   if not args.tern:
@@ -233,17 +249,20 @@ def main():
             if not args.only or any(m.startswith(o) for o in args.only)]
   if not wanted:
     sys.exit(f"test_parity.py: --only matches nothing\n  try: {' '.join(GREEDY)} minilm")
-  for model in wanted:
+  for model in wanted if not args.logits else []:
     if model in GREEDY:
       check_greedy(tern, report, model, args)
     else:
       check_embeddings(tern, report, model.removeprefix("minilm-"), args)
-  if args.teacher_forced:
+  if args.teacher_forced or args.logits:
     from teacher_forced import check_logits
     for model in wanted:
-      if os.path.exists(os.path.join(GOLDEN, f"logits_{model}.json")):
-        path, dtype, _ = GREEDY[model]
-        check_logits(report, model, os.path.join(CACHE, path), dtype, golden(f"logits_{model}.json"))
+      name = golden_name("logits", model)
+      found = os.path.exists(os.path.join(GOLDEN, name)) and find_model(report, model, args)
+      if found:
+        check_logits(report, model, *found, golden(name))
+    if args.logits and not report.records:
+      sys.exit("test_parity.py: none of these models has golden logits: the test is broken")
   if args.report:
     with open(args.report, "w", encoding="utf-8") as f:
       json.dump(report.records, f, indent=1)
