@@ -1,4 +1,5 @@
-/* Task feature-extraction: text -> tokens -> encoder -> pooling -> one vector per text, as sentence-transformers does. */
+/* Task feature-extraction: text -> tokens -> encoder -> pooling -> one vector per text, as
+ * sentence-transformers does. */
 #include <math.h>
 #include <string.h>
 
