@@ -1,5 +1,5 @@
-/* Weights as GPU kernels read them (kernels/include/weight_decode.wgsl): blocks of 32 in planes, rows cut into parts that fit
- * a binding. */
+/* Weights as GPU kernels read them (kernels/include/weight_decode.wgsl): blocks of 32 in planes, rows cut into
+ * parts that fit a binding. */
 #ifndef TERN_GPU_PACK_H
 #define TERN_GPU_PACK_H
 
