@@ -1,9 +1,13 @@
-# The Vulkan backend. volk comes as source (volk.h, volk.c) and is compiled as part of tern; the loader is opened at run
-# time, so nothing is linked. Sets TERN_WITH_VULKAN, TERN_VULKAN_INCLUDES, and adds to TERN_SOURCES.
+# The Vulkan backend. volk comes as source (volk.h, volk.c) and is compiled as part of tern; the loader is opened
+# at run time, so nothing is linked. Sets TERN_WITH_VULKAN, TERN_VULKAN_INCLUDES, and adds to TERN_SOURCES.
 set(TERN_WITH_VULKAN FALSE)
 if((TERN_VULKAN STREQUAL "AUTO" OR TERN_VULKAN) AND NOT TERN_WASM)
-  find_path(VOLK_INCLUDE_DIR NAMES volk.h PATH_SUFFIXES volk)
-  find_path(VULKAN_INCLUDE_DIR vulkan/vulkan.h)
+  set(where "")
+  if(CMAKE_CROSSCOMPILING) # the building machine's /usr/include must not be searched for another one
+    set(where ONLY_CMAKE_FIND_ROOT_PATH)
+  endif()
+  find_path(VOLK_INCLUDE_DIR NAMES volk.h PATH_SUFFIXES volk ${where})
+  find_path(VULKAN_INCLUDE_DIR vulkan/vulkan.h ${where})
   if(VOLK_INCLUDE_DIR AND VULKAN_INCLUDE_DIR AND EXISTS ${VOLK_INCLUDE_DIR}/volk.c)
     set(TERN_WITH_VULKAN TRUE)
   elseif(NOT TERN_VULKAN STREQUAL "AUTO")
@@ -29,7 +33,8 @@ if(TERN_WITH_VULKAN)
   endforeach()
   file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/vulkan/vk_volk_names.h CONTENT "${names}" @ONLY)
   set(TERN_VULKAN_INCLUDES ${CMAKE_BINARY_DIR}/vulkan ${VOLK_INCLUDE_DIR} ${VULKAN_INCLUDE_DIR})
-  file(GLOB vulkan_sources CONFIGURE_DEPENDS backends/vulkan/*.c backends/gpu/*.c backends/gpu/ops/*.c backends/kernels/generated/kernel_spirv.c)
+  file(GLOB vulkan_sources CONFIGURE_DEPENDS backends/vulkan/*.c backends/gpu/*.c backends/gpu/ops/*.c
+       backends/kernels/generated/kernel_spirv.c)
   list(APPEND TERN_SOURCES ${vulkan_sources})
 endif()
 message(STATUS "Vulkan backend: ${TERN_WITH_VULKAN}")

@@ -21,3 +21,19 @@ add_test(NAME python_package COMMAND ${TERN_PYTHON} -m pytest -q ${CMAKE_CURRENT
          WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(python_package PROPERTIES TIMEOUT 1800 ENVIRONMENT
   "TERN_LIBRARY=${CMAKE_BINARY_DIR}/lib/libtern.so;TERN_COMMAND=${CMAKE_BINARY_DIR}/bin/tern;TERN_MODEL_CACHE=${TERN_MODEL_CACHE};PYTHONDONTWRITEBYTECODE=1")
+
+# The browser build, under node and in Chromium (bindings/web/build.sh, npm ci in tests/web); 77 where one is missing.
+find_program(TERN_NODE node)
+if(TERN_NODE)
+  foreach(name engine browser sample)
+    add_test(NAME web_${name} COMMAND ${TERN_NODE} ${CMAKE_CURRENT_SOURCE_DIR}/web/test_${name}.mjs)
+    set_tests_properties(web_${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 RUN_SERIAL TRUE ENVIRONMENT
+      "TERN=${CMAKE_BINARY_DIR}/bin/tern;TERN_MODEL_CACHE=${TERN_MODEL_CACHE}")
+  endforeach()
+endif()
+if(TERN_WITH_VULKAN)
+  add_test(NAME devices_agree COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/vulkan/with_driver.sh both ${TERN_PYTHON}
+           ${CMAKE_CURRENT_SOURCE_DIR}/models/test_devices.py WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(devices_agree PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800
+    ENVIRONMENT "TERN=${CMAKE_BINARY_DIR}/bin/tern;TERN_MODEL_CACHE=${TERN_MODEL_CACHE}")
+endif()

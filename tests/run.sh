@@ -19,7 +19,11 @@ export TERN_MODEL_CACHE=$cache
 sudo=""
 [ "$(id -u)" = 0 ] || sudo=sudo
 packages="cmake ninja-build gcc g++ pkg-config libcjson-dev libpcre2-dev libutf8proc-dev libstb-dev libcriterion-dev binutils python3 python3-venv"
+packages="$packages libvulkan-dev libvulkan-volk-dev mesa-vulkan-drivers vulkan-validationlayers chromium" # Vulkan without a GPU
+packages="$packages spirv-tools libspirv-cross-c-shared-dev" # validators and reflection of kernels
 [ "$(uname -m)" != x86_64 ] || packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+packages="$packages dpkg-dev chromium" # the browser build: sources of the dependencies, and a browser
+command -v npm >/dev/null || packages="$packages nodejs npm"
 missing=""
 for package in $packages; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
@@ -63,5 +67,11 @@ if [ "$(uname -m)" = x86_64 ]; then # on 64-bit ARM the release build tests what
     -DBUILD_SHARED_LIBS=OFF -DTERN_BUILD_TOOLS=OFF -DTERN_BUILD_SAMPLES=OFF
   ctest --test-dir "$build/aarch64" --output-on-failure -j "$jobs"
 fi
+echo "== WebAssembly, under node; the browser tests are part of the release build's"
+(cd tests/web && npm ci --omit=optional --ignore-scripts --no-audit --no-fund --silent)
+bindings/web/build.sh --tests
+for folder in wasm wasm-threads; do
+  ctest --test-dir "$build/$folder" --output-on-failure -j "$jobs"
+done
 run_preset release -DCMAKE_BUILD_TYPE=Release
 ctest --test-dir "$build/release" --output-on-failure -j "$jobs"

@@ -1,5 +1,6 @@
 /* The CPU backend: how the runtime's calls map to steps, packed weights and scratch memory. */
 #include "cpu/cpu_features.h"
+#include "cpu/cpu_pack.h"
 #include "cpu/cpu_program.h"
 #include "runtime/thread_pool.h"
 
@@ -115,8 +116,10 @@ static tern_status cpu_compile(tern__backend *backend, const tern__plan *plan, t
   tern__arena_init(&program->arena, backend->env.alloc);
   program->n_threads = tern__pool_n_threads(backend->env.pool);
   if (plan->n_threads > 0 && plan->n_threads < program->n_threads) program->n_threads = plan->n_threads;
-  for (int32_t s = 0; s < plan->n_steps; s++)
+  for (int32_t s = 0; s < plan->n_steps; s++) {
+    TERN_TRY(tern__cancel_check(plan->cancel, "planning"));
     TERN_TRY(compile_node(program, &plan->graph->nodes[plan->steps[s]]));
+  }
   TERN_TRY(tern__cpu_phases(program));
   program->thread_scratch = tern__cpu_divide_up(program->thread_scratch, 64) * 64;
   program->shared_scratch = tern__cpu_divide_up(program->shared_scratch, 64) * 64;
@@ -125,7 +128,8 @@ static tern_status cpu_compile(tern__backend *backend, const tern__plan *plan, t
       !tern__add_size(all_threads, program->shared_scratch, &program->scratch_size))
     TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "scratch memory of this program is too large");
   *info = (tern__program_info){.scratch_bytes = program->scratch_size};
-  for (size_t i = 0; i < tern__array_count(program->packs); i++) info->packed_bytes += program->packs[i].size;
+  for (size_t i = 0; i < tern__array_count(program->packs); i++)
+    info->packed_bytes += program->packs[i].n_panels * program->packs[i].panel_bytes;
   *out = program, program = NULL;
 cleanup:
   cpu_destroy_program(program);
@@ -138,10 +142,8 @@ static tern_status cpu_prepare(tern__program *program, const tern_progress *prog
   (void)progress;
   program->cancel = cancel;
   for (size_t i = 0; i < tern__array_count(program->packs); i++) {
-    const tern__cpu_pack *pack = &program->packs[i];
-    if (tern__cancelled(cancel)) TERN_FAIL(TERN_STATUS_CANCELLED, "cancelled while packing weights");
-    TERN_TRY(tern__pack_cache_get(program->cache, pack->key, pack->layout, pack->size, pack->build,
-                                  pack->user_data, pack->out));
+    TERN_TRY(tern__cancel_check(cancel, "packing weights"));
+    TERN_TRY(tern__cpu_prepare_pack(program, &program->packs[i]));
   }
   if (!program->run) TERN_TRY(tern__cpu_run_create(program));
   if (!program->scratch && program->scratch_size) {

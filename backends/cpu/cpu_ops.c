@@ -69,7 +69,8 @@ static tern_status run_reference(const tern__cpu_step *step, const tern__cpu_con
   for (int32_t i = 0; i < node->n_outputs; i++)
     if (step->out[i]) params->out[i] = *step->out[i];
   tern__op_call call = {node,           params->plan->graph, params->in,     params->out,
-                        node->n_inputs, node->n_outputs,     context->alloc, context->args->kv};
+                        node->n_inputs, node->n_outputs,     context->alloc, context->args->kv,
+                        context->args->cancel};
   return node->op->reference(&call);
 }
 

@@ -120,8 +120,7 @@ void tern__cpu_pack_panels(const tern__weight_source *s, const tern__cpu_weight_
 /* ---- registration ---- */
 
 typedef struct pack_job {
-  tern__weight_source source;
-  tern__cpu_weight_format format;
+  const tern__cpu_pack *pack;
   tern__program *program;
   uint8_t *packed;
   _Atomic size_t next;
@@ -130,22 +129,25 @@ typedef struct pack_job {
 /* A panel at a time, so that a cancellation is seen soon. */
 static void pack_some(void *arg, int32_t thread, int32_t n_threads) {
   pack_job *job = arg;
-  size_t n = tern__cpu_divide_up(job->source.n, TERN__CPU_PANEL), p;
-  size_t bytes = tern__cpu_panel_bytes(&job->format, job->source.k);
+  const tern__cpu_pack *pack = job->pack;
+  size_t p;
   (void)thread, (void)n_threads;
-  while ((p = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < n &&
+  while ((p = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < pack->n_panels &&
          !tern__cancelled(job->program->cancel))
-    tern__cpu_pack_panels(&job->source, &job->format, p, 1, job->packed + p * bytes);
+    pack->write_panel(pack->source, p, job->packed + p * pack->panel_bytes);
 }
 
 static tern_status build(void *user_data, void *packed) {
   pack_job *job = user_data;
   job->packed = packed;
-  atomic_store(&job->next, 0);
   tern__pool_run(job->program->backend->env.pool, job->program->n_threads, pack_some, job);
-  if (tern__cancelled(job->program->cancel))
-    return tern__fail(TERN_STATUS_CANCELLED, "cancelled while packing weights");
-  return TERN_OK;
+  return tern__cancel_check(job->program->cancel, "packing weights");
+}
+
+tern_status tern__cpu_prepare_pack(tern__program *program, const tern__cpu_pack *pack) {
+  pack_job job = {.pack = pack, .program = program};
+  return tern__pack_cache_get(program->cache, pack->key, pack->layout, pack->n_panels * pack->panel_bytes,
+                              build, &job, pack->out);
 }
 
 uint64_t tern__cpu_layout_hash(const uint8_t *data, size_t size, uint64_t a, uint64_t b) {
@@ -153,21 +155,30 @@ uint64_t tern__cpu_layout_hash(const uint8_t *data, size_t size, uint64_t a, uin
   return tern__pack_hash(tern__pack_hash(TERN__PACK_HASH, data, size), form, sizeof form);
 }
 
+typedef struct weights { tern__weight_source source; tern__cpu_weight_format format; } weights;
+
+static void write_weights(const void *source, size_t panel, uint8_t *out) {
+  const weights *w = source;
+  tern__cpu_pack_panels(&w->source, &w->format, panel, 1, out);
+}
+
 tern_status tern__cpu_pack_weights(tern__program *program, const tern__weight_source *s,
                                    const tern__cpu_weight_format *f, const void **out) {
   tern_status status = TERN_OK;
-  size_t size, panels = tern__cpu_divide_up(s->n, TERN__CPU_PANEL), source_bytes;
-  pack_job *job = tern__cpu_params(program, sizeof *job);
-  TERN_CHECK_ALLOC(job);
-  job->source = *s, job->format = *f, job->program = program;
-  if (!tern__mul_size(tern__cpu_panel_bytes(f, s->k), panels, &size) ||
+  size_t size, panels = tern__cpu_divide_up(s->n, TERN__CPU_PANEL), bytes = tern__cpu_panel_bytes(f, s->k),
+               source_bytes;
+  weights *w = tern__cpu_params(program, sizeof *w);
+  TERN_CHECK_ALLOC(w);
+  *w = (weights){*s, *f};
+  if (!tern__mul_size(bytes, panels, &size) ||
       !tern__weight_source_bytes(s, &source_bytes))
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "weights of %zu rows of %zu are too large", s->n, s->k);
   uint64_t layout = tern__pack_hash(TERN__PACK_HASH, s->data, source_bytes);
   uint64_t form[] = {LAYOUT_VERSION, f->kind, f->scale_block, f->has_min,
                      f->f32_scales,  s->n,    s->k,           s->k_major};
   layout = tern__pack_hash(layout, form, sizeof form);
-  TERN_TRY(tern__cpu_add_pack(program, &(tern__cpu_pack){s->data, layout, size, build, job, out}));
+  TERN_TRY(tern__cpu_add_pack(
+      program, &(tern__cpu_pack){s->data, layout, panels, bytes, write_weights, w, out}));
 cleanup:
   return status;
 }

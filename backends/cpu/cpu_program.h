@@ -33,13 +33,16 @@ struct tern__cpu_step {
   void *params;              /* of the op; lives in the program's arena */
 };
 
-/* A weight to be packed in prepare; *out is set then. */
+/* Writes panel number `panel` of the weights that `source` describes to `out`. */
+typedef void (*tern__cpu_panel_fn)(const void *source, size_t panel, uint8_t *out);
+
+/* A weight to be packed in prepare, panels by all threads; *out is set then. */
 typedef struct tern__cpu_pack {
   const void *key;
   uint64_t layout;
-  size_t size;
-  tern__pack_fn build;
-  void *user_data;
+  size_t n_panels, panel_bytes;
+  tern__cpu_panel_fn write_panel;
+  const void *source;
   const void **out;
 } tern__cpu_pack;
 

@@ -64,11 +64,6 @@ cleanup:
   return status;
 }
 
-static bool stop_wanted(const tern__run_args *args) {
-  return tern__cancelled(args->cancel) ||
-         (args->session_cancel && atomic_load_explicit(args->session_cancel, memory_order_relaxed));
-}
-
 /* The first failure wins. */
 static void set_failure(tern__cpu_counters *run, tern_status status) {
   int32_t unset = 0;
@@ -91,7 +86,7 @@ static void run_chunk(tern__program *program, const tern__cpu_context *context, 
   }
   for (; s < last; s++) {
     if (atomic_load_explicit(&run->failed, memory_order_relaxed)) return;
-    if (stop_wanted(context->args)) {
+    if (tern__cancelled(context->args->cancel)) {
       set_failure(run, tern__fail(TERN_STATUS_CANCELLED, "cancelled"));
       return;
     }

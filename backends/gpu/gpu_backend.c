@@ -67,6 +67,7 @@ tern_status tern__gpu_compile(tern__backend *backend, const tern__plan *plan, te
   for (int32_t s = 0; s < plan->n_steps; s++) {
     const tern__node *node = &plan->graph->nodes[plan->steps[s]];
     bool taken = false;
+    TERN_TRY(tern__cancel_check(plan->cancel, "planning"));
     if (all_outputs_empty(program, node)) continue;
     TERN_TRY(tern__gpu_compile_node(program, node, &taken));
     if (!taken)

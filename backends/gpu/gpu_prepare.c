@@ -81,7 +81,7 @@ static tern_status run_task(preparation *p, size_t task) {
   tern__program *program = p->program;
   tern__backend *backend = program->backend;
   void *resource = NULL;
-  if (tern__cancelled(program->cancel)) TERN_FAIL(TERN_STATUS_CANCELLED, "cancelled while preparing the device");
+  TERN_TRY(tern__cancel_check(program->cancel, "preparing the device"));
   if (task < p->n_weights) {
     tern__gpu_weight *weight = &program->weights[task];
     weight_job job = {backend, weight};

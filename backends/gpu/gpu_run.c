@@ -285,11 +285,6 @@ cleanup:
 
 /* ---- running ---- */
 
-static bool stop_wanted(const tern__run_args *args) {
-  return tern__cancelled(args->cancel) ||
-         (args->session_cancel && atomic_load_explicit(args->session_cancel, memory_order_relaxed));
-}
-
 static tern_status send_inputs(tern__program *program, const tern__run_args *args) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
@@ -352,7 +347,7 @@ tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
   TERN_TRY(send_inputs(program, args));
   for (size_t i = 0; i < tern__array_count(r->pieces); i++) {
     uint64_t ticket;
-    if (stop_wanted(args)) TERN_FAIL(TERN_STATUS_CANCELLED, "cancelled");
+    if (tern__cancelled(args->cancel)) TERN_FAIL(TERN_STATUS_CANCELLED, "cancelled");
     TERN_TRY(api->submit(program->backend->device, r->pieces[i], &ticket));
     before = last, last = ticket;
     if (before && tern__array_count(r->pieces) > 2) TERN_TRY(wait_for(program, before));
@@ -362,7 +357,7 @@ cleanup:
     tern_status finished = wait_for(program, last);
     if (status == TERN_OK) status = finished;
   }
-  if (status == TERN_OK && stop_wanted(args)) status = tern__fail(TERN_STATUS_CANCELLED, "cancelled");
+  if (status == TERN_OK && tern__cancelled(args->cancel)) status = tern__fail(TERN_STATUS_CANCELLED, "cancelled");
   if (status == TERN_OK) status = fetch_outputs(program);
   return status;
 }

@@ -48,6 +48,14 @@ void tern__gpu_walk_inner(const tern__gpu_walk *walk, int32_t i, int32_t n, uint
   }
 }
 
+tern_status tern__gpu_add_1d(tern__program *program, const tern__node *node, tern__gpu_kernel_id kernel,
+                             const tern__gpu_operand *operands, const void *immediates, uint64_t count,
+                             uint32_t size) {
+  uint32_t groups[2];
+  tern__gpu_groups_1d(program, count, size, groups);
+  return tern__gpu_add_step(program, node, kernel, operands, immediates, groups[0], groups[1], 1);
+}
+
 uint32_t tern__gpu_element_bytes(tern_dtype dtype) {
   const tern__dtype_info *info = tern__dtype_info_of(dtype);
   return info && info->block_elements == 1 ? info->block_bytes : 0;

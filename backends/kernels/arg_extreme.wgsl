@@ -1,7 +1,8 @@
-// ArgMax and ArgMin of float32 along an axis: int64 positions of the extreme value, of equals the first or the last.
+// ArgMax and ArgMin of float32 along an axis: int64 positions of the extreme value, of equals the first or
+// the last.
 //
-// Bindings: group 0, 0 = x, 1 = y. flags: 1 smallest, 2 the last of equals. Workgroup: 64 x 1 x 1, one result; more than
-// a dispatch's width continue in y. Comes after include/order_key.wgsl.
+// Bindings: group 0, 0 = x, 1 = y. flags: 1 smallest, 2 the last of equals. Workgroup: 64 x 1 x 1, one
+// result; more than a dispatch's width continue in y. Comes after include/order_key.wgsl.
 
 struct ArgParams {
   rows: u32,
@@ -43,8 +44,19 @@ fn arg_extreme(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
   arg_keys[lane] = best;
   arg_places[lane] = best_place;
   workgroupBarrier();
+  if lane < 8u {
+    for (var k = lane + 8u; k < 64u; k += 8u) {
+      if arg_wins(arg_keys[k], arg_places[k], best, best_place) {
+        best = arg_keys[k];
+        best_place = arg_places[k];
+      }
+    }
+    arg_keys[lane] = best;
+    arg_places[lane] = best_place;
+  }
+  workgroupBarrier();
   if lane == 0u {
-    for (var k = 1u; k < 64u; k += 1u) {
+    for (var k = 1u; k < 8u; k += 1u) {
       if arg_wins(arg_keys[k], arg_places[k], best, best_place) {
         best = arg_keys[k];
         best_place = arg_places[k];

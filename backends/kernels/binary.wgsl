@@ -1,9 +1,8 @@
 // y[i] = op(a, b) in float32 with NumPy broadcasting.
 //
 // Bindings: group 0, 0 = a, 1 = b, 2 = y (aliases neither). `kind` 1: b is a, and binding 1 is not read.
-// Workgroup: 64 x 1 x 1, one element each; a wide dispatch continues in y. Comes after include/broadcast.wgsl and
-// include/larger.wgsl.
-// `op`: kernels.def's numbers.
+// Workgroup: 64 x 1 x 1, one element each; a wide dispatch continues in y. Comes after include/broadcast.wgsl
+// and include/larger.wgsl. `op`: kernels.def's numbers.
 
 override op: u32 = 0u;
 

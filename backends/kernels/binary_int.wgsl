@@ -1,9 +1,8 @@
 // y[i] = op(a, b) of int32 or int64 with NumPy broadcasting. Sums and products wrap, x / 0 = 0.
 //
-// Bindings: group 0, 0 = a, 1 = b, 2 = y (aliases neither). kind: bits 0-7 the operator (cases below), 256: int64,
-// 512: b is a, and binding 1 is not read.
-// Workgroup: 64 x 1 x 1, one element each; a wide dispatch continues in y. Comes after include/broadcast.wgsl and
-// include/int64.wgsl.
+// Bindings: group 0, 0 = a, 1 = b, 2 = y (aliases neither). kind: bits 0-7 the operator (cases below), 256:
+// int64, 512: b is a, and binding 1 is not read. Workgroup: 64 x 1 x 1, one element each; a wide dispatch
+// continues in y. Comes after include/broadcast.wgsl and include/int64.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> binary_int_a: array<u32>;
 @group(0) @binding(1) var<storage, read_write> binary_int_b: array<u32>;

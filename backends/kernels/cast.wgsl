@@ -1,8 +1,10 @@
-// y[i] = x[i] as another type. Floats are cut towards zero and held in the range of integers (NaN is 0); wide integers
-// wrap into narrow ones; bool is x != 0. To float16 and from int64 to float32: nearest, ties to even.
+// y[i] = x[i] as another type. Floats are cut towards zero and held in the range of integers (NaN is 0); wide
+// integers wrap into narrow ones; bool is x != 0. To float16 and from int64 to float32: nearest, ties to
+// even.
 //
-// Bindings: group 0, 0 = x, 1 = y (may not alias x). Types: 0 float32, 1 float16, 2 int32, 3 int64, 4 uint8, 5 bool,
-// 6 int8. Workgroup: 64 x 1 x 1, four elements each; a wide dispatch continues in y. Comes after include/int64.wgsl.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). Types: 0 float32, 1 float16, 2 int32, 3 int64, 4 uint8,
+// 5 bool, 6 int8. Workgroup: 64 x 1 x 1, four elements each; a wide dispatch continues in y. Comes after
+// include/int64.wgsl.
 
 struct CastParams {
   count: u32,

@@ -1,9 +1,9 @@
 // y[i] = a ? b as bool (one byte, 0 or 1), with NumPy broadcasting: comparisons of numbers, logic of bools.
 //
-// Bindings: group 0, 0 = a, 1 = b, 2 = y (aliases neither). kind: bits 0-7 the operator (cases below), bits 8-15 the
-// type of a and b: 0 float32, 1 int32, 2 int64, 3 bytes; 65536: b is a (or there is none), and binding 1 is not read.
-// Workgroup: 64 x 1 x 1, four elements each, which are one word of y; a wide dispatch continues in y. `first` is a
-// multiple of 4. Comes after include/broadcast.wgsl and include/int64.wgsl.
+// Bindings: group 0, 0 = a, 1 = b, 2 = y (aliases neither). kind: bits 0-7 the operator (cases below), bits
+// 8-15 the type of a and b: 0 float32, 1 int32, 2 int64, 3 bytes; 65536: b is a (or there is none), and
+// binding 1 is not read. Workgroup: 64 x 1 x 1, four elements each, which are one word of y; a wide dispatch
+// continues in y. `first` is a multiple of 4. Comes after include/broadcast.wgsl and include/int64.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> compare_a: array<u32>;
 @group(0) @binding(1) var<storage, read_write> compare_b: array<u32>;

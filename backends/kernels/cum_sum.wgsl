@@ -1,8 +1,8 @@
-// CumSum along an axis: one invocation walks a line. Floats are summed with the rounding error carried along (Neumaier),
-// integers wrap.
+// CumSum along an axis: one invocation walks a line. Floats are summed with the rounding error carried along
+// (Neumaier), integers wrap.
 //
-// Bindings: group 0, 0 = x, 1 = y (may not alias x). flags: 1 exclusive, 2 reverse; type: 0 float32, 1 int32, 2 int64.
-// Workgroup: 64 x 1 x 1; a wide dispatch continues in y. Comes after include/int64.wgsl.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). flags: 1 exclusive, 2 reverse; type: 0 float32, 1 int32,
+// 2 int64. Workgroup: 64 x 1 x 1; a wide dispatch continues in y. Comes after include/int64.wgsl.
 
 struct CumSumParams {
   lines: u32,

@@ -1,8 +1,8 @@
-// GatherElements: y[..., i, ...] = x[..., index[..., i, ...], ...], of elements of one or two words in up to four
-// dimensions. An index out of range gives `fill`.
+// GatherElements: y[..., i, ...] = x[..., index[..., i, ...], ...], of elements of one or two words in up to
+// four dimensions. An index out of range gives `fill`.
 //
-// Bindings: group 0, 0 = x, 1 = indices (int32 or int64, y's shape), 2 = y (aliases neither). Workgroup: 64 x 1 x 1, one
-// element each; a wide dispatch continues in y.
+// Bindings: group 0, 0 = x, 1 = indices (int32 or int64, y's shape), 2 = y (aliases neither). Workgroup: 64 x
+// 1 x 1, one element each; a wide dispatch continues in y.
 
 struct GatherElementsParams {
   count: u32,

@@ -1,4 +1,5 @@
-// tern.LastRow: y[b] = x[b, fresh(b) - 1], the row of the last new position of each sequence; zeros where none is new.
+// tern.LastRow: y[b] = x[b, fresh(b) - 1], the row of the last new position of each sequence; zeros where
+// none is new.
 //
 // Bindings: group 0, 0 = x [batch, rows, n], 1 = positions (past, fresh) of each sequence, 2 = y [batch, n].
 // Workgroup: 64 x 1 x 1, one word each; a wide dispatch continues in y.

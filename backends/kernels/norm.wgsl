@@ -1,9 +1,10 @@
-// y = (v - mean) / sqrt(mean((v - mean)^2) + epsilon) scale + bias over rows of n: LayerNormalization (flag 1: centred)
-// and RMSNormalization (mean taken as 0), with or without a residual (include/norm_skip.wgsl, norm_plain.wgsl).
+// y = (v - mean) / sqrt(mean((v - mean)^2) + epsilon) scale + bias over rows of n: LayerNormalization (flag
+// 1: centred) and RMSNormalization (mean taken as 0), with or without a residual (include/norm_skip.wgsl,
+// norm_plain.wgsl).
 //
-// Bindings: group 0, 0 = x, 1 = scale, 2 = bias (flag 2), 3 = y (aliases none). Workgroup: 64 x 1 x 1, one row; rows
-// beyond a dispatch's width continue in y. Sums in float32: 64 partial sums, then one order. Comes after
-// include/lanes_*.wgsl, row_sum.wgsl and a norm_*.wgsl.
+// Bindings: group 0, 0 = x, 1 = scale, 2 = bias (flag 2), 3 = y (aliases none). Workgroup: 64 x 1 x 1, one
+// row; rows beyond a dispatch's width continue in y. Sums in float32: 64 partial sums, then one order. Comes
+// after include/lanes_*.wgsl, row_sum.wgsl and a norm_*.wgsl.
 
 struct NormParams {
   rows: u32,

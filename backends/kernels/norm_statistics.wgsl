@@ -1,8 +1,8 @@
-// The optional outputs of norms: of each row the mean and 1 / sqrt(variance + epsilon). Not centred (flag 1 unset):
-// the mean is 0, the variance the mean square.
+// The optional outputs of norms: of each row the mean and 1 / sqrt(variance + epsilon). Not centred (flag 1
+// unset): the mean is 0, the variance the mean square.
 //
-// Bindings: group 0, 0 = x, 1 = mean, 2 = inverse deviation. Workgroup: 64 x 1 x 1, one row; rows beyond a dispatch's
-// width continue in y. Comes after include/row_sum.wgsl.
+// Bindings: group 0, 0 = x, 1 = mean, 2 = inverse deviation. Workgroup: 64 x 1 x 1, one row; rows beyond a
+// dispatch's width continue in y. Comes after include/row_sum.wgsl.
 
 struct NormStatisticsParams {
   rows: u32,

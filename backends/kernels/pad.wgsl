@@ -1,7 +1,8 @@
 // Pad of words in up to four dimensions: constant, edge, reflect or wrap.
 //
-// Bindings: group 0, 0 = x, 1 = y (may not alias x). mode: 0 constant, 1 edge, 2 reflect, 3 wrap; elements of two words
-// have them as their innermost dimension. Workgroup: 64 x 1 x 1, one word each; a wide dispatch continues in y.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). mode: 0 constant, 1 edge, 2 reflect, 3 wrap; elements of
+// two words have them as their innermost dimension. Workgroup: 64 x 1 x 1, one word each; a wide dispatch
+// continues in y.
 
 struct PadParams {
   count: u32,
@@ -52,7 +53,7 @@ fn pad(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) gr
   if min(min(s0, s1), min(s2, s3)) < 0 {
     pad_y[i] = select(pad_params.fill_even, pad_params.fill_odd, ((i % pad_params.dim3) & 1u) != 0u);
   } else {
-    let at = ((bitcast<u32>(s0) * dims.y + bitcast<u32>(s1)) * dims.z + bitcast<u32>(s2)) * dims.w + bitcast<u32>(s3);
-    pad_y[i] = pad_x[at];
+    let s = bitcast<vec4<u32>>(vec4<i32>(s0, s1, s2, s3));
+    pad_y[i] = pad_x[((s.x * dims.y + s.y) * dims.z + s.z) * dims.w + s.w];
   }
 }

@@ -1,7 +1,7 @@
 // y[row * y_step + first + c] = x[row * row_cells + c]: one input of Concat.
 //
-// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1, one cell each; a wide dispatch continues
-// in y. Comes after include/cells_*.wgsl.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1, one cell each; a wide dispatch
+// continues in y. Comes after include/cells_*.wgsl.
 
 struct PlaceParams {
   count: u32,

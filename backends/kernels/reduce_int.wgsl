@@ -1,7 +1,9 @@
-// Reductions of int32 and int64: one invocation does a result. Sums and products wrap; the mean is cut towards zero.
+// Reductions of int32 and int64: one invocation does a result. Sums and products wrap; the mean is cut
+// towards zero.
 //
-// Bindings: group 0, 0 = x, 1 = y (may not alias x). kind: bits 0-7 the operator (cases below), 256: int64. Dimensions as
-// in include/reduce_op.wgsl. Workgroup: 64 x 1 x 1; a wide dispatch continues in y. Comes after include/int64.wgsl.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). kind: bits 0-7 the operator (cases below), 256: int64.
+// Dimensions as in include/reduce_op.wgsl. Workgroup: 64 x 1 x 1; a wide dispatch continues in y. Comes after
+// include/int64.wgsl.
 
 struct ReduceIntParams {
   count: u32,

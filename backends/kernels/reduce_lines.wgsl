@@ -1,7 +1,7 @@
 // As reduce_rows.wgsl for many results of few elements each: one invocation does a result, in order.
 //
-// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1; a wide dispatch continues in y. Comes after
-// include/larger.wgsl and reduce_op.wgsl.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1; a wide dispatch continues in y.
+// Comes after include/larger.wgsl and reduce_op.wgsl.
 
 @compute @workgroup_size(64, 1, 1)
 fn reduce_lines(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {

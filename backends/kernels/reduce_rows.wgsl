@@ -1,11 +1,12 @@
-// Reductions of float32 to few results of many elements each (op: sum, mean, max, min, product, sum of squares, L1, L2,
-// log of the sum, log of the sum of exponentials).
+// Reductions of float32 to few results of many elements each (op: sum, mean, max, min, product, sum of
+// squares, L1, L2, log of the sum, log of the sum of exponentials).
 //
-// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1, one result; more than a dispatch's width
-// continue in y. 64 partial results, joined in order: the same on every device. Comes after include/larger.wgsl,
-// row_max.wgsl and reduce_op.wgsl.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1, one result; more than a
+// dispatch's width continue in y. 64 partial results, joined in one order everywhere. Comes after
+// include/larger.wgsl, row_max.wgsl and reduce_op.wgsl.
 
 var<workgroup> reduce_parts: array<f32, 64>;
+var<workgroup> reduce_eights: array<f32, 8>;
 
 @compute @workgroup_size(64, 1, 1)
 fn reduce_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -29,9 +30,16 @@ fn reduce_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
   }
   reduce_parts[lane] = part;
   workgroupBarrier();
-  if lane == 0u {
-    for (var k = 1u; k < 64u; k += 1u) {
+  if lane < 8u {
+    for (var k = lane + 8u; k < 64u; k += 8u) {
       part = reduce_join(part, reduce_parts[k]);
+    }
+    reduce_eights[lane] = part;
+  }
+  workgroupBarrier();
+  if lane == 0u {
+    for (var k = 1u; k < 8u; k += 1u) {
+      part = reduce_join(part, reduce_eights[k]);
     }
     reduce_y[i] = reduce_finish(part, top);
   }

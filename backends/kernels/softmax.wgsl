@@ -1,8 +1,9 @@
-// Softmax: y = e^(x - top) / sum of e^(x - top), LogSoftmax (`logarithm` 1): y = x - top - log(sum), over n cells that lie
-// `inner` apart.
+// Softmax: y = e^(x - top) / sum of e^(x - top), LogSoftmax (`logarithm` 1): y = x - top - log(sum), over n
+// cells that lie `inner` apart.
 //
-// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1, one row; rows beyond a dispatch's width
-// continue in y. Comes after include/lanes_*.wgsl (four only with inner = 1), row_sum.wgsl, row_max.wgsl.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1, one row; rows beyond a dispatch's
+// width continue in y. Comes after include/lanes_*.wgsl (four only with inner = 1), row_sum.wgsl,
+// row_max.wgsl.
 
 struct SoftmaxParams {
   rows: u32,

@@ -1,7 +1,7 @@
 // y[i] = x[place(i)]: Transpose, Slice, Split, Expand, Tile of whole cells.
 //
-// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1, one cell each; a wide dispatch continues
-// in y. Comes after include/strided.wgsl and include/cells_*.wgsl.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1, one cell each; a wide dispatch
+// continues in y. Comes after include/strided.wgsl and include/cells_*.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> strided_x: array<Cell>;
 @group(0) @binding(1) var<storage, read_write> strided_y: array<Cell>;

@@ -1,7 +1,7 @@
 // As strided.wgsl, of elements of one or two bytes (`kind`): each invocation fills one word of y.
 //
-// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1; a wide dispatch continues in y. Comes
-// after include/strided.wgsl.
+// Bindings: group 0, 0 = x, 1 = y (may not alias x). Workgroup: 64 x 1 x 1; a wide dispatch continues in y.
+// Comes after include/strided.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> strided_bytes_x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> strided_bytes_y: array<u32>;

@@ -1,8 +1,9 @@
-// TopK of float32 along an axis, sorted, of equals the first ones: k rounds, each finding the next in order. For k that
-// are small beside the row.
+// TopK of float32 along an axis, sorted, of equals the first ones: k rounds, each finding the next in order.
+// For k that are small beside the row.
 //
-// Bindings: group 0, 0 = x, 1 = values, 2 = indices (int64). flags: 1 smallest, 2 values are wanted, 4 indices are.
-// Workgroup: 64 x 1 x 1, one row; more than a dispatch's width continue in y. Comes after include/order_key.wgsl.
+// Bindings: group 0, 0 = x, 1 = values, 2 = indices (int64). flags: 1 smallest, 2 values are wanted, 4
+// indices are. Workgroup: 64 x 1 x 1, one row; more than a dispatch's width continue in y. Comes after
+// include/order_key.wgsl.
 
 struct TopKParams {
   rows: u32,
@@ -18,6 +19,14 @@ struct TopKParams {
 var<immediate> top_k_params: TopKParams;
 var<workgroup> top_k_keys: array<u32, 64>;
 var<workgroup> top_k_places: array<u32, 64>;
+var<workgroup> top_k_eight_keys: array<u32, 8>;
+var<workgroup> top_k_eight_places: array<u32, 8>;
+
+// Whether one that was found (a place below n) comes before another.
+fn top_k_before(key: u32, place: u32, best: u32, best_place: u32) -> bool {
+  let n = top_k_params.n;
+  return place < n && (best_place == n || key > best || (key == best && place < best_place));
+}
 
 @compute @workgroup_size(64, 1, 1)
 fn top_k(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -48,17 +57,25 @@ fn top_k(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
     top_k_keys[lane] = best;
     top_k_places[lane] = best_place;
     workgroupBarrier();
-    last_key = 0u;
-    last_place = n;
-    for (var j = 0u; j < 64u; j += 1u) {
-      let key = top_k_keys[j];
-      let place = top_k_places[j];
-      if place < n && (last_place == n || key > last_key || (key == last_key && place < last_place)) {
-        last_key = key;
-        last_place = place;
+    if lane < 8u {
+      for (var j = lane + 8u; j < 64u; j += 8u) {
+        if top_k_before(top_k_keys[j], top_k_places[j], best, best_place) {
+          best = top_k_keys[j];
+          best_place = top_k_places[j];
+        }
       }
+      top_k_eight_keys[lane] = best;
+      top_k_eight_places[lane] = best_place;
     }
     workgroupBarrier();
+    last_key = top_k_eight_keys[0];
+    last_place = top_k_eight_places[0];
+    for (var j = 1u; j < 8u; j += 1u) {
+      if top_k_before(top_k_eight_keys[j], top_k_eight_places[j], last_key, last_place) {
+        last_key = top_k_eight_keys[j];
+        last_place = top_k_eight_places[j];
+      }
+    }
     if lane == 0u {
       if (top_k_params.flags & 2u) != 0u {
         top_k_values[to + round * inner] = top_k_x[base + last_place * inner];

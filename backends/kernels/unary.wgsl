@@ -55,7 +55,7 @@ fn unary_op(x: f32) -> f32 {
     case 30u: { return math_clip(x, alpha, beta); }
     case 31u: { return 1.0 / x; }
     case 32u: { return math_pow(x, alpha); }
-    case 33u: { return select(x, 0.0, math_abs(alpha * x) > 120.0 && alpha * x < 0.0) * math_sigmoid(alpha * x); }
+    case 33u: { return select(x, 0.0, alpha * x < -120.0) * math_sigmoid(alpha * x); }
     case 34u: { return select(select(0.0, 1.0, x > 0.0), -1.0, x < 0.0); }
     default: { return x; }
   }

@@ -1,5 +1,5 @@
-// y = condition ? a : b with NumPy broadcasting, of elements that are one word; wider ones have one more dimension, of
-// their words, along which the condition does not step.
+// y = condition ? a : b with NumPy broadcasting, of elements that are one word; wider ones have one more
+// dimension, of their words, along which the condition does not step.
 //
 // Bindings: group 0, 0 = condition (bytes), 1 = a, 2 = b, 3 = y (aliases none).
 // Workgroup: 64 x 1 x 1, one word each; a wide dispatch continues in y.

@@ -68,8 +68,10 @@ static void query_features(const tern__vk_instance *instance, VkPhysicalDevice p
 static void keep_what_is_used(tern__vk_features *f) {
   f->root.features = (VkPhysicalDeviceFeatures){0};
   f->storage16.storageInputOutput16 = f->storage16.storagePushConstant16 = VK_FALSE;
-  f->storage16.uniformAndStorageBuffer16BitAccess = VK_FALSE;
-  if (!f->storage16.storageBuffer16BitAccess) f->float16.shaderFloat16 = VK_FALSE;
+  /* naga declares the capability of both in every module with a half in it. */
+  if (!f->storage16.storageBuffer16BitAccess || !f->storage16.uniformAndStorageBuffer16BitAccess)
+    f->float16.shaderFloat16 = f->storage16.storageBuffer16BitAccess =
+        f->storage16.uniformAndStorageBuffer16BitAccess = VK_FALSE;
   f->memory_model.vulkanMemoryModelAvailabilityVisibilityChains = VK_FALSE;
   f->matrix.cooperativeMatrixRobustBufferAccess = VK_FALSE;
   f->timeline = f->timeline_feature.timelineSemaphore;
@@ -105,7 +107,6 @@ typedef struct properties {
   VkPhysicalDeviceDriverProperties driver;
   VkPhysicalDeviceSubgroupSizeControlProperties subgroup_control;
   VkPhysicalDeviceShaderIntegerDotProductProperties dot;
-  VkPhysicalDeviceExternalMemoryHostPropertiesEXT import;
 } properties;
 
 static void query_properties(const tern__vk_instance *instance, VkPhysicalDevice physical,
@@ -123,8 +124,6 @@ static void query_properties(const tern__vk_instance *instance, VkPhysicalDevice
             VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES);
   if (f->dot.sType)
     link_in(&p->root, &p->dot, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES);
-  if (want(f, e, NEVER_CORE, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME))
-    link_in(&p->root, &p->import, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT);
   instance->GetPhysicalDeviceProperties2(physical, &p->root);
 }
 
@@ -230,7 +229,6 @@ tern_status tern__vk_probe(tern__alloc *alloc, const tern__vk_instance *instance
   if (f->matrix.cooperativeMatrix && f->memory_model.vulkanMemoryModel && f->float16.shaderFloat16 &&
       has_matrix_16x16x16(alloc, instance, physical))
     info->features |= TERN__GPU_HAS_COOPERATIVE_MATRIX;
-  f->import_alignment = p.import.minImportedHostPointerAlignment;
   snprintf(driver, driver_size, "%s%s%s (%u.%u.%u)", p.driver.driverName, *p.driver.driverName ? " " : "",
            p.driver.driverInfo, VK_API_VERSION_MAJOR(basic.properties.driverVersion),
            VK_API_VERSION_MINOR(basic.properties.driverVersion),

@@ -16,7 +16,6 @@ typedef struct tern__vk_features {
   VkPhysicalDeviceLimits limits;
   VkPhysicalDeviceMemoryProperties memory;
   uint64_t max_allocation_bytes;
-  uint64_t import_alignment;   /* of host pointers; 0 = none can be imported */
   uint32_t subgroup_size;      /* that pipelines are made with; 0 = the driver's choice */
   bool full_subgroups;         /* pipelines may ask for whole subgroups */
   bool timeline;               /* timeline semaphores; else fences */

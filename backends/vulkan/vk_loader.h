@@ -12,7 +12,8 @@
 #include <stdbool.h>
 
 #define VK_NO_PROTOTYPES
-#include <vk_volk_names.h> /* made by CMake: volk's globals get our prefix, so that they collide with nobody's */
+/* Made by CMake: volk's globals get our prefix, so that they collide with nobody's. */
+#include <vk_volk_names.h>
 #include <volk.h>
 
 typedef struct tern__vk_hooks {

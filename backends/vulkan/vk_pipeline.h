@@ -27,7 +27,7 @@ typedef struct tern__vk_pipelines {
 tern_status tern__vk_pipelines_init(tern__gpu_device *device);
 void tern__vk_pipelines_deinit(tern__gpu_device *device);
 
-/* As the members of tern__gpu_api. */
+/* As the members of tern__gpu_api; the cache's are in vk_cache.c. */
 tern_status tern__vk_pipeline(tern__gpu_device *device, tern__gpu_kernel_id id, tern__gpu_pipeline **out);
 tern_status tern__vk_cache_read(tern__gpu_device *device, void *data, size_t *size);
 tern_status tern__vk_cache_load(tern__gpu_device *device, const void *data, size_t size);

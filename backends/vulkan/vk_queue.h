@@ -28,7 +28,8 @@ void tern__vk_queue_deinit(tern__gpu_device *device); /* waits for all work */
 tern_status tern__vk_queue_submit(tern__gpu_device *device, VkCommandBuffer commands, uint64_t *ticket);
 /* As tern__gpu_api.wait. */
 tern_status tern__vk_wait(tern__gpu_device *device, uint64_t ticket, uint64_t timeout_ns);
-/* Before memory or commands that `ticket` uses are destroyed: waits for it whatever happens, also on a lost device. */
+/* Before memory or commands that `ticket` uses are destroyed: waits for it whatever happens, also on a lost
+ * device. */
 void tern__vk_settle(tern__gpu_device *device, uint64_t ticket);
 /* True if all submitted work is done; does not wait. */
 bool tern__vk_idle(tern__gpu_device *device);

@@ -1,6 +1,10 @@
 /* `write`. Where the host sees the buffer's memory and nothing runs, it is a memcpy. Else data goes through a
  * ring of two staging buffers: while the device copies out of one, the host fills the other. Small writes are
- * gathered: they are submitted when a half is full or right before other work, on the same queue. */
+ * gathered: they are submitted when a half is full or right before other work, on the same queue.
+ *
+ * Letting the device read the caller's pages instead (VK_EXT_external_memory_host) was tried on an H100: 8.1
+ * GB/s against 10.3 straight and 9.2 staged, and pages of a file mapped for reading cannot be had that way at
+ * all. */
 #include "vulkan/vk_device.h"
 
 #include <string.h>

@@ -2,13 +2,20 @@
 import {pipeline} from '../../bindings/web/dist/tern.js';
 
 const $ = id => document.getElementById(id);
-const ms = t => t < 100 ? `${t.toFixed(1)} ms` : `${Math.round(t)} ms`;
+const ms = t => (t < 100 ? `${t.toFixed(1)} ms` : `${Math.round(t)} ms`);
 const mb = n => `${(n / 1e6).toFixed(1)} MB`;
-const rate = t => t.decode_ms ? (t.n_new_tokens - 1) * 1e3 / t.decode_ms : 0;
+const rate = t => (t.decode_ms ? ((t.n_new_tokens - 1) * 1e3) / t.decode_ms : 0);
 
-const TEXTS = ['The ferry to the island leaves at nine.', 'Knead the dough until it is smooth.', 'Her lungs burned on the last hill of the race.',
-               'The council voted against the new car park.', 'Rust is eating the bridge’s cables.', 'My grandmother grew tomatoes on the roof.',
-               'The telescope saw a galaxy older than expected.', 'He tuned the cello before the rehearsal.'];
+const TEXTS = [
+  'The ferry to the island leaves at nine.',
+  'Knead the dough until it is smooth.',
+  'Her lungs burned on the last hill of the race.',
+  'The council voted against the new car park.',
+  'Rust is eating the bridge’s cables.',
+  'My grandmother grew tomatoes on the roof.',
+  'The telescope saw a galaxy older than expected.',
+  'He tuned the cello before the rehearsal.',
+];
 const LONG = 'The lighthouse keeper wrote down the weather every evening, and the ships that passed. '.repeat(6);
 
 const most = crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
@@ -20,8 +27,10 @@ const settings = () => ({device: $('device').value, threads: Number($('threads')
 
 /** Opens a pipeline and shows how far it is. */
 async function open(section, task, model, options) {
-  const box = section.querySelector('.progress'), [bar, label] = box.children;
-  box.hidden = false;
+  const box = section.querySelector('.progress'),
+    [bar, label] = box.children;
+  box.hidden = bar.hidden = false;
+  bar.value = 0;
   const begin = performance.now();
   let cached = true;
   try {
@@ -36,9 +45,10 @@ async function open(section, task, model, options) {
         if (p.status === 'open') label.textContent = `opening: ${p.phase}`;
       },
     });
-    bar.value = 100;
-    label.textContent = `${mb(pipe.info.weight_bytes)} of weights on ${pipe.device}, ${pipe.threads} thread${pipe.threads > 1 ? 's' : ''}, ` +
-                        `open after ${ms(performance.now() - begin)}`;
+    bar.hidden = true;
+    label.textContent =
+      `${mb(pipe.info.weight_bytes)} of weights on ${pipe.device}, ${pipe.threads} thread${pipe.threads > 1 ? 's' : ''}, ` +
+      `open after ${ms(performance.now() - begin)}`;
     return pipe;
   } catch (error) {
     label.textContent = error.message;
@@ -49,7 +59,8 @@ async function open(section, task, model, options) {
 /** A button that opens, and opens anew with other settings; the old pipeline's memory is given back first. */
 function opener(section, task, form, options = {}) {
   const state = {pipe: null};
-  const button = section.querySelector('.model button'), input = section.querySelector('.model input');
+  const button = section.querySelector('.model button'),
+    input = section.querySelector('.model input');
   button.onclick = async () => {
     button.disabled = true;
     for (const element of form.elements) element.disabled = true;
@@ -86,7 +97,8 @@ function show(role, text) {
 $('ask').onsubmit = async event => {
   event.preventDefault();
   if (running) return running.abort();
-  const question = $('question').value.trim(), send = $('ask').elements[1];
+  const question = $('question').value.trim(),
+    send = $('ask').elements[1];
   if (!question) return;
   $('question').value = '';
   messages.push({role: 'user', content: question});
@@ -96,16 +108,21 @@ $('ask').onsubmit = async event => {
   running = new AbortController();
   send.textContent = 'Stop';
   try {
-    await chat.pipe(messages, {max_new_tokens: 200, signal: running.signal, on_text(piece) {
-      text += piece;
-      answer.textContent = text;
-      answer.scrollIntoView({block: 'nearest'});
-    }});
+    await chat.pipe(messages, {
+      max_new_tokens: 200,
+      signal: running.signal,
+      on_text(piece) {
+        text += piece;
+        answer.textContent = text;
+        answer.scrollIntoView({block: 'nearest'});
+      },
+    });
     const t = chat.pipe.timings;
-    $('chat-figures').textContent = `first token after ${ms(t.first_token_ms)} (${t.n_prompt_tokens} tokens read, ${t.n_reused_tokens} of them ` +
-                                    `known), then ${rate(t).toFixed(1)} tokens/s`;
+    $('chat-figures').textContent =
+      `first token after ${ms(t.first_token_ms)} (${t.n_prompt_tokens} tokens read, ${t.n_reused_tokens} of them ` +
+      `known), then ${rate(t).toFixed(1)} tokens/s`;
   } catch (error) {
-    if (error.name !== 'AbortError') answer.className = 'error', text ||= error.message;
+    if (error.name !== 'AbortError') ((answer.className = 'error'), (text ||= error.message));
   }
   answer.textContent = text || '(stopped)';
   messages.push({role: 'assistant', content: text});
@@ -120,20 +137,31 @@ const EMBEDDING = {pooling: 'mean', normalize: true};
 
 $('find').onsubmit = async event => {
   event.preventDefault();
-  const texts = $('texts').value.split('\n').map(t => t.trim()).filter(Boolean), query = $('query').value.trim();
+  const texts = $('texts')
+      .value.split('\n')
+      .map(t => t.trim())
+      .filter(Boolean),
+    query = $('query').value.trim();
   if (!query || !texts.length) return;
   const begin = performance.now();
-  const [wanted, ...rows] = [...await search.pipe([query, ...texts], EMBEDDING)];
+  const [wanted, ...rows] = [...(await search.pipe([query, ...texts], EMBEDDING))];
   const taken = performance.now() - begin;
-  const hits = rows.map((row, i) => ({text: texts[i], score: row.data.reduce((n, x, j) => n + x * wanted.data[j], 0)}));
-  hits.sort((a, b) => b.score - a.score);
-  $('hits').replaceChildren(...hits.slice(0, 5).map(({text, score}) => {
-    const item = document.createElement('li'), left = document.createElement('span'), right = document.createElement('span');
-    left.textContent = text, right.textContent = score.toFixed(3);
-    item.style.setProperty('--share', `${Math.max(0, score) * 100}%`);
-    item.append(left, right);
-    return item;
+  const hits = rows.map((row, i) => ({
+    text: texts[i],
+    score: row.data.reduce((n, x, j) => n + x * wanted.data[j], 0),
   }));
+  hits.sort((a, b) => b.score - a.score);
+  $('hits').replaceChildren(
+    ...hits.slice(0, 5).map(({text, score}) => {
+      const item = document.createElement('li'),
+        left = document.createElement('span'),
+        right = document.createElement('span');
+      ((left.textContent = text), (right.textContent = score.toFixed(3)));
+      item.style.setProperty('--share', `${Math.max(0, score) * 100}%`);
+      item.append(left, right);
+      return item;
+    }),
+  );
   $('search-figures').textContent = `${texts.length + 1} texts in ${ms(taken)}`;
 };
 
@@ -152,25 +180,45 @@ async function median(n, fn) {
 
 async function measure(device, threads) {
   const begin = performance.now();
-  const embed = await pipeline('feature-extraction', new URL($('search-model').value, location.href), {device, threads, dtype: 'q8'});
+  const embed = await pipeline('feature-extraction', new URL($('search-model').value, location.href), {
+    device,
+    threads,
+    dtype: 'q8',
+  });
   const opened = performance.now() - begin;
   const vectors = await embed(TEXTS, EMBEDDING);
   const short = await median(9, () => embed('The ferry to the island leaves at nine today.', EMBEDDING));
   const long = await median(5, () => embed(LONG, EMBEDDING));
   await embed.dispose();
-  const generate = await pipeline('text-generation', new URL($('chat-model').value, location.href),
-                                  {device, threads, numerics: 'fast', context_length: 256});
-  const [{generated_text}] = await generate('Once upon a time', {max_new_tokens: 48, ignore_eos: true, return_full_text: false});
+  const generate = await pipeline('text-generation', new URL($('chat-model').value, location.href), {
+    device,
+    threads,
+    numerics: 'fast',
+    context_length: 256,
+  });
+  const [{generated_text}] = await generate('Once upon a time', {
+    max_new_tokens: 48,
+    ignore_eos: true,
+    return_full_text: false,
+  });
   const speed = rate(generate.timings);
   await generate.dispose();
   return {opened, vectors, short, long, speed, text: generated_text};
 }
 
 function compareVectors(a, b) {
-  let worst = 0, least = 1;
-  a.data.forEach((x, i) => { worst = Math.max(worst, Math.abs(x - b.data[i])); });
+  let worst = 0,
+    least = 1;
+  a.data.forEach((x, i) => {
+    worst = Math.max(worst, Math.abs(x - b.data[i]));
+  });
   const others = [...b];
-  [...a].forEach((row, r) => { least = Math.min(least, row.data.reduce((n, x, i) => n + x * others[r].data[i], 0)); });
+  [...a].forEach((row, r) => {
+    least = Math.min(
+      least,
+      row.data.reduce((n, x, i) => n + x * others[r].data[i], 0),
+    );
+  });
   return [worst.toExponential(1), least.toFixed(6)];
 }
 
@@ -178,19 +226,29 @@ $('measure').onclick = async () => {
   $('measure').disabled = true;
   $('rows').replaceChildren();
   let first = null;
-  for (const [device, threads] of [['wasm', 1], ...most > 1 ? [['wasm', most]] : [], ['webgpu', 1]]) {
+  for (const [device, threads] of [['wasm', 1], ...(most > 1 ? [['wasm', most]] : []), ['webgpu', 1]]) {
     const row = $('rows').insertRow();
-    const cell = text => { row.insertCell().textContent = text; };
-    cell(device), cell(threads);
+    const cell = text => {
+      row.insertCell().textContent = text;
+    };
+    (cell(device), cell(threads));
     try {
       const m = await measure(device, threads);
       first ??= m;
       const [worst, least] = m === first ? ['–', '–'] : compareVectors(first.vectors, m.vectors);
-      for (const text of [ms(m.opened), ms(m.short), ms(m.long), m.speed.toFixed(1), worst, least, m === first ? '–' : m.text === first.text ? 'yes' : 'no'])
+      for (const text of [
+        ms(m.opened),
+        ms(m.short),
+        ms(m.long),
+        m.speed.toFixed(1),
+        worst,
+        least,
+        m === first ? '–' : m.text === first.text ? 'yes' : 'no',
+      ])
         cell(text);
     } catch (error) {
       const why = row.insertCell();
-      why.colSpan = 7, why.className = 'why', why.textContent = error.message;
+      ((why.colSpan = 7), (why.className = 'why'), (why.textContent = error.message));
     }
   }
   $('measure').disabled = false;

@@ -35,7 +35,7 @@ tern_status tern_session_create(tern_model *model, const tern_session_desc *desc
   s->cancel = d.cancel;
   tern__arena_init(&s->arena, &model->runtime->alloc);
   TERN_TRY(tern__graph_copy(model->graph, &model->runtime->alloc, &s->arena, &s->graph));
-  tern__pass_options passes = {.kv_cache = d.kv_cache != 0};
+  tern__pass_options passes = {.kv_cache = d.kv_cache != 0, .cancel = d.cancel};
   TERN_TRY(tern__passes_run(s->graph, &passes));
   options.kv_batch = d.kv_cache != 0;
   if (!options.kv_capacity)
@@ -119,7 +119,7 @@ tern_status tern_session_plan(tern_session *session, int32_t n_inputs, const cha
   TERN_REQUIRE(session);
   TERN_REQUIRE(out);
   tern_status status = gather_inputs(session, n_inputs, names, inputs);
-  if (status == TERN_OK) status = tern__session_plan_for(session->session, session->inputs, &plan);
+  if (status == TERN_OK) status = tern__session_plan_for(session->session, session->inputs, session->cancel, &plan);
   if (status == TERN_OK) status = tern__info_write("tern_memory_plan", out, &plan, sizeof plan);
   return status;
 }

@@ -1,5 +1,6 @@
-/* Free runs of pages are a list in the order of addresses, kept in the free pages themselves; neighbours are joined. Memory
- * is taken from the module's by growing it, and is never given back to the host: a host cannot take it. */
+/* Free runs of pages are a list in the order of addresses, kept in the free pages themselves; neighbours are
+ * joined. Memory is taken from the module's by growing it, and is never given back to the host: a host cannot
+ * take it. */
 #if defined(__wasm__)
 #  include "base/heap_wasm.h"
 

@@ -134,7 +134,7 @@ void tern__arena_deinit(tern__arena *arena) {
   arena->blocks = NULL;
 }
 
-void *tern__arena_alloc(tern__arena *arena, size_t size) {
+void *tern__arena_alloc_raw(tern__arena *arena, size_t size) {
   if (size > SIZE_MAX / 2) return NULL;
   size = (size + 15) & ~(size_t)15;
   struct tern__arena_block *b = arena->blocks;
@@ -150,7 +150,12 @@ void *tern__arena_alloc(tern__arena *arena, size_t size) {
   }
   void *ptr = (char *)(b + 1) + b->used;
   b->used += size;
-  memset(ptr, 0, size);
+  return ptr;
+}
+
+void *tern__arena_alloc(tern__arena *arena, size_t size) {
+  void *ptr = tern__arena_alloc_raw(arena, size);
+  if (ptr) memset(ptr, 0, size);
   return ptr;
 }
 

@@ -46,6 +46,7 @@ typedef struct tern__arena {
 void tern__arena_init(tern__arena *arena, tern__alloc *alloc);
 void tern__arena_deinit(tern__arena *arena);
 void *tern__arena_alloc(tern__arena *arena, size_t size); /* zeroed, 16-byte aligned, NULL = no memory */
+void *tern__arena_alloc_raw(tern__arena *arena, size_t size); /* not zeroed: for large constants, all of it written */
 void *tern__arena_calloc(tern__arena *arena, size_t count, size_t size);
 char *tern__arena_strndup(tern__arena *arena, const char *text, size_t size);
 char *tern__arena_strdup(tern__arena *arena, const char *text);

@@ -2,6 +2,10 @@
 
 #include "base/thread.h"
 
+tern_status tern__cancel_check(const tern_cancel *cancel, const char *doing) {
+  return tern__cancelled(cancel) ? tern__fail(TERN_STATUS_CANCELLED, "cancelled while %s", doing) : TERN_OK;
+}
+
 tern_status tern_cancel_create(tern_cancel **out) {
   if (!out) return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "tern_cancel_create: out is NULL");
   /* Owned by no runtime, so it comes from the C library's heap. */

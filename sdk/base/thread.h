@@ -58,5 +58,7 @@ static inline bool tern__cancelled(const tern_cancel *cancel) {
   }
   return false;
 }
+/* CANCELLED, saying "cancelled while <doing>", or OK. */
+tern_status tern__cancel_check(const tern_cancel *cancel, const char *doing);
 
 #endif

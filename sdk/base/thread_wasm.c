@@ -4,7 +4,8 @@
 #  include "base/thread.h"
 
 #  if defined(__wasm_atomics__)
-/* Not inlined: the baseline compiler of V8 11 (node 20) loses a local that lives across the instruction and is its address. */
+/* Not inlined: the baseline compiler of V8 11 (node 20) loses a local that lives across the instruction and is
+ * its address. */
 static __attribute__((noinline)) void wait_ns(_Atomic uint32_t *address, uint32_t expected, int64_t ns) {
   __builtin_wasm_memory_atomic_wait32((int *)(uintptr_t)address, (int)expected, ns);
 }

@@ -31,15 +31,19 @@ static void sin_cos(double x, float *sin_x, float *cos_x) {
 /* llama.cpp's recipe (ggml_rope_cache_init): angles in float, each the one before times a float ratio. At
  * position 8000 its rounding moves an angle by up to some 1e-3, as Hugging Face's own float recipe does in
  * another way, so the one the file's usual engine takes is the one that gives its tokens. */
-static void fill_tables(float *cos_table, float *sin_table, int64_t positions, int64_t half, float ratio,
-                        float scale, const float *factors) {
+static tern_status fill_tables(float *cos_table, float *sin_table, int64_t positions, int64_t half, float ratio,
+                               float scale, const float *factors, const tern_cancel *cancel) {
+  tern_status status = TERN_OK;
   for (int64_t p = 0; p < positions; p++) {
     float theta = (float)p;
+    TERN_TRY(tern__cancel_check(cancel, "computing rotary tables"));
     for (int64_t i = 0; i < half; i++, theta *= ratio) {
       float angle = scale * (factors ? theta / factors[i] : theta);
       sin_cos((double)angle, &sin_table[p * half + i], &cos_table[p * half + i]);
     }
   }
+cleanup:
+  return status;
 }
 
 /* rope_freqs.weight: what Llama 3.1's scaling divides each frequency by. */
@@ -71,14 +75,14 @@ tern_status tern__arch_rotary_tables(tern__arch_builder *b, double base, double 
               base, scale);
   if (with_factors) TERN_TRY(read_factors(b, &factors));
   for (int i = 0; i < 2; i++) {
-    tables[i] = tern__arena_calloc(b->graph->arena, count, sizeof(float));
+    tables[i] = tern__arena_alloc_raw(b->graph->arena, count * sizeof(float));
     TERN_CHECK_ALLOC(tables[i]);
     snprintf(name, sizeof name, "%s_cache.%g.%g", i ? "sin" : "cos", base, scale);
     TERN_TRY(tern__graph_add_constant(b->graph, name, TERN_DTYPE_F32, 2, dims, tables[i],
                                       count * sizeof(float), i ? &out->sin : &out->cos));
   }
   float ratio = (float)pow((double)(float)base, (double)(-2.0f / (float)b->rotary_dim));
-  fill_tables(tables[0], tables[1], dims[0], dims[1], ratio, (float)scale, factors);
+  TERN_TRY(fill_tables(tables[0], tables[1], dims[0], dims[1], ratio, (float)scale, factors, b->gguf->cancel));
 cleanup:
   return status;
 }

@@ -5,6 +5,7 @@
 #define TERN_FORMATS_GGUF_READER_H
 
 #include "base/map.h"
+#include "base/thread.h"
 #include "ir/dtype.h"
 
 typedef enum tern__gguf_type {
@@ -53,6 +54,7 @@ typedef struct tern__gguf {
   tern__gguf_tensor *tensors;
   size_t n_entries, n_tensors;
   tern__map entry_by_key, tensor_by_name;
+  const tern_cancel *cancel; /* stops what is built from the file; NULL = nothing does */
 } tern__gguf;
 
 /* `data` must outlive *out. CORRUPT names the file offset and the key or tensor; UNSUPPORTED the version,

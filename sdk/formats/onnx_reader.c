@@ -599,6 +599,7 @@ static tern_status walk_graph(reader *r, scope *s, tern__pb pb, walk what) {
   tern__pb inner;
   raw_node node;
   for (bool more = true;;) {
+    TERN_TRY(tern__cancel_check(r->source.files->cancel, "reading the graph"));
     TERN_TRY(tern__pb_next(&pb, &f, &more));
     if (!more) break;
     bool wanted = what == CONSTANTS      ? f.number == 5 || f.number == 15 || f.number == 2

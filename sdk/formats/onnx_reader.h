@@ -4,6 +4,7 @@
 #define TERN_FORMATS_ONNX_READER_H
 
 #include "base/file_map.h"
+#include "base/thread.h"
 #include "ir/graph.h"
 
 typedef struct tern__onnx_opset {
@@ -29,7 +30,8 @@ typedef struct tern__onnx_file {
 
 /* External data files, mapped once each, and the info. Zeroed before tern__onnx_read; the model keeps it. */
 typedef struct tern__onnx_files {
-  tern__onnx_file *files; /* base/array.h array */
+  tern__onnx_file *files;    /* base/array.h array */
+  const tern_cancel *cancel; /* stops the reading; NULL = nothing does */
   tern__onnx_info info;
 } tern__onnx_files;
 

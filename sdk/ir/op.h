@@ -3,6 +3,7 @@
 #ifndef TERN_IR_OP_H
 #define TERN_IR_OP_H
 
+#include "base/thread.h"
 #include "ir/graph.h"
 
 /* A tensor at plan or run time. */
@@ -34,6 +35,7 @@ typedef struct tern__op_call {
   int32_t n_inputs, n_outputs;
   tern__alloc *alloc;             /* scratch for references: free what you take */
   const tern__kv_cache *kv;       /* NULL unless the session has one */
+  const tern_cancel *cancel;      /* may be NULL: references that take long look at it, see tern__op_poll */
 } tern__op_call;
 
 typedef enum tern__attr_kind {
@@ -86,6 +88,11 @@ static inline bool tern__has_input(const tern__op_call *call, int32_t i) {
 }
 static inline bool tern__has_output(const tern__op_call *call, int32_t i) {
   return i < call->n_outputs && call->outputs[i].dtype != TERN_DTYPE_NONE;
+}
+/* For loops that may take long: CANCELLED if the call's token is set. Looks at it when i is a multiple of 16384, which
+ * takes a plain loop about a millisecond. */
+static inline tern_status tern__op_poll(const tern__op_call *call, size_t i) {
+  return i & 0x3fff ? TERN_OK : tern__cancel_check(call->cancel, "computing constants or a reference");
 }
 /* Axis in [0, rank) from one that may be negative; SHAPE_MISMATCH if out of range. `rank` counts valid positions. */
 tern_status tern__op_axis(const tern__op_call *call, int64_t axis, int32_t rank, int32_t *out);

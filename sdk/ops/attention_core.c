@@ -43,13 +43,18 @@ static void one_row(const tern__attention *a, int64_t b, int64_t h, int64_t s, f
 }
 
 tern_status tern__attention_run(const tern__op_call *call, const tern__attention *a) {
+  tern_status status = TERN_OK;
   float *scores = tern__calloc(call->alloc, (size_t)a->keys + 1, sizeof *scores);
   if (!scores) return tern__op_fail(call, TERN_STATUS_OUT_OF_MEMORY, "out of memory for scores");
   for (int64_t b = 0; b < a->batch; b++)
     for (int64_t h = 0; h < a->heads; h++)
-      for (int64_t s = 0; s < a->rows; s++) one_row(a, b, h, s, scores);
+      for (int64_t s = 0; s < a->rows; s++) {
+        TERN_TRY(tern__op_poll(call, 0));
+        one_row(a, b, h, s, scores);
+      }
+cleanup:
   tern__free(call->alloc, scores);
-  return TERN_OK;
+  return status;
 }
 
 void tern__rotate(const float *x, float *y, const float *cos, const float *sin, int64_t half, int64_t dim,

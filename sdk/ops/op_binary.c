@@ -97,29 +97,32 @@ static tern_status infer_binary(tern__op_call *call, const row_table table, bool
   return tern__op_broadcast(call, &a->shape, &b->shape, &call->outputs[0].shape);
 }
 
-static void run_rows(tern__op_call *call, row_fn row) {
+static tern_status run_rows(tern__op_call *call, row_fn row) {
+  tern_status status = TERN_OK;
   const tern__view *a = &call->inputs[0], *b = &call->inputs[1], *y = &call->outputs[0];
   int64_t sa[TERN_MAX_RANK + 1], sb[TERN_MAX_RANK + 1], index[TERN_MAX_RANK] = {0};
-  size_t size_in = tern__element_size(a->dtype), size_out = tern__element_size(y->dtype), at = 0;
+  size_t size_in = tern__element_size(a->dtype), size_out = tern__element_size(y->dtype), at = 0, r = 0;
   int32_t outer = y->shape.rank > 0 ? y->shape.rank - 1 : 0;
   size_t n = y->shape.rank > 0 ? (size_t)y->shape.dims[outer] : 1;
-  if (!tern__view_count(y)) return;
+  if (!tern__view_count(y)) return TERN_OK;
   sa[0] = sb[0] = 0;
   tern__broadcast_strides(&a->shape, &y->shape, sa);
   tern__broadcast_strides(&b->shape, &y->shape, sb);
   do {
+    TERN_TRY(tern__op_poll(call, n < 64 ? r++ : 0));
     row((const char *)a->data + (size_t)tern__offset_of(index, sa, outer) * size_in, sa[outer],
         (const char *)b->data + (size_t)tern__offset_of(index, sb, outer) * size_in, sb[outer],
         (char *)y->data + at * size_out, n);
     at += n;
   } while (tern__next_index(y->shape.dims, outer, index));
+cleanup:
+  return status;
 }
 
 static tern_status run_binary(tern__op_call *call, const row_table table) {
   row_fn row = find_row(table, call->inputs[0].dtype);
   if (!row) return tern__op_bad_type(call, 0);
-  run_rows(call, row);
-  return TERN_OK;
+  return run_rows(call, row);
 }
 
 #define BINARY(symbol, NAME, SINCE, TO_BOOL, ...)                                                      \

@@ -30,6 +30,7 @@ static tern_status infer(tern__op_call *call) {
 static tern_status infer_like(tern__op_call *call) { return infer_to(call, call->inputs[1].dtype); }
 
 static tern_status reference(tern__op_call *call) {
+  tern_status status = TERN_OK;
   const tern__view *x = &call->inputs[0], *y = &call->outputs[0];
   size_t n = tern__view_count(y);
   /* Four-bit integers wrap also from floats: so do ONNX's own tests. */
@@ -38,22 +39,30 @@ static tern_status reference(tern__op_call *call) {
   if (x->dtype == y->dtype) memmove(y->data, x->data, y->size_bytes);
   else if (x->dtype == TERN_DTYPE_F16 && y->dtype == TERN_DTYPE_F32)
     for (size_t i = 0; i < n; i++) {
+      TERN_TRY(tern__op_poll(call, i));
       uint16_t h;
       memcpy(&h, (const char *)x->data + 2 * i, 2);
       ((float *)y->data)[i] = tern__f16_to_f32(h);
     }
   else if (x->dtype == TERN_DTYPE_I32 && y->dtype == TERN_DTYPE_F32)
     for (size_t i = 0; i < n; i++) {
+      TERN_TRY(tern__op_poll(call, i));
       int32_t v;
       memcpy(&v, (const char *)x->data + 4 * i, 4);
       ((float *)y->data)[i] = (float)v;
     }
+  else if (x->dtype == TERN_DTYPE_I8 && y->dtype == TERN_DTYPE_F32) /* weights of a quantized file */
+    for (size_t i = 0; i < n; i++) ((float *)y->data)[i] = ((const int8_t *)x->data)[i];
+  else if (x->dtype == TERN_DTYPE_U8 && y->dtype == TERN_DTYPE_F32)
+    for (size_t i = 0; i < n; i++) ((float *)y->data)[i] = ((const uint8_t *)x->data)[i];
   else
     for (size_t i = 0; i < n; i++) {
+      TERN_TRY(tern__op_poll(call, i));
       if (exact) tern__view_set_int(y, i, tern__view_int(x, i));
       else tern__view_set_real(y, i, tern__view_real(x, i));
     }
-  return TERN_OK;
+cleanup:
+  return status;
 }
 
 /* saturate and round_mode concern float8 alone. */

@@ -43,7 +43,7 @@ static tern_status run_part(fused *f, const tern__node *part, bool infer_only) {
   tern_status status = TERN_OK;
   const tern__node *node = f->call->node;
   tern__op_call call = {part, f->call->graph, f->in, f->out, part->n_inputs, part->n_outputs, f->call->alloc,
-                        f->call->kv};
+                        f->call->kv, f->call->cancel};
   read_inputs(f, part);
   for (int32_t i = 0; i < part->n_outputs; i++) {
     f->out[i] = (tern__view){.dtype = TERN_DTYPE_NONE};

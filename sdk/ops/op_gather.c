@@ -53,6 +53,7 @@ static tern_status gather_reference(tern__op_call *call) {
   for (size_t o = 0; o < outer; o++)
     for (size_t j = 0; j < n; j++) {
       int64_t index;
+      TERN_TRY(tern__op_poll(call, inner < 64 ? o * n + j : 0));
       TERN_TRY(index_at(call, j, (int64_t)dim, &index));
       const char *from = (const char *)x->data + (o * dim + (size_t)index) * in_bytes;
       char *to = (char *)y->data + (o * n + j) * out_bytes;

@@ -46,6 +46,7 @@ static tern_status reference(tern__op_call *call) {
   if (tern__has_input(call, 2))
     tern__dequantize_row(TERN_DTYPE_F32, call->inputs[2].data, bias, n); /* may be unaligned */
   for (size_t j = 0; j < n; j++) {
+    TERN_TRY(tern__op_poll(call, 0));
     tern__dequantize_row(w->dtype, (const uint8_t *)w->data + j * row_bytes, row, k);
     for (size_t i = 0; i < rows; i++) {
       const float *x = (const float *)call->inputs[0].data + i * k;

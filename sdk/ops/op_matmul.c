@@ -8,22 +8,29 @@
 typedef struct product {
   size_t m, n, k;
   size_t a_row, a_k, b_k, b_column;
+  const tern__op_call *call;
 } product;
 
-static void multiply_f32(const product *p, const float *a, const float *b, float *y) {
+static tern_status multiply_f32(const product *p, const float *a, const float *b, float *y) {
+  tern_status status = TERN_OK;
   memset(y, 0, p->m * p->n * sizeof *y);
   for (size_t i = 0; i < p->m; i++)
     for (size_t e = 0; e < p->k; e++) {
+      TERN_TRY(tern__op_poll(p->call, p->n < 64 ? e : 0));
       float x = a[i * p->a_row + e * p->a_k];
       const float *row = b + e * p->b_k;
       for (size_t j = 0; j < p->n; j++) y[i * p->n + j] += x * row[j * p->b_column];
     }
+cleanup:
+  return status;
 }
 
-static void multiply_any(const product *p, const tern__view *a, size_t a0, const tern__view *b, size_t b0,
-                         const tern__view *y, size_t y0) {
+static tern_status multiply_any(const product *p, const tern__view *a, size_t a0, const tern__view *b, size_t b0,
+                                const tern__view *y, size_t y0) {
+  tern_status status = TERN_OK;
   for (size_t i = 0; i < p->m; i++)
     for (size_t j = 0; j < p->n; j++) {
+      TERN_TRY(tern__op_poll(p->call, p->k < 64 ? j : 0));
       double real = 0;
       uint64_t whole = 0;
       bool is_real = y->dtype == TERN_DTYPE_F64;
@@ -35,13 +42,15 @@ static void multiply_any(const product *p, const tern__view *a, size_t a0, const
       if (is_real) tern__view_set_real(y, y0 + i * p->n + j, real);
       else tern__view_set_int(y, y0 + i * p->n + j, (int64_t)whole);
     }
+cleanup:
+  return status;
 }
 
-static void multiply(const product *p, const tern__view *a, size_t a0, const tern__view *b, size_t b0,
-                     const tern__view *y, size_t y0) {
+static tern_status multiply(const product *p, const tern__view *a, size_t a0, const tern__view *b, size_t b0,
+                            const tern__view *y, size_t y0) {
   if (y->dtype == TERN_DTYPE_F32)
-    multiply_f32(p, (const float *)a->data + a0, (const float *)b->data + b0, (float *)y->data + y0);
-  else multiply_any(p, a, a0, b, b0, y, y0);
+    return multiply_f32(p, (const float *)a->data + a0, (const float *)b->data + b0, (float *)y->data + y0);
+  return multiply_any(p, a, a0, b, b0, y, y0);
 }
 
 /* Half weights meet float32 activations: the types need only be of one family then. */
@@ -95,6 +104,7 @@ cleanup:
 }
 
 static tern_status matmul_compute(tern__op_call *call) {
+  tern_status status = TERN_OK;
   const tern__view *y = &call->outputs[0];
   bool trans_a = tern__node_int(call->node, "transA", 0) != 0,
        trans_b = tern__node_int(call->node, "transB", 0) != 0;
@@ -105,7 +115,7 @@ static tern_status matmul_compute(tern__op_call *call) {
   as_matrix(&call->inputs[1].shape, false, trans_b, &b);
   batch.rank -= (call->inputs[0].shape.rank > 1) + (call->inputs[1].shape.rank > 1);
   product p = {
-      .m = (size_t)a.dims[a.rank - 2], .k = (size_t)a.dims[a.rank - 1], .n = (size_t)b.dims[b.rank - 1]};
+      .call = call, .m = (size_t)a.dims[a.rank - 2], .k = (size_t)a.dims[a.rank - 1], .n = (size_t)b.dims[b.rank - 1]};
   bool swap_a = trans_a && call->inputs[0].shape.rank > 1, swap_b = trans_b && call->inputs[1].shape.rank > 1;
   p.a_row = swap_a ? 1 : p.k, p.a_k = swap_a ? p.m : 1, p.b_k = swap_b ? 1 : p.n,
   p.b_column = swap_b ? p.k : 1;
@@ -113,13 +123,15 @@ static tern_status matmul_compute(tern__op_call *call) {
   tern__broadcast_strides(&a, &batch, sa);
   tern__broadcast_strides(&b, &batch, sb);
   for (size_t i = 0, n = tern__dims_product(&batch, 0, batch.rank); i < n; i++) {
-    multiply(&p, &call->inputs[0], (size_t)tern__offset_of(index, sa, batch.rank) * p.m * p.k,
-             &call->inputs[1], (size_t)tern__offset_of(index, sb, batch.rank) * p.k * p.n, y, i * p.m * p.n);
+    TERN_TRY(multiply(&p, &call->inputs[0], (size_t)tern__offset_of(index, sa, batch.rank) * p.m * p.k,
+                      &call->inputs[1], (size_t)tern__offset_of(index, sb, batch.rank) * p.k * p.n, y,
+                      i * p.m * p.n));
     (void)tern__next_index(batch.dims, batch.rank, index);
   }
   for (size_t i = 0, n = tern__view_count(y); alpha != 1 && i < n; i++)
     tern__view_set_real(y, i, alpha * tern__view_real(y, i));
-  return TERN_OK;
+cleanup:
+  return status;
 }
 static tern_status matmul_reference(tern__op_call *call) { return tern__op_plain(call, matmul_compute); }
 
@@ -147,16 +159,18 @@ cleanup:
 }
 
 static tern_status gemm_compute(tern__op_call *call) {
+  tern_status status = TERN_OK;
   const tern__view *a = &call->inputs[0], *b = &call->inputs[1], *y = &call->outputs[0];
   bool trans_a = tern__node_int(call->node, "transA", 0) != 0,
        trans_b = tern__node_int(call->node, "transB", 0) != 0;
   float alpha = tern__node_float(call->node, "alpha", 1), beta = tern__node_float(call->node, "beta", 1);
-  product p = {.m = (size_t)y->shape.dims[0],
+  product p = {.call = call,
+               .m = (size_t)y->shape.dims[0],
                .n = (size_t)y->shape.dims[1],
                .k = (size_t)a->shape.dims[trans_a ? 0 : 1]};
   p.a_row = trans_a ? 1 : p.k, p.a_k = trans_a ? p.m : 1, p.b_k = trans_b ? 1 : p.n,
   p.b_column = trans_b ? p.k : 1;
-  multiply(&p, a, 0, b, 0, y, 0);
+  TERN_TRY(multiply(&p, a, 0, b, 0, y, 0));
   int64_t strides[TERN_MAX_RANK] = {0}, index[2] = {0};
   bool has_c = tern__has_input(call, 2);
   if (has_c) tern__broadcast_strides(&call->inputs[2].shape, &y->shape, strides);
@@ -173,7 +187,8 @@ static tern_status gemm_compute(tern__op_call *call) {
     }
     (void)tern__next_index(y->shape.dims, 2, index);
   }
-  return TERN_OK;
+cleanup:
+  return status;
 }
 static tern_status gemm_reference(tern__op_call *call) { return tern__op_plain(call, gemm_compute); }
 

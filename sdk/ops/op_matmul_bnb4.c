@@ -51,6 +51,7 @@ static tern_status compute(tern__op_call *call) {
   float *row = tern__malloc(call->alloc, (size_t)k_size * sizeof *row);
   TERN_CHECK_ALLOC(row);
   for (int64_t n = 0; n < n_rows; n++) {
+    TERN_TRY(tern__op_poll(call, 0));
     for (int64_t k = 0; k < k_size; k++) {
       int64_t i = n * k_size + k;
       row[k] = book[i % 2 ? q[i / 2] & 15 : q[i / 2] >> 4] *

@@ -78,6 +78,7 @@ static tern_status compute(tern__op_call *call) {
   row = tern__malloc(call->alloc, (size_t)b.k * sizeof *row);
   TERN_CHECK_ALLOC(row);
   for (int64_t n = 0; n < b.n; n++) {
+    TERN_TRY(tern__op_poll(call, 0));
     for (int64_t g = 0; g < b.blocks; g++) {
       const uint8_t *q = (const uint8_t *)call->inputs[1].data + (size_t)(n * b.blocks + g) * blob;
       float scale = (float)tern__view_real(&call->inputs[2], (size_t)(n * b.blocks + g)),

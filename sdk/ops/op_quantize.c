@@ -64,12 +64,14 @@ static tern_status quantize_reference(tern__op_call *call) {
   grid g;
   tern_status status = read_grid(call, &g);
   for (size_t i = 0, n = tern__view_count(&call->outputs[0]); status == TERN_OK && i < n; i++) {
+    TERN_TRY(tern__op_poll(call, i));
     size_t s = scale_index(&g, call, i);
     float q =
         rintf((float)tern__view_real(&call->inputs[0], i) / (float)tern__view_real(&call->inputs[1], s));
     double zero = tern__has_input(call, 2) ? (double)tern__view_int(&call->inputs[2], s) : 0;
     tern__view_set_real(&call->outputs[0], i, q + zero); /* saturates */
   }
+cleanup:
   return status;
 }
 
@@ -91,11 +93,13 @@ static tern_status dequantize_reference(tern__op_call *call) {
   grid g;
   tern_status status = read_grid(call, &g);
   for (size_t i = 0, n = tern__view_count(&call->outputs[0]); status == TERN_OK && i < n; i++) {
+    TERN_TRY(tern__op_poll(call, i));
     size_t s = scale_index(&g, call, i);
     int64_t q = tern__view_int(&call->inputs[0], i) -
                 (tern__has_input(call, 2) ? tern__view_int(&call->inputs[2], s) : 0);
     tern__view_set_real(&call->outputs[0], i, (float)q * (float)tern__view_real(&call->inputs[1], s));
   }
+cleanup:
   return status;
 }
 

@@ -122,6 +122,7 @@ static tern_status reduce(tern__op_call *call, kind what) {
   size_t row = 1;
   for (int32_t d = 0; d < n; d++) row *= (size_t)dims[d];
   for (size_t i = 0, count = tern__view_count(y); i < count; i++) {
+    TERN_TRY(tern__op_poll(call, row < 64 ? i : 0));
     gathered g = {.top = -INFINITY};
     size_t base = (size_t)tern__offset_of(at, kept_steps, n_kept);
     for (int pass = what == LOG_SUM_EXP ? 0 : 1; pass < 2; pass++) {

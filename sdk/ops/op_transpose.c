@@ -4,13 +4,16 @@
 #include "ops/elements.h"
 
 /* y[index] = x[sum index * strides], row by row along the last dimension. */
-static void copy_strided(const tern__view *x, const tern__view *y, const int64_t *strides) {
+static tern_status copy_strided(const tern__op_call *call, const int64_t *strides) {
+  tern_status status = TERN_OK;
+  const tern__view *x = &call->inputs[0], *y = &call->outputs[0];
   size_t size = tern__element_size(y->dtype), n = tern__view_count(y);
   int32_t rank = y->shape.rank, outer = rank > 0 ? rank - 1 : 0;
   int64_t index[TERN_MAX_RANK] = {0};
   size_t row = rank > 0 ? (size_t)y->shape.dims[outer] : 1,
          step = rank > 0 ? (size_t)strides[outer] * size : 0;
-  for (size_t at = 0; at < n; at += row) {
+  for (size_t at = 0, r = 0; at < n; at += row, r++) {
+    TERN_TRY(tern__op_poll(call, row < 64 ? r : 0));
     const char *from = (const char *)x->data + (size_t)tern__offset_of(index, strides, outer) * size;
     char *to = (char *)y->data + at * size;
     if (step == size) memcpy(to, from, row * size);
@@ -18,6 +21,8 @@ static void copy_strided(const tern__view *x, const tern__view *y, const int64_t
       for (size_t i = 0; i < row; i++) memcpy(to + i * size, from + i * step, size);
     (void)tern__next_index(y->shape.dims, outer, index);
   }
+cleanup:
+  return status;
 }
 
 static tern_status read_perm(const tern__op_call *call, int32_t rank, int32_t *perm) {
@@ -59,8 +64,7 @@ static tern_status transpose_reference(tern__op_call *call) {
   if (status != TERN_OK) return status;
   tern__dense_strides(x, dense);
   for (int32_t d = 0; d < x->rank; d++) strides[d] = dense[perm[d]];
-  copy_strided(&call->inputs[0], &call->outputs[0], strides);
-  return TERN_OK;
+  return copy_strided(call, strides);
 }
 
 static tern_status expand_infer(tern__op_call *call) {
@@ -78,8 +82,7 @@ static tern_status expand_infer(tern__op_call *call) {
 static tern_status expand_reference(tern__op_call *call) {
   int64_t strides[TERN_MAX_RANK];
   tern__broadcast_strides(&call->inputs[0].shape, &call->outputs[0].shape, strides);
-  copy_strided(&call->inputs[0], &call->outputs[0], strides);
-  return TERN_OK;
+  return copy_strided(call, strides);
 }
 
 static tern_status tile_infer(tern__op_call *call) {

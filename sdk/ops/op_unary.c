@@ -22,6 +22,9 @@ typedef struct params {
     }                                                                    \
   }
 
+/* Elements between two looks at the call's token. */
+enum { SLICE = 16384 };
+
 #define UNARY_FULL(symbol, NAME, DOMAIN, SINCE, ATTRS, ALPHA, BETA, expr)                                 \
   UNARY_TYPED(symbol, float, f32, expr)                                                                   \
   UNARY_TYPED(symbol, double, f64, expr)                                                                  \
@@ -30,9 +33,14 @@ typedef struct params {
     params p = {tern__node_float(call->node, "alpha", ALPHA), tern__node_float(call->node, "beta", BETA), \
                 true};                                                                                    \
     p.exact = strcmp(tern__node_string(call->node, "approximate", "none"), "none") == 0;                  \
-    if (x->dtype == TERN_DTYPE_F64) symbol##_f64(x->data, y->data, tern__view_count(y), p);               \
-    else symbol##_f32(x->data, y->data, tern__view_count(y), p);                                          \
-    return TERN_OK;                                                                                       \
+    tern_status status = TERN_OK;                                                                         \
+    for (size_t at = 0, total = tern__view_count(y); at < total && status == TERN_OK; at += SLICE) {      \
+      size_t n = total - at < SLICE ? total - at : SLICE;                                                 \
+      if (x->dtype == TERN_DTYPE_F64) symbol##_f64((double *)x->data + at, (double *)y->data + at, n, p); \
+      else symbol##_f32((float *)x->data + at, (float *)y->data + at, n, p);                              \
+      status = tern__op_poll(call, at);                                                                   \
+    }                                                                                                     \
+    return status;                                                                                        \
   }                                                                                                       \
   static tern_status symbol##_reference(tern__op_call *call) {                                            \
     return tern__op_plain(call, symbol##_compute);                                                        \
@@ -136,20 +144,22 @@ static const tern__attr_def shrink_attrs[] = {
 /* Integers are first-class in Abs, Neg, Sign and Relu. */
 static tern_status each_number(tern__op_call *call, int64_t (*of_int)(int64_t), float (*of_float)(float),
                                double (*of_double)(double)) {
+  tern_status status = TERN_OK;
   const tern__view *x = &call->inputs[0], *y = &call->outputs[0];
   size_t n = tern__view_count(y);
-  if (x->dtype == TERN_DTYPE_F32)
-    for (size_t i = 0; i < n; i++) ((float *)y->data)[i] = of_float(((const float *)x->data)[i]);
-  else if (x->dtype == TERN_DTYPE_F64)
-    for (size_t i = 0; i < n; i++) ((double *)y->data)[i] = of_double(((const double *)x->data)[i]);
-  else
-    for (size_t i = 0; i < n; i++) {
+  for (size_t i = 0; i < n; i++) {
+    TERN_TRY(tern__op_poll(call, i));
+    if (x->dtype == TERN_DTYPE_F32) ((float *)y->data)[i] = of_float(((const float *)x->data)[i]);
+    else if (x->dtype == TERN_DTYPE_F64) ((double *)y->data)[i] = of_double(((const double *)x->data)[i]);
+    else {
       int64_t v = tern__view_int(x, i);
       /* the highest uint64 values look negative */
       tern__view_set_int(
           y, i, x->dtype == TERN_DTYPE_U64 && v < 0 ? (of_int(1) == 1 && of_int(2) == 1 ? 1 : v) : of_int(v));
     }
-  return TERN_OK;
+  }
+cleanup:
+  return status;
 }
 #define NUMBER_UNARY(symbol, NAME, SINCE, INT_EXPR, EXPR)                    \
   static int64_t symbol##_int(int64_t x) { return INT_EXPR; }                \

@@ -9,6 +9,7 @@ typedef struct tern__pass_options {
   bool kv_cache;  /* past_key_values.* / present.* become a cache inside the session */
   bool last_row;  /* only the logits of each sequence's last position are wanted (needs kv_cache) */
   bool float_outputs; /* outputs that the model declares as float16 are given as float32, as they are computed */
+  const tern_cancel *cancel; /* may be NULL */
 } tern__pass_options;
 
 typedef struct tern__pass {

@@ -6,17 +6,17 @@
 
 enum { LARGEST = 1 << 30 };
 
-static tern_status evaluate(tern__graph *graph, const tern__node *node, const tern__view *in, tern__view *out,
-                            bool *done) {
+static tern_status evaluate(tern__graph *graph, const tern__node *node, const tern__view *in,
+                            const tern_cancel *cancel, tern__view *out, bool *done) {
   tern_status status = TERN_OK;
   out->shape.rank = -1;
-  tern__op_call call = {node, graph, in, out, node->n_inputs, 1, graph->alloc, NULL};
+  tern__op_call call = {node, graph, in, out, node->n_inputs, 1, graph->alloc, NULL, cancel};
   *done = false;
   TERN_TRY(node->op->infer(&call));
   if (out->dtype != TERN_DTYPE_F32 || !tern__shape_bytes(out->dtype, &out->shape, &out->size_bytes) ||
       out->size_bytes > LARGEST)
     goto cleanup;
-  if (!out->data) out->data = tern__arena_alloc(graph->arena, out->size_bytes);
+  if (!out->data) out->data = tern__arena_alloc_raw(graph->arena, out->size_bytes);
   TERN_CHECK_ALLOC(out->data);
   TERN_TRY(node->op->reference(&call));
   *done = true;
@@ -39,7 +39,6 @@ static void make_constant(tern__graph *graph, tern__node *node, const tern__view
 tern_status tern__pass_dequantize_weights(tern__graph *graph, const tern__pass_options *options) {
   tern_status status = TERN_OK;
   void *scratch = NULL;
-  (void)options;
   for (size_t n = 0; n < tern__array_count(graph->nodes); n++) {
     tern__node *node = &graph->nodes[n];
     tern__view in[3] = {{0}}, out = {0};
@@ -51,7 +50,7 @@ tern_status tern__pass_dequantize_weights(tern__graph *graph, const tern__pass_o
         in[i] = view_of(graph, node->inputs[i]);
         constant = node->inputs[i] < 0 || in[i].data;
       }
-      if (constant) TERN_TRY(evaluate(graph, node, in, &out, &done));
+      if (constant) TERN_TRY(evaluate(graph, node, in, options->cancel, &out, &done));
     } else if (strcmp(node->op->name, "Mul") == 0) {
       int32_t side = tern__match_operand(graph, node, "Cast");
       const tern__node *cast = side < 0 ? NULL : tern__match_producer(graph, node->inputs[side], "Cast");
@@ -63,9 +62,9 @@ tern_status tern__pass_dequantize_weights(tern__graph *graph, const tern__pass_o
         continue;
       scratch = wide.data = tern__malloc(graph->alloc, bytes);
       TERN_CHECK_ALLOC(scratch);
-      TERN_TRY(evaluate(graph, cast, &q, &wide, &done));
+      TERN_TRY(evaluate(graph, cast, &q, options->cancel, &wide, &done));
       in[side] = wide, in[1 - side] = view_of(graph, node->inputs[1 - side]);
-      if (done) TERN_TRY(evaluate(graph, node, in, &out, &done));
+      if (done) TERN_TRY(evaluate(graph, node, in, options->cancel, &out, &done));
       tern__free(graph->alloc, scratch);
       scratch = NULL;
     }

@@ -6,7 +6,7 @@
 
 enum { SMALL_BYTES = 64 << 10 };
 
-static tern_status fold_node(tern__graph *graph, int32_t index, bool *folded) {
+static tern_status fold_node(tern__graph *graph, int32_t index, const tern_cancel *cancel, bool *folded) {
   tern_status status = TERN_OK;
   tern__node *node = &graph->nodes[index];
   tern__alloc *alloc = graph->alloc;
@@ -22,7 +22,7 @@ static tern_status fold_node(tern__graph *graph, int32_t index, bool *folded) {
     in_bytes += v->size_bytes;
   }
   for (int32_t i = 0; i < node->n_outputs; i++) out[i].shape.rank = -1;
-  tern__op_call call = {node, graph, in, out, node->n_inputs, node->n_outputs, alloc, NULL};
+  tern__op_call call = {node, graph, in, out, node->n_inputs, node->n_outputs, alloc, NULL, cancel};
   TERN_TRY(node->op->infer(&call));
   for (int32_t i = 0; i < node->n_outputs; i++) {
     if (node->outputs[i] < 0) {
@@ -35,7 +35,7 @@ static tern_status fold_node(tern__graph *graph, int32_t index, bool *folded) {
   if (out_bytes > SMALL_BYTES && out_bytes > in_bytes) goto cleanup;
   for (int32_t i = 0; i < node->n_outputs; i++) {
     if (node->outputs[i] < 0) continue;
-    out[i].data = tern__arena_alloc(graph->arena, out[i].size_bytes);
+    out[i].data = tern__arena_alloc_raw(graph->arena, out[i].size_bytes);
     TERN_CHECK_ALLOC(out[i].data);
   }
   TERN_TRY(node->op->reference(&call));
@@ -55,14 +55,13 @@ cleanup:
 
 tern_status tern__pass_fold_constants(tern__graph *graph, const tern__pass_options *options) {
   tern_status status = TERN_OK;
-  (void)options;
   for (size_t n = 0; n < tern__array_count(graph->nodes); n++) { /* in topological order: one sweep is enough */
     const tern__node *node = &graph->nodes[n];
     bool constant = !(node->op->flags & TERN__OP_NOT_FOLDED), folded;
     for (int32_t i = 0; i < node->n_inputs; i++)
       constant &= node->inputs[i] < 0 || graph->values[node->inputs[i]].data != NULL;
     for (int32_t i = 0; i < node->n_attrs; i++) constant &= node->attrs[i].graph == NULL;
-    if (constant) TERN_TRY(fold_node(graph, (int32_t)n, &folded));
+    if (constant) TERN_TRY(fold_node(graph, (int32_t)n, options->cancel, &folded));
   }
 cleanup:
   return status;

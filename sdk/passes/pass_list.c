@@ -30,6 +30,7 @@ tern_status tern__passes_run(tern__graph *graph, const tern__pass_options *optio
   TERN_TRY(tern__graph_verify(graph));
   for (size_t i = 0; i < sizeof passes / sizeof *passes; i++) {
     if (passes[i].kv_only && !options->kv_cache) continue;
+    TERN_TRY(tern__cancel_check(options->cancel, "rewriting the graph"));
     status = passes[i].run(graph, options);
     if (status == TERN_OK) status = tern__graph_tidy(graph);
     if (status == TERN_OK) status = tern__graph_verify(graph);

@@ -31,7 +31,7 @@ static tern_status widened(tern__graph *graph, tern__value_id id, tern__value_id
   }
   if (!tern__shape_count(&graph->values[id].shape, &count) || !tern__mul_size(count, sizeof(float), &bytes))
     TERN_FAIL(TERN_STATUS_CORRUPT, "constant '%s' is too large", graph->values[id].name);
-  float *data = tern__arena_alloc(graph->arena, bytes);
+  float *data = tern__arena_alloc_raw(graph->arena, bytes);
   TERN_CHECK_ALLOC(data);
   for (size_t i = 0; i < count; i++) {
     uint16_t h;
@@ -77,7 +77,10 @@ tern_status tern__pass_widen_half(tern__graph *graph, const tern__pass_options *
   tern_status status = TERN_OK;
   size_t n_nodes = tern__array_count(graph->nodes);
   for (size_t v = 0; v < tern__array_count(graph->values); v++) graph->values[v].aux = -1;
-  for (size_t n = 0; n < n_nodes; n++) TERN_TRY(widen_node(graph, n));
+  for (size_t n = 0; n < n_nodes; n++) {
+    TERN_TRY(tern__cancel_check(options->cancel, "widening float16 constants"));
+    TERN_TRY(widen_node(graph, n));
+  }
   for (size_t i = 0; i < tern__array_count(graph->inputs); i++) {
     tern__value_id in = graph->inputs[i], wide;
     if (!is_half(graph->values[in].dtype)) continue;

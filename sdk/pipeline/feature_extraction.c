@@ -89,11 +89,10 @@ cleanup:
 static tern_status feature_extraction_open(tern_pipeline *p, const tern_pipeline_desc *desc) {
   tern_status status = TERN_OK;
   state *s = p->state;
-  (void)desc;
   tern__arena_init(&s->arena, &p->runtime->alloc);
   TERN_TRY(read_pooling(p));
   TERN_TRY(tern__graph_copy(p->model->graph, &p->runtime->alloc, &s->arena, &s->graph));
-  tern__pass_options options = {.kv_cache = false, .float_outputs = true};
+  tern__pass_options options = {.kv_cache = false, .float_outputs = true, .cancel = desc->cancel};
   TERN_TRY(tern__passes_run(s->graph, &options));
   TERN_TRY(read_inputs(p));
   int32_t limit = tern__tokenizer_max_length(p->tokenizer);
@@ -135,7 +134,7 @@ static tern_status feature_extraction_memory(tern_pipeline *p, tern_memory_plan 
   state *s = p->state;
   tern__view inputs[MAX_INPUTS];
   fill_inputs(s, 1, s->max_length, NULL, inputs);
-  tern_status status = tern__session_plan_for(s->session, inputs, NULL);
+  tern_status status = tern__session_plan_for(s->session, inputs, NULL, NULL);
   tern__session_memory(s->session, out);
   return status;
 }

@@ -113,22 +113,27 @@ static tern_status report(const tern_model_desc *desc, const char *phase, uint64
   return TERN_OK;
 }
 
-static tern_status read_graph(tern_model *model, const uint8_t *data, size_t size) {
+static tern_status read_graph(tern_model *model, const uint8_t *data, size_t size, const tern_cancel *cancel) {
   tern_status status = TERN_OK;
   tern__alloc *alloc = &model->runtime->alloc;
   if (tern__gguf_has_magic(data, size)) {
     tern__arch_info info;
     model->format = "gguf";
     TERN_TRY(tern__gguf_open(alloc, data, size, &model->gguf));
+    TERN_TRY(tern__cancel_check(cancel, "reading the file"));
+    model->gguf->cancel = cancel;
     TERN_TRY(tern__arch_build(model->gguf, 0, alloc, &model->arena, &model->graph, &info));
+    model->gguf->cancel = NULL;
     model->context_length = info.context_length;
   } else {
     model->format = "onnx";
     if (model->path && !model->folder && !ends_with(model->file, ".onnx") && (size == 0 || data[0] != 0x08))
       TERN_FAIL(TERN_STATUS_UNSUPPORTED,
                 "this is neither GGUF nor ONNX; give an .onnx or .gguf file, or a model folder");
+    model->onnx_files.cancel = cancel;
     TERN_TRY(tern__onnx_read(alloc, &model->arena, data, size, model->path ? model->file : NULL, &model->graph,
                              &model->onnx_files));
+    model->onnx_files.cancel = NULL;
   }
 cleanup:
   return status;
@@ -153,7 +158,7 @@ tern_status tern__model_open(tern_runtime *runtime, const tern_model_desc *desc,
     data = model->map.data, size = model->map.size;
   }
   TERN_TRY(report(desc, "map", size, size));
-  status = read_graph(model, data, size);
+  status = read_graph(model, data, size, desc->cancel);
   if (status == TERN_OK && model->folder) status = read_configs(model);
   if (status != TERN_OK) {
     tern__fail_context(status, "%s", model->file);
@@ -193,7 +198,8 @@ uint64_t tern__model_weight_bytes(const tern_model *model) {
 
 /* ------------------------------------------------------------------------------------------------ tokenizer */
 
-static tern_status tokenizer_from_gguf(tern__alloc *alloc, const tern__gguf *gguf, tern__tokenizer **out) {
+static tern_status tokenizer_from_gguf(tern__alloc *alloc, const tern__gguf *gguf, const tern_cancel *cancel,
+                                       tern__tokenizer **out) {
   tern_status status = TERN_OK;
   tern__arena arena;
   tern__gguf_vocab v;
@@ -204,24 +210,25 @@ static tern_status tokenizer_from_gguf(tern__alloc *alloc, const tern__gguf *ggu
       .scores = v.scores, .types = v.types, .n_merges = v.n_merges, .merges = v.merges, .merge_sizes = v.merge_sizes,
       .bos_id = v.bos_id, .eos_id = v.eos_id, .eot_id = v.eot_id, .unk_id = v.unk_id, .pad_id = v.pad_id,
       .add_bos = v.add_bos, .add_eos = v.add_eos, .add_space_prefix = v.add_space_prefix,
-      .remove_extra_whitespaces = v.remove_extra_whitespaces, .chat_template = v.chat_template};
+      .remove_extra_whitespaces = v.remove_extra_whitespaces, .chat_template = v.chat_template,
+      .cancel = cancel};
   TERN_TRY(tern__tokenizer_from_vocab(alloc, &source, out));
 cleanup:
   tern__arena_deinit(&arena);
   return status;
 }
 
-tern_status tern__model_tokenizer(tern_model *model, tern__tokenizer **out) {
+tern_status tern__model_tokenizer(tern_model *model, const tern_cancel *cancel, tern__tokenizer **out) {
   tern_status status = TERN_OK;
   *out = NULL;
   if (model->gguf) {
-    TERN_TRY(tokenizer_from_gguf(&model->runtime->alloc, model->gguf, out));
+    TERN_TRY(tokenizer_from_gguf(&model->runtime->alloc, model->gguf, cancel, out));
     goto cleanup;
   }
   if (!model->folder)
     TERN_FAIL(TERN_STATUS_NOT_FOUND,
               "'%s' has no tokenizer with it; open its model folder (with tokenizer.json)", model->file);
-  TERN_TRY(tern__tokenizer_open(&model->runtime->alloc, model->folder, out));
+  TERN_TRY(tern__tokenizer_open(&model->runtime->alloc, model->folder, cancel, out));
 cleanup:
   return status;
 }
@@ -232,7 +239,7 @@ tern_status tern__tokenizer_for_path(tern__alloc *alloc, const char *path, tern_
   tern__gguf *gguf = NULL;
   *out = NULL;
   if (tern__path_is_dir(path) || ends_with(path, ".json")) {
-    TERN_TRY(tern__tokenizer_open(alloc, path, out));
+    TERN_TRY(tern__tokenizer_open(alloc, path, NULL, out));
     goto cleanup;
   }
   TERN_TRY(tern__file_map_open(path, &map));
@@ -240,7 +247,7 @@ tern_status tern__tokenizer_for_path(tern__alloc *alloc, const char *path, tern_
     TERN_FAIL(TERN_STATUS_UNSUPPORTED,
               "'%s' holds no tokenizer; give a model folder, a tokenizer.json or a .gguf file", path);
   status = tern__gguf_open(alloc, map.data, map.size, &gguf);
-  if (status == TERN_OK) status = tokenizer_from_gguf(alloc, gguf, out);
+  if (status == TERN_OK) status = tokenizer_from_gguf(alloc, gguf, NULL, out);
   if (status != TERN_OK) tern__fail_context(status, "%s", path);
 cleanup:
   tern__gguf_close(gguf);

@@ -38,7 +38,7 @@ const char *tern__model_json(tern_model *model); /* NULL = no memory */
 uint64_t tern__model_weight_bytes(const tern_model *model);
 /* The model's tokenizer: tokenizer.json of its folder (or beside its file), else its GGUF vocabulary.
  * NOT_FOUND tells where it looked. */
-tern_status tern__model_tokenizer(tern_model *model, tern__tokenizer **out);
+tern_status tern__model_tokenizer(tern_model *model, const tern_cancel *cancel, tern__tokenizer **out);
 /* Tokenizer of a folder, a tokenizer.json or a .gguf file, without opening a model. */
 tern_status tern__tokenizer_for_path(tern__alloc *alloc, const char *path, tern__tokenizer **out);
 

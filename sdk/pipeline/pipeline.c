@@ -74,7 +74,7 @@ tern_status tern__pipeline_open(tern_runtime *runtime, const tern_pipeline_desc 
   model_desc.path = desc->path, model_desc.dtype = desc->dtype, model_desc.file_name = desc->file_name;
   model_desc.progress = desc->progress, model_desc.cancel = desc->cancel;
   TERN_TRY(tern__model_open(runtime, &model_desc, &p->model));
-  TERN_TRY(tern__model_tokenizer(p->model, &p->tokenizer));
+  TERN_TRY(tern__model_tokenizer(p->model, desc->cancel, &p->tokenizer));
   p->public_tokenizer = tern__calloc(&runtime->alloc, 1, sizeof *p->public_tokenizer);
   TERN_CHECK_ALLOC(p->public_tokenizer);
   *p->public_tokenizer = (struct tern_tokenizer){runtime, p->tokenizer};

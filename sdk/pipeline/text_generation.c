@@ -87,10 +87,9 @@ cleanup:
 static tern_status text_generation_open(tern_pipeline *p, const tern_pipeline_desc *desc) {
   tern_status status = TERN_OK;
   state *s = p->state;
-  (void)desc;
   tern__arena_init(&s->arena, &p->runtime->alloc);
   TERN_TRY(tern__graph_copy(p->model->graph, &p->runtime->alloc, &s->arena, &s->graph));
-  tern__pass_options options = {.kv_cache = true, .last_row = true, .float_outputs = true};
+  tern__pass_options options = {.kv_cache = true, .last_row = true, .float_outputs = true, .cancel = desc->cancel};
   TERN_TRY(tern__passes_run(s->graph, &options));
   TERN_TRY(read_inputs(p, s->graph));
   int32_t own = p->model->context_length, asked = p->session_options.kv_capacity;
@@ -119,11 +118,11 @@ static tern_status text_generation_memory(tern_pipeline *p, tern_memory_plan *ou
   const tern__graph *graph = tern__session_graph(s->single.session);
   for (size_t i = 0; i < tern__array_count(graph->inputs); i++)
     inputs[i] = (tern__view){TERN_DTYPE_I64, shape, s->input_kind[i] == INPUT_IDS ? ids : positions, 8};
-  tern_status status = tern__session_plan_for(s->single.session, inputs, NULL);
+  tern_status status = tern__session_plan_for(s->single.session, inputs, NULL, NULL);
   shape.dims[1] = s->context_length < PREFILL_CHUNK ? s->context_length : PREFILL_CHUNK;
   for (size_t i = 0; i < tern__array_count(graph->inputs); i++)
     inputs[i] = (tern__view){TERN_DTYPE_I64, shape, NULL, 8 * (size_t)shape.dims[1]};
-  if (status == TERN_OK) status = tern__session_plan_for(s->single.session, inputs, NULL);
+  if (status == TERN_OK) status = tern__session_plan_for(s->single.session, inputs, NULL, NULL);
   tern__session_memory(s->single.session, out);
   return status;
 }

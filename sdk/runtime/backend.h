@@ -33,6 +33,7 @@ typedef struct tern__plan {
   tern_numerics numerics;
   bool profile;            /* the caller wants times of single kernels */
   const tern__kv_cache *kv;   /* NULL = none; its sizes do not change, its positions do */
+  const tern_cancel *cancel; /* of the call that plans: compile looks at it; may be NULL, and is after compile */
   const tern__value_id *root; /* per value: the value whose memory it shares (itself, or through aliases) */
   /* For backends with memory of their own: */
   const size_t *offsets;      /* per root: where in the session's device arena; SIZE_MAX = not there. 256-aligned */
@@ -52,7 +53,6 @@ typedef struct tern__program_info {
 typedef struct tern__run_args {
   const tern__kv_cache *kv;   /* NULL unless the session has one */
   const tern_cancel *cancel;  /* may be NULL */
-  const _Atomic int32_t *session_cancel;
 } tern__run_args;
 
 typedef struct tern__backend tern__backend; /* an opened device; defined by the backend */

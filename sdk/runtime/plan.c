@@ -59,7 +59,7 @@ static tern_status infer_node(tern__session_plan *plan, const tern__graph *graph
     memset(&out[i], 0, sizeof out[i]);
     out[i].shape.rank = -1;
   }
-  tern__op_call call = {node, graph, in, out, node->n_inputs, node->n_outputs, alloc, kv};
+  tern__op_call call = {node, graph, in, out, node->n_inputs, node->n_outputs, alloc, kv, plan->base.cancel};
   TERN_TRY(node->op->infer(&call));
   for (int32_t i = 0; i < node->n_outputs; i++) {
     if (node->outputs[i] < 0) {
@@ -111,6 +111,7 @@ static tern_status infer_all(tern__session_plan *plan, const tern__graph *graph,
   for (size_t n = 0; n < n_nodes; n++) {
     const tern__node *node = &graph->nodes[n];
     bool folded, node_unknown;
+    TERN_TRY(tern__cancel_check(plan->base.cancel, "planning"));
     TERN_TRY(infer_node(plan, graph, (int32_t)n, alloc, kv, in, out, &folded, &node_unknown));
     if (node_unknown) {
       *unknown = true;
@@ -265,7 +266,7 @@ static tern_status begin(tern__alloc *alloc, const tern__graph *graph, const ter
   tern__arena_init(&plan->arena, alloc);
   plan->uses_input_data = uses_input_data;
   plan->base = (tern__plan){.graph = graph, .n_threads = options->n_threads, .numerics = options->numerics,
-                            .profile = options->profile, .kv = options->kv};
+                            .profile = options->profile, .kv = options->kv, .cancel = options->cancel};
   plan->base.views = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->base.views);
   plan->root = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->root);
   plan->offsets = tern__arena_calloc(&plan->arena, n_values + 1, sizeof *plan->offsets);
@@ -299,7 +300,9 @@ tern_status tern__plan_create(tern__alloc *alloc, const tern__graph *graph, cons
     tern__segment *segment = &plan->segments[i];
     TERN_TRY(segment->api->compile(segment->backend, &segment->base, options->cache, &segment->program,
                                    &segment->info));
+    segment->base.cancel = NULL;
   }
+  plan->base.cancel = NULL;
   *out = plan, plan = NULL;
 cleanup:
   tern__plan_destroy(alloc, plan);

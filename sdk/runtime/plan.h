@@ -16,6 +16,7 @@ typedef struct tern__plan_options {
   tern_numerics numerics;
   int32_t n_threads;
   bool profile;                       /* programs keep times of their kernels */
+  const tern_cancel *cancel;          /* may be NULL */
   bool all_on_device;                 /* tests: small integer work goes to the device, too */
 } tern__plan_options;
 

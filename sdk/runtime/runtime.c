@@ -51,8 +51,9 @@ tern_status tern__runtime_create(const tern_runtime_desc *desc, tern_runtime **o
   int32_t n_threads = desc->n_threads > 0 ? desc->n_threads : tern__online_cpus();
   TERN_TRY(tern__pool_create(&runtime->alloc, n_threads, &runtime->pool));
   tern__mutex_init(&runtime->mutex);
+  size_t n;
   int32_t index;
-  TERN_TRY(open_device(runtime, find_backend("cpu", 3), "", &index));
+  TERN_TRY(open_device(runtime, tern__backend_list(&n)[0], "", &index)); /* the CPU, whatever it is called here */
   *out = runtime, runtime = NULL;
 cleanup:
   tern__runtime_unref(runtime);

@@ -25,7 +25,7 @@ struct tern__session {
   tern__device_memory *arena_there, *kv_there; /* of a device with memory of its own */
   size_t capacity_there;
   size_t weight_bytes;
-  _Atomic int32_t cancelled;
+  tern_cancel cancel; /* of the session; follows the token of the call in progress */
 };
 
 static size_t constant_bytes(const tern__graph *graph) {
@@ -141,7 +141,7 @@ void tern__session_destroy(tern__session *session) {
 
 const tern__graph *tern__session_graph(const tern__session *session) { return session->graph; }
 tern__kv_cache *tern__session_kv(tern__session *session) { return session->kv; }
-void tern__session_cancel(tern__session *session) { atomic_store(&session->cancelled, 1); }
+void tern__session_cancel(tern__session *session) { tern_cancel_set(&session->cancel); }
 
 static void describe(const tern__session *session, const tern__session_plan *plan, tern_memory_plan *out) {
   memset(out, 0, sizeof *out);
@@ -194,7 +194,8 @@ static tern_status find_plan(tern__session *session, const tern__view *inputs, t
                                 .kv = session->kv,
                                 .numerics = session->options.numerics,
                                 .profile = session->options.profile,
-                                .n_threads = session->options.n_threads};
+                                .n_threads = session->options.n_threads,
+                                .cancel = &session->cancel};
   TERN_TRY(tern__plan_create(&session->runtime->alloc, session->graph, inputs, &options, &plan));
   if (session->current == session->plans[slot]) session->current = NULL;
   tern__plan_destroy(&session->runtime->alloc, session->plans[slot]);
@@ -206,10 +207,18 @@ cleanup:
   return status;
 }
 
-tern_status tern__session_plan_for(tern__session *session, const tern__view *inputs, tern_memory_plan *out) {
+/* From here on `cancel` and tern__session_cancel stop what the session does. */
+static void begin(tern__session *session, const tern_cancel *cancel) {
+  tern_cancel_reset(&session->cancel);
+  session->cancel.parent = cancel;
+}
+
+tern_status tern__session_plan_for(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
+                                   tern_memory_plan *out) {
   tern_status status = TERN_OK;
   tern__session_plan *plan;
   tern_memory_plan numbers;
+  begin(session, cancel);
   TERN_TRY(find_plan(session, inputs, &plan));
   describe(session, plan, &numbers);
   if (out) *out = numbers;
@@ -247,15 +256,14 @@ cleanup:
   return status;
 }
 
-static tern_status ensure_ready(tern__session *session, tern__session_plan *plan, const tern_cancel *cancel,
-                                const tern_progress *progress) {
+static tern_status ensure_ready(tern__session *session, tern__session_plan *plan, const tern_progress *progress) {
   tern_status status = TERN_OK;
   tern_memory_plan numbers;
   if (!plan->prepared) {
     describe(session, plan, &numbers);
     TERN_TRY(check_budget(session, &numbers));
     for (size_t i = 0; i < tern__array_count(plan->segments); i++)
-      TERN_TRY(plan->segments[i].api->prepare(plan->segments[i].program, progress, cancel));
+      TERN_TRY(plan->segments[i].api->prepare(plan->segments[i].program, progress, &session->cancel));
     plan->prepared = true;
   }
   TERN_TRY(grow_host_arena(session, plan->activation_bytes));
@@ -272,12 +280,13 @@ static tern_status run_once(tern__session *session, const tern__view *inputs, co
                             const tern_progress *progress) {
   tern_status status = TERN_OK;
   tern__session_plan *plan;
+  begin(session, cancel);
   TERN_TRY(find_plan(session, inputs, &plan));
-  TERN_TRY(ensure_ready(session, plan, cancel, progress));
+  TERN_TRY(ensure_ready(session, plan, progress));
   tern__plan_bind(plan, session->activations);
   for (size_t i = 0; i < tern__array_count(session->graph->inputs); i++)
     tern__plan_bind_input(plan, (int32_t)i, inputs[i].data);
-  tern__run_args args = {session->kv, cancel, &session->cancelled};
+  tern__run_args args = {session->kv, &session->cancel};
   session->current = plan;
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
     TERN_TRY(plan->segments[i].api->run(plan->segments[i].program, &args));
@@ -287,7 +296,6 @@ cleanup:
 
 tern_status tern__session_run(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
                               const tern_progress *progress) {
-  atomic_store(&session->cancelled, 0);
   tern_status status = run_once(session, inputs, cancel, progress);
   /* What a lost KV cache held only its owner can compute again. */
   if (status != TERN_OK && !session->kv && tern__session_fall_back(session, status))

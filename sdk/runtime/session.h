@@ -27,14 +27,16 @@ void tern__session_destroy(tern__session *session);
 const tern__graph *tern__session_graph(const tern__session *session);
 tern__kv_cache *tern__session_kv(tern__session *session); /* NULL = none */
 
-/* `inputs`: one view per graph input, in graph order. Plans if these shapes are new. */
-tern_status tern__session_plan_for(tern__session *session, const tern__view *inputs, tern_memory_plan *out);
+/* `inputs`: one view per graph input, in graph order. Plans if these shapes are new. A token of NULL is fine here and
+ * in tern__session_run. */
+tern_status tern__session_plan_for(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
+                                   tern_memory_plan *out);
 /* Runs; then tern__session_output gives views that stay valid until the next run. Allocates nothing when the shapes
  * were planned before and the activation arena is large enough. */
 tern_status tern__session_run(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
                               const tern_progress *progress);
 const tern__view *tern__session_output(const tern__session *session, int32_t index);
-void tern__session_cancel(tern__session *session);      /* from any thread: the current run stops */
+void tern__session_cancel(tern__session *session);      /* from any thread: the plan or run in progress stops */
 /* Whether, after this failure of a run, the session may go on on the CPU; then it is there, with an empty KV cache, and
  * the log says why. A session without a KV cache does this by itself. */
 bool tern__session_fall_back(tern__session *session, tern_status failure);

@@ -34,7 +34,8 @@ void tern__tokenizer_close(tern__tokenizer *t) {
 }
 
 tern_status tern__tokenizer_add_token(tern__tokenizer *t, const char *text, size_t size, int64_t id) {
-  tern_status status = TERN_OK;
+  tern_status status = tern__cancel_check(t->cancel, "reading the tokenizer");
+  if (status != TERN_OK) return status;
   if (tern__map_get(&t->ids, text, size, NULL)) return TERN_STATUS_CORRUPT; /* the caller says where */
   while ((int64_t)tern__array_count(t->tokens) <= id) TERN_ARRAY_PUSH(t->alloc, t->tokens, (tern__token){0});
   tern__token *entry = &t->tokens[id];
@@ -101,7 +102,8 @@ cleanup:
   return status;
 }
 
-tern_status tern__tokenizer_open(tern__alloc *alloc, const char *path, tern__tokenizer **out) {
+tern_status tern__tokenizer_open(tern__alloc *alloc, const char *path, const tern_cancel *cancel,
+                                 tern__tokenizer **out) {
   tern_status status = TERN_OK;
   tern__json *root = NULL;
   tern__arena paths;
@@ -109,6 +111,7 @@ tern_status tern__tokenizer_open(tern__alloc *alloc, const char *path, tern__tok
   tern__arena_init(&paths, alloc);
   tern__tokenizer *t = tern__tokenizer_new(alloc);
   TERN_CHECK_ALLOC(t);
+  t->cancel = cancel;
   bool is_folder = tern__path_is_dir(path);
   const char *file = is_folder ? tern__path_join(&paths, path, "tokenizer.json") : path;
   TERN_CHECK_ALLOC(file);
@@ -120,6 +123,7 @@ tern_status tern__tokenizer_open(tern__alloc *alloc, const char *path, tern__tok
   TERN_TRY(tern__json_open(file, &root));
   TERN_TRY(tern__tokenizer_read_json(t, file, root));
   if (is_folder) TERN_TRY(read_companions(t, &paths, path));
+  t->cancel = NULL;
   *out = t, t = NULL;
 cleanup:
   tern__json_close(root);

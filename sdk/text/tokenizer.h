@@ -2,14 +2,15 @@
 #ifndef TERN_TEXT_TOKENIZER_H
 #define TERN_TEXT_TOKENIZER_H
 
-#include "base/memory.h"
+#include "base/thread.h"
 
 typedef struct tern__tokenizer tern__tokenizer;
 
 /* From a folder (tokenizer.json, tokenizer_config.json, special_tokens_map.json) or a tokenizer.json file.
  * NOT_FOUND, CORRUPT (file and JSON path), UNSUPPORTED (names the model / normalizer / pre-tokenizer type).
- */
-tern_status tern__tokenizer_open(tern__alloc *alloc, const char *path, tern__tokenizer **out);
+ * `cancel` may be NULL; the JSON parser itself does not look at it. */
+tern_status tern__tokenizer_open(tern__alloc *alloc, const char *path, const tern_cancel *cancel,
+                                 tern__tokenizer **out);
 
 /* What a GGUF file's tokenizer.ggml.* metadata says; everything is borrowed during the call only. */
 typedef struct tern__vocab_source {
@@ -28,6 +29,7 @@ typedef struct tern__vocab_source {
   int32_t add_bos, add_eos, add_space_prefix;      /* -1 = not stated */
   int32_t remove_extra_whitespaces;                /* -1 = not stated */
   const char *chat_template;    /* NULL if absent; NUL-terminated */
+  const tern_cancel *cancel;    /* may be NULL */
 } tern__vocab_source;
 tern_status tern__tokenizer_from_vocab(tern__alloc *alloc, const tern__vocab_source *source,
                                        tern__tokenizer **out);

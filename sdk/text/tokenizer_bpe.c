@@ -53,8 +53,10 @@ cleanup:
 static bool add_merge(tern__tokenizer *t, bpe *m, char **key, const char *a, size_t a_size, const char *b,
                       size_t b_size, int32_t rank, tern_status *status_out) {
   tern_status status = TERN_OK;
+  int32_t id = -1;
+  TERN_TRY(tern__cancel_check(t->cancel, "reading the tokenizer"));
   size_t skip = m->prefix ? strlen(m->prefix) : 0;
-  int32_t left = tern__model_token_id(t, a, a_size), right = tern__model_token_id(t, b, b_size), id = -1;
+  int32_t left = tern__model_token_id(t, a, a_size), right = tern__model_token_id(t, b, b_size);
   if (skip > b_size) left = -1;
   if (left >= 0 && right >= 0) {
     tern__array_clear(*key);

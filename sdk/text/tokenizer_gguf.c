@@ -53,6 +53,7 @@ static tern_status add_special_tokens(tern__tokenizer *t, const tern__vocab_sour
   static const char *const always_text[] = {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"};
   for (size_t i = 0; i < source->n_tokens; i++) {
     int32_t type = source->types ? source->types[i] : 1;
+    TERN_TRY(tern__cancel_check(t->cancel, "reading the tokenizer"));
     bool control = is_control(t, source, i), shown = false;
     for (size_t k = 0; k < 4; k++) shown |= !strcmp(always_text[k], t->tokens[i].text);
     if (shown) control = false, type = TYPE_USER_DEFINED;
@@ -114,6 +115,7 @@ tern_status tern__tokenizer_from_vocab(tern__alloc *alloc, const tern__vocab_sou
   *out = NULL;
   tern__tokenizer *t = tern__tokenizer_new(alloc);
   TERN_CHECK_ALLOC(t);
+  t->cancel = source->cancel;
   const char *model = source->model ? source->model : "";
   for (size_t i = 0; i < tern__model_def_count && !t->def; i++)
     if (tern__model_defs[i]->gguf_model && !strcmp(tern__model_defs[i]->gguf_model, model))
@@ -141,6 +143,7 @@ tern_status tern__tokenizer_from_vocab(tern__alloc *alloc, const tern__vocab_sou
     t->chat_template = tern__arena_strdup(&t->arena, source->chat_template);
     TERN_CHECK_ALLOC(t->chat_template);
   }
+  t->cancel = NULL;
   *out = t, t = NULL;
 cleanup:
   tern__tokenizer_close(t);

@@ -218,6 +218,7 @@ struct tern__tokenizer {
   tern__post_processor *post_processor;
   int32_t bos_id, eos_id, pad_id, unk_id, max_length;
   const char *chat_template;
+  const tern_cancel *cancel;  /* while it is read; then NULL */
 };
 
 tern__tokenizer *tern__tokenizer_new(tern__alloc *alloc);

@@ -5,8 +5,8 @@
                      for the GGUF files, ONNX Runtime for each dtype of the SmolLM2 folder. Per step: the
                      second-best token, the oracle's gap between the two, the same pair's gap in the reference
                      (below); and in `near` [step, token, gap, reference gap] of further tokens within the
-                     noise. `noise` sums up how far the gap moves between computations that are all legitimate
-                     (see noise_of).
+                     noise, or that the reference prefers to the oracle's. `noise` sums up how far the gap moves
+                     between computations that are all legitimate (see noise_of).
   logits_MODEL.json  teacher-forced logits of the reference over prompt + continuation: the best 20 of some
                      positions, and the oracle's cosine to the reference; whole rows in the cache, as
                      golden/logits_MODEL_PROMPT.npy
@@ -14,7 +14,9 @@
                      file
 
 The reference computes the dequantized weights with float32 activations: ONNX Runtime on a float32 graph for
-SmolLM2 (its own weights for each dtype), numpy for Gemma. Takes half an hour for all on two idle cores.
+SmolLM2 (its own weights for each dtype), numpy for Gemma. That of q8, which quantizes its activations by its own
+graph, is that very graph by the operators' definitions (standard_graph.py). Takes three quarters of an hour for
+all on two idle cores, the third of it for q8.
 """
 import argparse
 import base64
@@ -35,7 +37,7 @@ NEW_TOKENS = 128
 DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "q4": "_q4", "q4f16": "_q4f16"}
 MINILM_DTYPES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "int8": "_int8", "uint8": "_uint8",
                  "q4": "_q4", "q4f16": "_q4f16", "bnb4": "_bnb4"}
-NEAR = 2.0
+NEAR = 4.0  # larger than any noise bound
 LOGIT_PROMPTS = ("plain", "chat", "python", "chinese")  # those whose teacher-forced logits are kept
 LOGIT_POSITIONS = 8   # of them, how many positions (the last ones) in the JSON file
 LOGIT_ROWS = 32       # and in the .npy file
@@ -69,18 +71,16 @@ def pair_gaps(logits, record):
 
 
 def near_candidates(oracle, reference, record):
-  """[step, id, gap, reference gap] of third to sixth best tokens: a tie can have more than two sides. The
-  gaps are from the best token; only those below NEAR are kept, and only within the noise bound are they
-  written."""
+  """[step, id, gap, reference gap] of tokens beyond the best two: a tie can have more than two sides. The gaps
+  are from the oracle's best token. Written are later those within the noise bound, and those that the reference
+  prefers to that token; below NEAR nothing is left out here."""
   first = len(record["prompt_tokens"]) - 1
   result = []
   for step, best in enumerate(record["tokens"]):
-    row, exact = oracle[first + step], reference[first + step]
-    order = np.argpartition(-row, 6)[:7]
-    for i in sorted(order, key=lambda i: -row[i]):
-      gap = float(row[best] - row[i])
-      if i not in (best, record["second"][step]) and gap <= NEAR:
-        result.append([step, int(i), *rounded([gap, exact[best] - exact[i]])])
+    gaps, exact = (row[best] - row for row in (oracle[first + step], reference[first + step]))
+    close = np.flatnonzero((gaps <= NEAR) | (exact <= 0))
+    result += [[step, int(i), *rounded([gaps[i], exact[i]])] for i in close[np.argsort(gaps[close])]
+               if i not in (best, record["second"][step])]
   return result
 
 
@@ -115,7 +115,7 @@ def greedy_file(model, oracle, records, others, reference):
     "reference": reference, "noise": noise, "prompts": [
       {"name": r["name"], "prompt_tokens": r["prompt_tokens"], "tokens": r["tokens"], "second": r["second"],
        "gap": rounded(r["gap"]), "reference_gap": r["reference_gap"],
-       "near": [n for n in r["near"] if n[2] <= noise["bound"]]} for r in records]})
+       "near": [n for n in r["near"] if n[2] <= noise["bound"] or n[3] <= 0]} for r in records]})
 
 
 def processor():
@@ -207,43 +207,78 @@ def quantized_twin():
   return path
 
 
-def golden_onnx(dtype):
-  """fp32's twin is the plain graph. q8 quantizes its activations by its own graph, so that a float32 twin
-  would be another model: its twin is the plain graph quantized in the same way. The others' hold the same
-  weights in float32."""
+def open_and_remove(path):
+  """A session on a twin, whose file is not needed any more then."""
+  llm = o.OrtLlm(path)
+  os.remove(path)
+  os.rmdir(os.path.dirname(path))
+  return llm
+
+
+def onnx_records(dtype):
+  """(path of the dtype's file, prompts with ONNX Runtime's greedy tokens one after the other)."""
   from tokenizers import Tokenizer
-  folder = os.path.join(o.SMOLLM2_ONNX, "onnx")
-  path = os.path.join(folder, f"model{DTYPES[dtype]}.onnx")
+  path = os.path.join(o.SMOLLM2_ONNX, "onnx", f"model{DTYPES[dtype]}.onnx")
   tokenizer = Tokenizer.from_file(os.path.join(o.SMOLLM2_ONNX, "tokenizer.json"))
   llm = o.OrtLlm(path)
+  def records():
+    for prompt in read_prompts()["generation"]:
+      ids = tokenizer.encode(prompt["text"]).ids
+      r = {"name": prompt["name"], "prompt_tokens": ids, **llm.greedy(ids, NEW_TOKENS)}
+      yield r
+      print(f"smollm2-onnx-{dtype}", r["name"], len(r["tokens"]), flush=True)
+  return path, records()
+
+
+def golden_onnx(dtype):
+  """fp32's twin is the plain graph. The others' hold the same weights in float32."""
+  path, prompts = onnx_records(dtype)
   plain = o.OrtLlm(path, optimize=False)
-  names = {"fp32": "the plain-ONNX graph", "q8": "the plain-ONNX graph, quantized likewise"}
-  reference_name = names.get(dtype, "float32 twin")
+  reference_name = "the plain-ONNX graph" if dtype == "fp32" else "float32 twin"
   if dtype == "fp32":
-    twin = o.OrtLlm(os.path.join(folder, "model_plain.onnx"))
+    twin = o.OrtLlm(os.path.join(os.path.dirname(path), "model_plain.onnx"))
   else:
-    twin_path = quantized_twin() if dtype == "q8" else float32_twin(dtype)
-    twin = o.OrtLlm(twin_path)
-    os.remove(twin_path)
-    os.rmdir(os.path.dirname(twin_path))
-  records, others, logits = [], {"fusions off": []}, LogitsFile(f"smollm2-onnx-{dtype}")
-  others[reference_name] = []
-  for prompt in read_prompts()["generation"]:
-    ids = tokenizer.encode(prompt["text"]).ids
-    r = {"name": prompt["name"], "prompt_tokens": ids, **llm.greedy(ids, NEW_TOKENS)}
+    twin = open_and_remove(float32_twin(dtype))
+  records, others, logits = [], {"fusions off": [], reference_name: []}, LogitsFile(f"smollm2-onnx-{dtype}")
+  for r in prompts:
     records.append(r)
-    ids = ids + r["tokens"]
-    unfused = plain.force_stepwise(ids, len(r["prompt_tokens"])) if dtype == "q8" else plain.force(ids)
+    ids = r["prompt_tokens"] + r["tokens"]
+    unfused, exact = plain.force(ids), twin.force(ids)
     others["fusions off"].append(pair_gaps(unfused, r))
-    # token by token where quantization ranges depend on what is computed together
-    exact = twin.force_stepwise(ids, len(r["prompt_tokens"])) if dtype == "q8" else twin.force(ids)
     others[reference_name].append(pair_gaps(exact, r))
     logits.add(r, exact, unfused)
     r["near"] = near_candidates(unfused, exact, r)
-    print(f"smollm2-onnx-{dtype}", r["name"], len(r["tokens"]), flush=True)
   greedy_file(f"smollm2-onnx-{dtype}", "ONNX Runtime 1.32.0, 1 thread", records, others, reference_name)
-  if dtype != "q8":  # whose reference is no float32 one
-    logits.write(reference_name)
+  logits.write(reference_name)
+
+
+def golden_q8():
+  """q8 quantizes its activations by its own graph: a float32 twin would be another model, and what is evaluated
+  together decides the ranges, so that all is done as generation does it, token by token after the prompt. Such a
+  graph enlarges the last bit of a float to whole logits (docs/numerics.md). Its noise is measured between ONNX
+  Runtime's computation, its own of the same quantization in the plain graph's style, and the operators' definitions
+  (standard_graph.py), rounded to float32 after each operator and not at all, each with a float32 cache and, since
+  tern's is one, with a float16 cache."""
+  from standard_graph import StandardLlm
+  path, prompts = onnx_records("q8")
+  reference_name = "the operators' definitions"
+  definitions = {reference_name: StandardLlm(path)}
+  for name, options in {"float16 cache": {"half_cache": True}, "float64": {"number": np.float64},
+                        "float64, float16 cache": {"number": np.float64, "half_cache": True}}.items():
+    definitions[f"{reference_name}, {name}"] = StandardLlm(path, **options)
+  for llm in definitions.values():
+    llm.matrices = definitions[reference_name].matrices  # the weights, held once
+  computations = {"fusions off": o.OrtLlm(path, optimize=False),
+                  "the plain-ONNX graph, quantized likewise": open_and_remove(quantized_twin()), **definitions}
+  records, others = [], {name: [] for name in computations}
+  for r in prompts:
+    records.append(r)
+    ids = r["prompt_tokens"] + r["tokens"][:-1]
+    rows = {name: llm.force_stepwise(ids, len(r["prompt_tokens"])) for name, llm in computations.items()}
+    for name, logits in rows.items():
+      others[name].append(pair_gaps(logits, r))
+    r["near"] = near_candidates(rows["fusions off"], rows[reference_name], r)
+  greedy_file("smollm2-onnx-q8", "ONNX Runtime 1.32.0, 1 thread", records, others, reference_name)
 
 
 def legitimate_others(dtype, path):
@@ -314,7 +349,8 @@ def main():
     "gemma3-gguf": lambda: golden_gguf(
       "gemma3-gguf", o.GEMMA_GGUF, o.GemmaReference(o.GEMMA_GGUF),
       "dequantized weights, float32 activations (numpy)"),
-    **{f"smollm2-onnx-{d}": (lambda d=d: golden_onnx(d)) for d in DTYPES},
+    **{f"smollm2-onnx-{d}": (lambda d=d: golden_onnx(d)) for d in DTYPES if d != "q8"},
+    "smollm2-onnx-q8": golden_q8,
     "minilm": golden_minilm,
   }
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

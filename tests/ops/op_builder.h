@@ -33,6 +33,8 @@ typedef struct one_op {
   int32_t node;
   tern__kv_cache *kv;
   tern_numerics numerics;
+  uint64_t binding_limit; /* a GPU's max_binding_bytes is taken to be this; 0 = what it is */
+  uint32_t groups_limit;  /* its max_groups likewise */
 } one_op;
 
 static uint32_t seed = 1;
@@ -100,6 +102,8 @@ static void *constant(one_op *t, tern_dtype dtype, int rank, ...) {
   return data;
 }
 
+static inline void absent(one_op *t) { t->ids[t->n_inputs++] = -1; }
+
 static void node(one_op *t, int n_outputs, int32_t opset) {
   t->n_outputs = n_outputs;
   for (int i = 0; i < n_outputs; i++) {
@@ -157,7 +161,7 @@ static double distance(const result *a, const result *b, int i) {
     return memcmp(a->data[i], b->data[i], b->views[i].size_bytes) ? INFINITY : 0;
   const float *x = a->data[i], *y = b->data[i];
   for (size_t e = 0; e < n; e++) {
-    if (isnan(y[e]) && isnan(x[e])) continue;
+    if ((isnan(y[e]) && isnan(x[e])) || (isinf(y[e]) && x[e] == y[e])) continue;
     error += ((double)x[e] - y[e]) * ((double)x[e] - y[e]), norm += (double)y[e] * y[e];
   }
   return isnan(error) ? INFINITY : norm > 0 ? sqrt(error / norm) : sqrt(error);

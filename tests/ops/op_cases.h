@@ -322,4 +322,9 @@ Test(layout, dynamic_quantize) {
   }
 }
 
+/* The table goes on: */
+#include "ops/op_cases_elementwise.h"
+#include "ops/op_cases_layout.h"
+#include "ops/op_cases_rows.h"
+
 #endif

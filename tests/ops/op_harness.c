@@ -17,7 +17,7 @@ static tern_status run_node(const tern__graph *graph, const tern__node *node, te
   for (int32_t i = 0; i < node->n_inputs; i++)
     if (node->inputs[i] >= 0) in[i] = views[node->inputs[i]];
   for (int32_t i = 0; i < node->n_outputs; i++) out[i].shape.rank = -1;
-  tern__op_call call = {node, graph, in, out, node->n_inputs, node->n_outputs, graph->alloc, NULL};
+  tern__op_call call = {node, graph, in, out, node->n_inputs, node->n_outputs, graph->alloc, NULL, NULL};
   TERN_TRY(node->op->infer(&call));
   for (int32_t i = 0; i < node->n_outputs; i++) {
     if (node->outputs[i] < 0) {

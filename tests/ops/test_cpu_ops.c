@@ -68,7 +68,7 @@ static result run_reference(one_op *t) {
   for (int i = 0; i < t->n_inputs; i++)
     if (t->ids[i] >= 0) in[i] = o.plan->base.views[t->ids[i]];
   for (int i = 0; i < t->n_outputs; i++) out[i] = o.plan->base.views[t->outs[i]];
-  tern__op_call call = {n, t->graph, in, out, t->n_inputs, t->n_outputs, &t->alloc, t->kv};
+  tern__op_call call = {n, t->graph, in, out, t->n_inputs, t->n_outputs, &t->alloc, t->kv, NULL};
   cr_assert_eq(t->op->reference(&call), TERN_OK, "%s", tern_last_error());
   keep(t, o.plan, &r);
   close_plan(t, &o);

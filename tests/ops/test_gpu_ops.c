@@ -6,7 +6,15 @@
 
 extern const tern__backend_api tern__backend_cpu, tern__backend_vulkan;
 
-typedef struct machine { tern__alloc alloc; tern__pool *pool; tern__backend_env env; tern__backend *cpu, *gpu; } machine;
+typedef struct machine {
+  tern__alloc alloc;
+  tern__pool *pool;
+  tern__backend_env env;
+  tern__backend *cpu, *gpu;
+  uint64_t binding_limit;
+  uint32_t groups_limit;
+  bool software;
+} machine;
 
 static machine m;
 /* Bytes of a binding that the device is said to have at most; 0 = its own. */
@@ -25,28 +33,33 @@ __attribute__((destructor)) static void close_machine(void) {
   abort();
 }
 
+/* A case may make the device look smaller than it is. */
+static machine *with_limits(const one_op *t) {
+  uint64_t limit = t->binding_limit ? t->binding_limit : binding_limit;
+  m.gpu->info->max_binding_bytes = limit ? limit : m.binding_limit;
+  m.gpu->info->software = m.software && !as_hardware;
+  m.gpu->info->max_groups = t->groups_limit ? t->groups_limit : m.groups_limit;
+  return &m;
+}
+
 /* Opened once: some drivers do not like many instances, one after the other. */
-static machine *open_machine(void) {
-  static tern__gpu_info own;
+static machine *open_machine(const one_op *t) {
   const char *which = getenv("TERN_TEST_DEVICE");
-  if (m.gpu) {
-    m.gpu->info->max_binding_bytes = binding_limit ? binding_limit : own.max_binding_bytes;
-    m.gpu->info->software = own.software && !as_hardware;
-    return &m;
-  }
+  if (m.gpu) return with_limits(t);
   tern__alloc_init(&m.alloc, NULL, 0);
   cr_assert_eq(tern__pool_create(&m.alloc, 2, &m.pool), TERN_OK);
   m.env = (tern__backend_env){&m.alloc, NULL, m.pool};
   cr_assert_eq(tern__backend_cpu.open(&m.env, NULL, &m.cpu), TERN_OK);
   cr_assert_eq(tern__backend_vulkan.open(&m.env, which && which[0] ? which : NULL, &m.gpu), TERN_OK, "%s",
                tern_last_error());
-  own = *m.gpu->info;
-  return open_machine();
+  m.binding_limit = m.gpu->info->max_binding_bytes, m.groups_limit = m.gpu->info->max_groups;
+  m.software = m.gpu->info->software;
+  return with_limits(t);
 }
 
 static result run_reference(one_op *t) {
   result r;
-  machine *at = open_machine();
+  machine *at = open_machine(t);
   tern__pack_cache *cache;
   tern__session_plan *plan;
   tern__view in[MAX_INPUTS], out[4];
@@ -62,7 +75,7 @@ static result run_reference(one_op *t) {
   for (int i = 0; i < t->n_inputs; i++)
     if (t->ids[i] >= 0) in[i] = plan->base.views[t->ids[i]];
   for (int i = 0; i < t->n_outputs; i++) out[i] = plan->base.views[t->outs[i]];
-  tern__op_call call = {&t->graph->nodes[t->node], t->graph, in, out, t->n_inputs, t->n_outputs, &t->alloc, t->kv};
+  tern__op_call call = {&t->graph->nodes[t->node], t->graph, in, out, t->n_inputs, t->n_outputs, &t->alloc, t->kv, NULL};
   cr_assert_eq(t->op->reference(&call), TERN_OK, "%s", tern_last_error());
   keep(t, plan, &r);
   tern__plan_destroy(&t->alloc, plan);
@@ -86,7 +99,7 @@ static tern__device_memory *send_cache(one_op *t, const machine *at) {
 
 static result run_on_gpu(one_op *t, const char *what) {
   result r;
-  machine *at = open_machine();
+  machine *at = open_machine(t);
   tern__pack_cache *cache;
   tern__session_plan *plan;
   tern__device_memory *arena = NULL, *kv;
@@ -149,7 +162,7 @@ static void check(one_op *t, double tolerance, const char *what) {
 
 /* A graph of several nodes: on the CPU as it is, then fused on the GPU, which must leave one node. */
 static void check_fused(one_op *t, const char *kind, double tolerance) {
-  machine *at = open_machine();
+  machine *at = open_machine(t);
   tern__pack_cache *cache;
   tern__session_plan *plan;
   result want;

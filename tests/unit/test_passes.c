@@ -171,3 +171,39 @@ Test(passes, a_cycle_is_an_error) {
   cr_assert(strstr(tern_last_error(), "cycle"), "%s", tern_last_error());
   end(&f);
 }
+
+/* DynamicQuantizeLinear's range is over all rows: the last one is taken behind it, never in front. */
+Test(passes, last_row_goes_behind_dynamic_quantization) {
+  static const uint8_t weight[8 * 8] = {1, 2, 3}, weight_zero = 128;
+  const tern__op_def *quantize = tern__op_find("DynamicQuantizeLinear", "", 13),
+                     *multiply = tern__op_find("MatMulInteger", "", 13), *scale = tern__op_find("Mul", "", 13);
+  int64_t dims[2] = {8, 8};
+  fixture f;
+  begin(&f);
+  tern__graph *g = f.graph;
+  tern__value_id x = input(&f, "x"), q[3], w, zero, product;
+  cr_assert_eq(tern__graph_add_constant(g, "", TERN_DTYPE_U8, 2, dims, weight, sizeof weight, &w), TERN_OK);
+  cr_assert_eq(tern__graph_add_constant(g, "", TERN_DTYPE_U8, 0, dims, &weight_zero, 1, &zero), TERN_OK);
+  for (int i = 0; i < 3; i++)
+    cr_assert_eq(tern__graph_add_value(g, "", TERN_DTYPE_NONE, -1, NULL, &q[i]), TERN_OK);
+  cr_assert_eq(tern__graph_add_node(g, quantize, "quantize", 13, &x, 1, q, 3, NULL), TERN_OK);
+  cr_assert_eq(tern__graph_add_value(g, "", TERN_DTYPE_NONE, -1, NULL, &product), TERN_OK);
+  tern__value_id factors[4] = {q[0], w, q[2], zero};
+  cr_assert_eq(tern__graph_add_node(g, multiply, "product", 13, factors, 4, &product, 1, NULL), TERN_OK);
+  tern__value_id real = node(&f, "Cast", 13, product, -1);
+  cr_assert_eq(tern__node_set_int(g, g->values[real].producer, "to", 1 /* float32 */), TERN_OK);
+  tern__value_id scaled[2] = {real, node(&f, "Mul", 13, q[1], constant(&f, &half, 0))}, logits;
+  cr_assert_eq(tern__graph_add_value(g, "logits", TERN_DTYPE_NONE, -1, NULL, &logits), TERN_OK);
+  cr_assert_eq(tern__graph_add_node(g, scale, "scale", 13, scaled, 2, &logits, 1, NULL), TERN_OK);
+  cr_assert_eq(tern__graph_add_output(g, logits), TERN_OK);
+  tern__pass_options options = {.kv_cache = true, .last_row = true};
+  cr_assert_eq(tern__passes_run(g, &options), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(count(g, "LastRow"), 1);
+  for (size_t i = 0; i < tern__array_count(g->nodes); i++) {
+    const tern__node *n = &g->nodes[i];
+    int32_t producer = g->values[n->inputs[0]].producer;
+    if (n->op == quantize) cr_assert_eq(producer, -1, "the input itself is quantized");
+    if (strcmp(n->op->name, "LastRow") == 0) cr_assert(g->nodes[producer].op == quantize);
+  }
+  end(&f);
+}

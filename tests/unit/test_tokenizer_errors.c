@@ -145,8 +145,8 @@ Test(tokenizer_errors, files) {
   tern__alloc heap;
   tern__tokenizer *t;
   tern__alloc_init(&heap, NULL, 0);
-  cr_assert_eq(tern__tokenizer_open(&heap, "/no/such/file.json", &t), TERN_STATUS_NOT_FOUND);
-  cr_assert_eq(tern__tokenizer_open(&heap, TERN_SOURCE_DIR "/tests/unit", &t), TERN_STATUS_NOT_FOUND);
+  cr_assert_eq(tern__tokenizer_open(&heap, "/no/such/file.json", NULL, &t), TERN_STATUS_NOT_FOUND);
+  cr_assert_eq(tern__tokenizer_open(&heap, TERN_SOURCE_DIR "/tests/unit", NULL, &t), TERN_STATUS_NOT_FOUND);
   cr_assert(strstr(tern_last_error(), "tokenizer.json"), "%s", tern_last_error());
   cr_assert_eq(heap.live_bytes, 0);
 }

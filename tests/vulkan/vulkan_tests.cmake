@@ -1,4 +1,5 @@
-# Vulkan's tests: every tests/vulkan/test_vk_*.c runs on each driver that needs no GPU, under the validation layer.
+# Vulkan's tests: every tests/vulkan/test_vk_*.c runs on each driver that needs no GPU, under the validation
+# layer.
 if(NOT TERN_WITH_VULKAN)
   return()
 endif()
@@ -20,7 +21,8 @@ endforeach()
 tern_test_program(test_both_devices vulkan/test_both_devices.c)
 target_include_directories(test_both_devices PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/vulkan)
 target_link_libraries(test_both_devices PRIVATE tern_criterion)
-add_test(NAME test_both_devices COMMAND ${TERN_VULKAN_WRAPPER} --validate both $<TARGET_FILE:test_both_devices> --jobs 1)
+add_test(NAME test_both_devices
+         COMMAND ${TERN_VULKAN_WRAPPER} --validate both $<TARGET_FILE:test_both_devices> --jobs 1)
 set_tests_properties(test_both_devices PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
 
 # The layer does find what it is there for.
@@ -35,3 +37,5 @@ foreach(hazard read leak)
   set_tests_properties(validation_finds_${hazard} PROPERTIES PASS_REGULAR_EXPRESSION "${TERN_HAZARD_${hazard}}"
                        SKIP_REGULAR_EXPRESSION "^skipped:")
 endforeach()
+
+tern_test_program(bench_vk bench/bench_vk.c)

@@ -9,11 +9,24 @@ const CHROMIUM = process.env.TERN_CHROMIUM ?? '/usr/bin/chromium';
 /** A browser with a profile of its own: {page(url), close()}. Pages print their console and errors when verbose. */
 export async function launch({args = []} = {}) {
   if (!existsSync(CHROMIUM)) skip(`${CHROMIUM} is missing (apt-get install chromium)`);
-  const {chromium} = await import('playwright-core').catch(() => skip('playwright-core is missing (npm ci in tests/web)'));
+  const {chromium} = await import('playwright-core').catch(() =>
+    skip('playwright-core is missing (npm ci in tests/web)'),
+  );
   const profile = mkdtempSync(join(tmpdir(), 'tern-web-'));
-  const context = await chromium.launchPersistentContext(profile, {executablePath: CHROMIUM, headless: true, args: [
-    '--no-sandbox', '--enable-unsafe-webgpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync', ...args]});
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: CHROMIUM,
+    headless: true,
+    args: [
+      '--no-sandbox',
+      '--enable-unsafe-webgpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      ...args,
+    ],
+  });
   return {
     context,
     async page(url, {width = 1100, height = 800} = {}) {

@@ -28,15 +28,19 @@ export async function createEngine(file = 'tern.wasm') {
 }
 
 function addFile(engine, path, file) {
-  const bytes = readFileSync(file), at = engine.addFile(path, bytes.length);
+  const bytes = readFileSync(file),
+    at = engine.addFile(path, bytes.length);
   engine.bytes(at, bytes.length).set(bytes);
 }
 
 export function addFolder(engine, folder, graph) {
   for (const name of readdirSync(folder, {recursive: true})) {
     const file = join(folder, name);
-    if (statSync(file).isFile() && (!name.endsWith('.onnx') || name === graph)) addFile(engine, `/model/${relative(folder, file)}`, file);
+    if (statSync(file).isFile() && (!name.endsWith('.onnx') || name === graph))
+      addFile(engine, `/model/${relative(folder, file)}`, file);
   }
 }
 
-export function addGguf(engine, file = GGUF) { addFile(engine, '/model.gguf', file); }
+export function addGguf(engine, file = GGUF) {
+  addFile(engine, '/model.gguf', file);
+}

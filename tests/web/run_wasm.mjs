@@ -1,12 +1,13 @@
-// Runs a test program of a WebAssembly build under node: run_wasm.mjs PROGRAM.wasm [arguments]. A Criterion program is
-// asked for its tests, and each gets an instance of its own, as a process would; any other is run once.
+// Runs a test program of a WebAssembly build under node: run_wasm.mjs PROGRAM.wasm [arguments]. A Criterion
+// program is asked for its tests, and each gets an instance of its own, as a process would; any other is run
+// once.
 import {readFileSync, existsSync, statSync} from 'node:fs';
 import {availableParallelism} from 'node:os';
 import {fileURLToPath} from 'node:url';
 import {WASI} from 'node:wasi';
 import {Worker, isMainThread, parentPort, workerData} from 'node:worker_threads';
 
-const POOL_THREADS = 3;  // tests use up to four threads
+const POOL_THREADS = 3; // tests use up to four threads
 const STACK_SIZE = 1 << 20;
 
 /** The imports of module "tern" (sdk/base/host_wasm.h) over node's file system. */
@@ -15,7 +16,8 @@ function hostImports(memory, exports, startThread) {
   const path = (at, size) => Buffer.from(new Uint8Array(memory(), at, size).slice()).toString();
   const load = name => {
     if (loaded.has(name)) return loaded.get(name);
-    const bytes = readFileSync(name), at = exports().aligned_alloc(64, bytes.length + 63 & ~63);
+    const bytes = readFileSync(name),
+      at = exports().aligned_alloc(64, (bytes.length + 63) & ~63);
     new Uint8Array(memory(), at, bytes.length).set(bytes);
     const entry = [at, bytes.length];
     loaded.set(name, entry);
@@ -32,7 +34,7 @@ function hostImports(memory, exports, startThread) {
       return 1;
     },
     now: () => performance.now(),
-    cpus: () => startThread ? Math.min(availableParallelism(), POOL_THREADS + 1) : 1,
+    cpus: () => (startThread ? Math.min(availableParallelism(), POOL_THREADS + 1) : 1),
     cancelled: () => 0,
     thread: startThread ?? (() => 0),
   };
@@ -53,27 +55,41 @@ function plainWasi(memory, args, write = chunk => process.stdout.write(chunk)) {
       u32(written, n);
       return 0;
     },
-    args_sizes_get: (count, size) => (u32(count, bytes.length), u32(size, bytes.reduce((n, b) => n + b.length, 0)), 0),
+    args_sizes_get: (count, size) => (
+      u32(count, bytes.length),
+      u32(
+        size,
+        bytes.reduce((n, b) => n + b.length, 0),
+      ),
+      0
+    ),
     args_get(list, at) {
       for (const b of bytes) {
         u32(list, at);
         new Uint8Array(memory(), at, b.length).set(b);
-        list += 4, at += b.length;
+        ((list += 4), (at += b.length));
       }
       return 0;
     },
     environ_sizes_get: (count, size) => (u32(count, 0), u32(size, 0), 0),
     environ_get: () => 0,
-    clock_time_get: (_id, _precision, out) =>
-      (new BigUint64Array(memory(), out, 1).set([process.hrtime.bigint()]), 0),
-    proc_exit(code) { throw new Exit(code); },
+    clock_time_get: (_id, _precision, out) => (
+      new BigUint64Array(memory(), out, 1).set([process.hrtime.bigint()]),
+      0
+    ),
+    proc_exit(code) {
+      throw new Exit(code);
+    },
     fd_fdstat_get: (fd, out) => (new Uint8Array(memory(), out, 24).fill(0).set([2]), fd < 3 ? 0 : 8),
   };
-  return new Proxy(calls, {get: (target, name) => target[name] ?? (() => 8 /* EBADF */)});
+  return new Proxy(calls, {get: (target, name) => target[name] ?? (() => 8) /* EBADF */});
 }
 
 class Exit extends Error {
-  constructor(code) { super(`exit ${code}`); this.code = code; }
+  constructor(code) {
+    super(`exit ${code}`);
+    this.code = code;
+  }
 }
 
 /** Calls main; returns its exit code. */
@@ -94,7 +110,7 @@ async function runShared(module, args) {
   for (let i = 0; i < POOL_THREADS; i++)
     await new Promise((ready, failed) => {
       const worker = new Worker(fileURLToPath(import.meta.url), {workerData: {module, memory}});
-      worker.once('message', ready), worker.once('error', failed);
+      (worker.once('message', ready), worker.once('error', failed));
       worker.postMessage('hello'); // answered by its event loop: from then on it needs nothing of ours
       threads.push({worker});
     });
@@ -110,10 +126,14 @@ async function runShared(module, args) {
       }
     return 0;
   };
-  const tern = hostImports(() => memory.buffer, () => instance.exports, startThread);
+  const tern = hostImports(
+    () => memory.buffer,
+    () => instance.exports,
+    startThread,
+  );
   const wasi = plainWasi(() => memory.buffer, args);
   instance = new WebAssembly.Instance(module, {env: {memory}, tern, wasi_snapshot_preview1: wasi});
-  const tls = instance.exports.__tls_size.value + 63 & ~63;
+  const tls = (instance.exports.__tls_size.value + 63) & ~63;
   for (const t of threads) {
     const at = instance.exports.aligned_alloc(64, 64 + tls + STACK_SIZE);
     new Int32Array(memory.buffer)[at >> 2] = 0;
@@ -129,7 +149,10 @@ async function runShared(module, args) {
 function runAlone(module, args) {
   let instance;
   const wasi = new WASI({version: 'preview1', args, preopens: {'/': '/'}, returnOnExit: true});
-  const tern = hostImports(() => instance.exports.memory.buffer, () => instance.exports);
+  const tern = hostImports(
+    () => instance.exports.memory.buffer,
+    () => instance.exports,
+  );
   instance = new WebAssembly.Instance(module, {tern, wasi_snapshot_preview1: wasi.wasiImport});
   return wasi.start(instance);
 }
@@ -156,7 +179,8 @@ async function main() {
   const isCriterion = WebAssembly.Module.exports(module).some(e => e.name === 'criterion_lite');
   if (!isCriterion || args[0] === '--filter') process.exit(await run(module, [program, ...args]));
   const names = listTests(module, program);
-  let failed = 0, skipped = 0;
+  let failed = 0,
+    skipped = 0;
   for (const name of names) {
     let code = 1;
     try {
@@ -165,17 +189,22 @@ async function main() {
       console.log(error.stack);
     }
     if (code === 77) skipped++;
-    else if (code) failed++, console.log(`[FAIL] ${name}`);
+    else if (code) (failed++, console.log(`[FAIL] ${name}`));
   }
-  console.log(`[====] Synthesis: Tested: ${names.length} | Passing: ${names.length - failed - skipped} | ` +
-              `Failing: ${failed} | Skipped: ${skipped}`);
+  console.log(
+    `[====] Synthesis: Tested: ${names.length} | Passing: ${names.length - failed - skipped} | ` +
+      `Failing: ${failed} | Skipped: ${skipped}`,
+  );
   process.exit(failed || !names.length ? 1 : 0);
 }
 
 function poolThread() {
   const {module, memory} = workerData;
   let instance;
-  const tern = hostImports(() => memory.buffer, () => instance.exports);
+  const tern = hostImports(
+    () => memory.buffer,
+    () => instance.exports,
+  );
   const wasi = plainWasi(() => memory.buffer, []);
   instance = new WebAssembly.Instance(module, {env: {memory}, tern, wasi_snapshot_preview1: wasi});
   parentPort.on('message', task => {

@@ -59,29 +59,31 @@ INLINE vf load_scale(bool f32, const uint8_t *p, size_t i) {
   return f32 ? vf_load(p + 4 * i) : vf_load_f16(p + 2 * i);
 }
 
-/* One block of 32 k of a Q4 or Q8 panel as f32 [32][16]. */
+/* The weight of row k (0 to 31) of a Q4 or Q8 block, before its offset. */
+INLINE vi block_integer(bool q4, const uint8_t *block, int k, int v) {
+  int j = k / 8, n = k % 8;
+  if (q4) return (vi_load(block + j * LINE + v * VF * 4) >> (4 * (n / 2) + 16 * (n % 2))) & 15;
+  /* byte of k in {0, 4, 1, 5 | 2, 6, 3, 7} */
+  int line = 2 * j + (n >> 1 & 1), byte = (n & 1) * 2 + (n >> 2);
+  return vi_load(block + line * LINE + v * VF * 4) << (24 - 8 * byte) >> 24;
+}
+
+/* One block of 32 k of a Q4 or Q8 panel as f32 [32][16]; scales are decoded once for all k that share them. */
 static void block_to_f32(const tern__cpu_weight_format *format, const uint8_t *block, float *out) {
   bool q4 = format->kind == TERN__CPU_WEIGHT_Q4;
   const uint8_t *scales = block + (q4 ? 4 : 8) * LINE;
-  size_t scale_bytes = format->f32_scales ? 4 : 2, n_scales = TERN__CPU_BLOCK / format->scale_block;
-  const uint8_t *mins = scales + n_scales * TERN__CPU_PANEL * scale_bytes;
-  for (int k = 0; k < TERN__CPU_BLOCK; k++) {
-    int j = k / 8, n = k % 8;
+  int n_scales = TERN__CPU_BLOCK / format->scale_block;
+  const uint8_t *mins = scales + n_scales * TERN__CPU_PANEL * (format->f32_scales ? 4 : 2);
+  for (int s = 0; s < n_scales; s++)
     for (int v = 0; v < PV; v++) {
-      vi q;
-      if (q4)
-        q = ((vi_load(block + j * LINE + v * VF * 4) >> (4 * (n / 2) + 16 * (n % 2))) & 15) - format->offset;
-      else {
-        /* byte of k in {0, 4, 1, 5 | 2, 6, 3, 7} */
-        int line = 2 * j + (n >> 1 & 1), byte = (n & 1) * 2 + (n >> 2);
-        q = vi_load(block + line * LINE + v * VF * 4) << (24 - 8 * byte) >> 24;
+      size_t at = (size_t)(s * TERN__CPU_PANEL + v * VF);
+      vf scale = load_scale(format->f32_scales, scales, at), min = vf_set1(0);
+      if (format->has_min) min = load_scale(format->f32_scales, mins, at);
+      for (int k = s * format->scale_block; k < (s + 1) * format->scale_block; k++) {
+        vf w = vi_to_vf(block_integer(q4, block, k, v) - format->offset) * scale;
+        vf_store(out + k * TERN__CPU_PANEL + v * VF, format->has_min ? w + min : w);
       }
-      size_t at = (size_t)(k / format->scale_block * TERN__CPU_PANEL + v * VF);
-      vf w = vi_to_vf(q) * load_scale(format->f32_scales, scales, at);
-      if (format->has_min) w = w + load_scale(format->f32_scales, mins, at);
-      vf_store(out + k * TERN__CPU_PANEL + v * VF, w);
     }
-  }
 }
 
 /* k values from k0 on of a panel as f32 [k][16]; the panel's own memory if it is that already. */

@@ -13,28 +13,25 @@ typedef struct integer_params {
   int32_t shift;            /* what packing subtracted from the weights: 128 for uint8 */
 } integer_params;
 
-typedef struct pack_job { const uint8_t *data; size_t n, k; int32_t shift; } pack_job;
+typedef struct integer_weights { const uint8_t *data; size_t n, k; int32_t shift; } integer_weights;
 
 static int32_t zero_at(const tern__view *view, size_t i) {
   if (!view) return 0;
   return view->dtype == TERN_DTYPE_I8 ? ((const int8_t *)view->data)[i] : ((const uint8_t *)view->data)[i];
 }
 
-static tern_status build(void *user_data, void *packed) {
-  const pack_job *job = user_data;
-  uint8_t *out = packed;
-  size_t panels = tern__cpu_divide_up(job->n, TERN__CPU_PANEL), padded = tern__cpu_padded(job->k);
-  for (size_t p = 0; p < panels; p++)
-    for (size_t k0 = 0; k0 < padded; k0 += TERN__CPU_BLOCK, out += TERN__CPU_BLOCK * TERN__CPU_PANEL)
-      for (size_t r = 0; r < TERN__CPU_PANEL; r++) {
-        int8_t q[TERN__CPU_BLOCK] = {0};
-        size_t row = p * TERN__CPU_PANEL + r;
-        for (size_t i = 0; i < TERN__CPU_BLOCK && row < job->n && k0 + i < job->k; i++)
-          q[i] = (int8_t)(job->shift ? job->data[(k0 + i) * job->n + row] - job->shift
-                                     : (int8_t)job->data[(k0 + i) * job->n + row]);
-        tern__cpu_put_q8(out, (int)r, q);
-      }
-  return TERN_OK;
+static void write_panel(const void *source, size_t panel, uint8_t *out) {
+  const integer_weights *w = source;
+  size_t padded = tern__cpu_padded(w->k);
+  for (size_t k0 = 0; k0 < padded; k0 += TERN__CPU_BLOCK, out += TERN__CPU_BLOCK * TERN__CPU_PANEL)
+    for (size_t r = 0; r < TERN__CPU_PANEL; r++) {
+      int8_t q[TERN__CPU_BLOCK] = {0};
+      size_t row = panel * TERN__CPU_PANEL + r;
+      for (size_t i = 0; i < TERN__CPU_BLOCK && row < w->n && k0 + i < w->k; i++)
+        q[i] = (int8_t)(w->shift ? w->data[(k0 + i) * w->n + row] - w->shift
+                                 : (int8_t)w->data[(k0 + i) * w->n + row]);
+      tern__cpu_put_q8(out, (int)r, q);
+    }
 }
 
 static tern_status run_rows(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
@@ -101,8 +98,8 @@ tern_status tern__cpu_compile_matmul_integer(tern__program *program, const tern_
       !zero_fits(tern__cpu_in(program, node, 3), (size_t)w->shape.dims[1]))
     return TERN_OK;
   integer_params *p = tern__cpu_params(program, sizeof *p);
-  pack_job *job = tern__cpu_params(program, sizeof *job);
-  if (!p || !job) TERN_CHECK_ALLOC(NULL);
+  integer_weights *weights = tern__cpu_params(program, sizeof *weights);
+  if (!p || !weights) TERN_CHECK_ALLOC(NULL);
   p->k = (size_t)w->shape.dims[0], p->n = (size_t)w->shape.dims[1];
   p->m = tern__cpu_product(&x->shape, 0, x->shape.rank - 1);
   if (!p->k) return TERN_OK;
@@ -114,11 +111,11 @@ tern_status tern__cpu_compile_matmul_integer(tern__program *program, const tern_
       (p->m == 1 ? CHUNK_BYTES / p->panel_bytes : CHUNK_PRODUCTS / (rows * p->k * TERN__CPU_PANEL)) + 1;
   p->panel_chunks = tern__cpu_divide_up(p->n_panels, p->chunk_panels);
   p->sums = tern__cpu_divide_up(p->m * p->padded_k * sizeof(int16_t), 64) * 64;
-  *job = (pack_job){data, p->n, p->k, p->shift};
+  *weights = (integer_weights){data, p->n, p->k, p->shift};
   tern__cpu_need_scratch(program, TERN__CPU_LINEAR_SCRATCH, p->sums + p->m * sizeof(int32_t));
   TERN_TRY(tern__cpu_add_pack(
       program, &(tern__cpu_pack){data, tern__cpu_layout_hash(data, p->n * p->k, p->n, w->dtype),
-                                 p->n_panels * p->panel_bytes, build, job, &p->panels}));
+                                 p->n_panels, p->panel_bytes, write_panel, weights, &p->panels}));
   TERN_TRY(tern__cpu_add_step(program, node, run_rows, tern__cpu_divide_up(p->m, ROWS), p));
   TERN_TRY(tern__cpu_add_step(program, node, run_products,
                               p->panel_chunks * tern__cpu_divide_up(p->m, TERN__CPU_ROW_BLOCK), p));

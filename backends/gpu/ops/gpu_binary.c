@@ -1,5 +1,5 @@
-/* Elementwise ops of two inputs with broadcasting: binary.wgsl for float32, binary_int.wgsl for int32 and int64,
- * compare.wgsl for results of bool; and Where. */
+/* Elementwise ops of two inputs with broadcasting: binary.wgsl for float32, binary_int.wgsl for int32 and
+ * int64, compare.wgsl for results of bool; and Where. */
 #include <string.h>
 
 #include "gpu/gpu_walk.h"
@@ -11,15 +11,17 @@ typedef struct broadcast_params {
   uint32_t count, first, a_first, b_first, kind, dim1, dim2, dim3, a_steps[4], b_steps[4];
 } broadcast_params;
 
-/* Dispatches for the innermost dimensions that a kernel knows, one for each position of those outside them. */
+/* Dispatches for the innermost dimensions that a kernel knows, one for each position of those outside
+ * them. */
 static tern_status add_broadcast(tern__program *program, const tern__node *node, tern__gpu_kernel_id kernel,
                                  uint32_t kind, bool same, uint32_t per_invocation, bool *taken) {
   tern_status status = TERN_OK;
   const tern__view *a = tern__gpu_in(program, node, 0), *b = tern__gpu_in(program, node, same ? 0 : 1);
   const tern__view *y = tern__gpu_out(program, node, 0);
   broadcast_params p = {.kind = kind, .count = 1};
-  uint32_t groups[2], pieces = 1;
-  if (!tern__gpu_fits(program, a) || !tern__gpu_fits(program, b) || !tern__gpu_fits(program, y)) return TERN_OK;
+  uint32_t pieces = 1;
+  if (!tern__gpu_fits(program, a) || !tern__gpu_fits(program, b) || !tern__gpu_fits(program, y))
+    return TERN_OK;
   *taken = tern__gpu_elements(y) == 0;
   if (*taken) return TERN_OK;
   tern__gpu_walk walk = tern__gpu_walk_over(&y->shape);
@@ -34,7 +36,6 @@ static tern_status add_broadcast(tern__program *program, const tern__node *node,
   tern__gpu_walk_inner(&walk, 1, KERNEL_RANK, p.b_steps);
   p.dim3 = tern__gpu_walk_size(&walk, 0), p.dim2 = tern__gpu_walk_size(&walk, 1);
   p.dim1 = tern__gpu_walk_size(&walk, 2);
-  tern__gpu_groups_1d(program, (p.count + per_invocation - 1) / per_invocation, WORKGROUP, groups);
   tern__gpu_operand none = {TERN__GPU_NONE, -1, 0, 0};
   tern__gpu_operand operands[] = {tern__gpu_input(node, 0), same ? none : tern__gpu_input(node, 1),
                                   tern__gpu_output(node, 0)};
@@ -45,7 +46,8 @@ static tern_status add_broadcast(tern__program *program, const tern__node *node,
       p.a_first += rest % walk.dims[d] * (uint32_t)walk.steps[0][d];
       p.b_first += rest % walk.dims[d] * (uint32_t)walk.steps[1][d];
     }
-    TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &p, groups[0], groups[1], 1));
+    TERN_TRY(tern__gpu_add_1d(program, node, kernel, operands, &p,
+                              (p.count + per_invocation - 1) / per_invocation, WORKGROUP));
     tern__gpu_cost(program, p.count, 3ull * p.count * tern__gpu_element_bytes(a->dtype));
   }
   *taken = true;
@@ -58,7 +60,8 @@ static bool both_have(const tern__program *program, const tern__node *node, tern
   return node->n_inputs == 2 && a && b && a->dtype == dtype && b->dtype == dtype;
 }
 
-static tern_status add_float(tern__program *program, const tern__node *node, tern__gpu_kernel_id kernel, bool *taken) {
+static tern_status add_float(tern__program *program, const tern__node *node, tern__gpu_kernel_id kernel,
+                             bool *taken) {
   bool same = tern__gpu_same_input(node, 0, 1);
   if (!both_have(program, node, TERN_DTYPE_F32)) return TERN_OK;
   return add_broadcast(program, node, kernel, same, same, 1, taken);
@@ -99,7 +102,8 @@ tern_status tern__gpu_compile_silu_mul(tern__program *program, const tern__node 
 
 tern_status tern__gpu_compile_gelu_mul(tern__program *program, const tern__node *node, bool *taken) {
   bool tanh = strcmp(tern__node_string(node, "approximate", "none"), "tanh") == 0;
-  return add_float(program, node, tanh ? TERN__KERNEL_binary_gelu_tanh_mul : TERN__KERNEL_binary_gelu_erf_mul, taken);
+  return add_float(program, node, tanh ? TERN__KERNEL_binary_gelu_tanh_mul : TERN__KERNEL_binary_gelu_erf_mul,
+                   taken);
 }
 
 tern_status tern__gpu_compile_bias_gelu(tern__program *program, const tern__node *node, bool *taken) {
@@ -153,7 +157,7 @@ typedef struct where_params {
 tern_status tern__gpu_compile_where(tern__program *program, const tern__node *node, bool *taken) {
   tern_status status = TERN_OK;
   const tern__view *y = tern__gpu_out(program, node, 0), *in[3];
-  uint32_t words = tern__gpu_element_bytes(y->dtype) / 4, groups[2];
+  uint32_t words = tern__gpu_element_bytes(y->dtype) / 4;
   where_params p = {.dim1 = 1, .dim2 = 1, .dim3 = 1};
   tern__gpu_walk walk = tern__gpu_walk_over(&y->shape);
   if (words == 0 || !tern__gpu_fits(program, y) || tern__gpu_same_input(node, 1, 2)) return TERN_OK;
@@ -162,7 +166,8 @@ tern_status tern__gpu_compile_where(tern__program *program, const tern__node *no
     if (!tern__gpu_fits(program, in[i])) return TERN_OK;
     tern__gpu_walk_broadcast(&walk, i, &in[i]->shape);
   }
-  for (int32_t d = 0; d < walk.rank; d++) walk.steps[1][d] *= (int32_t)words, walk.steps[2][d] *= (int32_t)words;
+  for (int32_t d = 0; d < walk.rank; d++)
+    walk.steps[1][d] *= (int32_t)words, walk.steps[2][d] *= (int32_t)words;
   tern__gpu_walk_add(&walk, words, 0, 1, 1);
   tern__gpu_walk_merge(&walk);
   if (walk.rank > KERNEL_RANK) return TERN_OK;
@@ -175,10 +180,9 @@ tern_status tern__gpu_compile_where(tern__program *program, const tern__node *no
   tern__gpu_walk_inner(&walk, 0, KERNEL_RANK, p.condition_steps);
   tern__gpu_walk_inner(&walk, 1, KERNEL_RANK, p.a_steps);
   tern__gpu_walk_inner(&walk, 2, KERNEL_RANK, p.b_steps);
-  tern__gpu_groups_1d(program, p.count, WORKGROUP, groups);
-  tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_input(node, 1), tern__gpu_input(node, 2),
-                                  tern__gpu_output(node, 0)};
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_where_words, operands, &p, groups[0], groups[1], 1));
+  tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_input(node, 1),
+                                  tern__gpu_input(node, 2), tern__gpu_output(node, 0)};
+  TERN_TRY(tern__gpu_add_1d(program, node, TERN__KERNEL_where_words, operands, &p, p.count, WORKGROUP));
   tern__gpu_cost(program, p.count, 12ull * p.count);
 cleanup:
   return status;

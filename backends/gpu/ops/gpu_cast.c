@@ -22,14 +22,14 @@ tern_status tern__gpu_compile_cast(tern__program *program, const tern__node *nod
   enum { WORKGROUP = 64, PER_INVOCATION = 4 };
   const tern__view *x = tern__gpu_in(program, node, 0), *y = tern__gpu_out(program, node, 0);
   int32_t from_type = cast_type(x->dtype), to_type = cast_type(y->dtype);
-  uint32_t groups[2];
-  if (from_type < 0 || to_type < 0 || !tern__gpu_fits(program, x) || !tern__gpu_fits(program, y)) return TERN_OK;
+  if (from_type < 0 || to_type < 0 || !tern__gpu_fits(program, x) || !tern__gpu_fits(program, y))
+    return TERN_OK;
   cast_params p = {(uint32_t)tern__gpu_elements(y), (uint32_t)from_type, (uint32_t)to_type, 0};
   *taken = true;
   if (p.count == 0) return TERN_OK;
   tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_output(node, 0)};
-  tern__gpu_groups_1d(program, (p.count + PER_INVOCATION - 1) / PER_INVOCATION, WORKGROUP, groups);
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_cast, operands, &p, groups[0], groups[1], 1));
+  TERN_TRY(tern__gpu_add_1d(program, node, TERN__KERNEL_cast, operands, &p,
+                            (p.count + PER_INVOCATION - 1) / PER_INVOCATION, WORKGROUP));
   tern__gpu_cost(program, p.count,
                  (uint64_t)p.count * (tern__gpu_element_bytes(x->dtype) + tern__gpu_element_bytes(y->dtype)));
 cleanup:

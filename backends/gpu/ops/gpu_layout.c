@@ -1,5 +1,6 @@
-/* Ops that move elements: Transpose, Slice, Split, Expand, Tile (strided.wgsl) and Concat (place_rows.wgsl). Elements are
- * moved as words, four at once where that fits; those of one or two bytes through strided_bytes.wgsl where they must. */
+/* Ops that move elements: Transpose, Slice, Split, Expand, Tile (strided.wgsl) and Concat
+ * (place_rows.wgsl). Elements are moved as words, four at once where that fits; those of one or two bytes
+ * through strided_bytes.wgsl where they must. */
 #include <string.h>
 
 #include "gpu/gpu_walk.h"
@@ -8,7 +9,8 @@ enum { WORKGROUP = 64, KERNEL_RANK = 6, MAX_PIECES = 64 };
 
 /* StridedParams of include/strided.wgsl. */
 typedef struct strided_params {
-  uint32_t count, first, x_first, kind, dim5, dim4, dim3, dim2, dim1, step5, step4, step3, step2, step1, step0;
+  uint32_t count, first, x_first, kind, dim5, dim4, dim3, dim2, dim1, step5, step4, step3, step2, step1,
+      step0;
 } strided_params;
 
 /* Takes groups of n elements for one where whole groups lie together everywhere. */
@@ -24,11 +26,11 @@ static bool group_cells(tern__gpu_walk *walk, int64_t *x_first, uint32_t n) {
 }
 
 /* y, dense, from x along `walk` (operand 0), starting at x's element x_first. */
-static tern_status add_strided(tern__program *program, const tern__node *node, int32_t output, tern__gpu_walk walk,
-                               int64_t x_first, bool *taken) {
+static tern_status add_strided(tern__program *program, const tern__node *node, int32_t output,
+                               tern__gpu_walk walk, int64_t x_first, bool *taken) {
   tern_status status = TERN_OK;
   const tern__view *x = tern__gpu_in(program, node, 0), *y = tern__gpu_out(program, node, output);
-  uint32_t size = tern__gpu_element_bytes(y->dtype), groups[2], pieces = 1, count = 1, step[KERNEL_RANK];
+  uint32_t size = tern__gpu_element_bytes(y->dtype), pieces = 1, count = 1, step[KERNEL_RANK];
   uint64_t bytes = tern__gpu_elements(y) * size;
   tern__gpu_kernel_id kernel = TERN__KERNEL_strided;
   if (size == 0 || !tern__gpu_fits(program, x) || !tern__gpu_fits(program, y)) return TERN_OK;
@@ -48,18 +50,30 @@ static tern_status add_strided(tern__program *program, const tern__node *node, i
   for (int32_t d = outer; d < walk.rank; d++) count *= walk.dims[d];
   if (pieces > MAX_PIECES || (pieces > 1 && !words)) return TERN_OK;
   tern__gpu_walk_inner(&walk, 0, KERNEL_RANK, step);
-  strided_params p = {count, 0, 0, size, tern__gpu_walk_size(&walk, 0), tern__gpu_walk_size(&walk, 1),
-                      tern__gpu_walk_size(&walk, 2), tern__gpu_walk_size(&walk, 3), tern__gpu_walk_size(&walk, 4),
-                      step[5], step[4], step[3], step[2], step[1], step[0]};
+  strided_params p = {count,
+                      0,
+                      0,
+                      size,
+                      tern__gpu_walk_size(&walk, 0),
+                      tern__gpu_walk_size(&walk, 1),
+                      tern__gpu_walk_size(&walk, 2),
+                      tern__gpu_walk_size(&walk, 3),
+                      tern__gpu_walk_size(&walk, 4),
+                      step[5],
+                      step[4],
+                      step[3],
+                      step[2],
+                      step[1],
+                      step[0]};
   tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_output(node, output)};
   uint32_t per_invocation = words ? 1 : 4 / size;
-  tern__gpu_groups_1d(program, (count + per_invocation - 1) / per_invocation, WORKGROUP, groups);
   for (uint32_t piece = 0; piece < pieces; piece++) {
     uint32_t rest = piece;
     p.first = piece * count, p.x_first = (uint32_t)x_first;
     for (int32_t d = outer; d-- > 0; rest /= walk.dims[d])
       p.x_first += rest % walk.dims[d] * (uint32_t)walk.steps[0][d];
-    TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &p, groups[0], groups[1], 1));
+    TERN_TRY(tern__gpu_add_1d(program, node, kernel, operands, &p,
+                              (count + per_invocation - 1) / per_invocation, WORKGROUP));
     tern__gpu_cost(program, 0, 2 * bytes / pieces);
   }
   *taken = true;
@@ -112,7 +126,8 @@ tern_status tern__gpu_compile_tile(tern__program *program, const tern__node *nod
 tern_status tern__gpu_compile_slice(tern__program *program, const tern__node *node, bool *taken) {
   const tern__view *x = tern__gpu_in(program, node, 0), *y = tern__gpu_out(program, node, 0);
   tern__gpu_walk walk = tern__gpu_walk_over(&y->shape);
-  int64_t starts[TERN_MAX_RANK], axes[TERN_MAX_RANK], strides[TERN_MAX_RANK], dense[TERN_MAX_RANK], x_first = 0;
+  int64_t starts[TERN_MAX_RANK], axes[TERN_MAX_RANK], strides[TERN_MAX_RANK], dense[TERN_MAX_RANK],
+      x_first = 0;
   int32_t n = tern__gpu_ints(program, node, 1, "starts", starts, TERN_MAX_RANK);
   int32_t n_axes = tern__gpu_ints(program, node, 3, "axes", axes, TERN_MAX_RANK);
   int32_t n_strides = tern__gpu_ints(program, node, 4, "steps", strides, TERN_MAX_RANK);
@@ -152,7 +167,8 @@ tern_status tern__gpu_compile_split(tern__program *program, const tern__node *no
       for (int32_t d = 0; d < rank; d++) walk.steps[0][d] = (int32_t)dense[d];
       TERN_TRY(add_strided(program, node, i, walk, at * dense[axis], &one));
     }
-    /* Parts are alike but for their sizes; a first one that was taken and a later one not would be half an op. */
+    /* Parts are alike but for their sizes; a first one that was taken and a later one not would be half an
+     * op. */
     if (!one && i == 0) return TERN_OK;
     if (!one) TERN_FAIL(TERN_STATUS_INTERNAL, "node '%s' (Split): part %d has no kernel", node->name, i);
     at += n >= 0 ? sizes[i] : part;
@@ -180,12 +196,11 @@ tern_status tern__gpu_compile_concat(tern__program *program, const tern__node *n
     place_params p = {(uint32_t)(rows * piece / cell), (uint32_t)(piece / cell), (uint32_t)(row_bytes / cell),
                       (uint32_t)(at / cell)};
     tern__gpu_operand operands[] = {tern__gpu_input(node, i), tern__gpu_output(node, 0)};
-    uint32_t groups[2];
     at += piece;
     if (p.count == 0) continue;
-    tern__gpu_groups_1d(program, p.count, WORKGROUP, groups);
-    TERN_TRY(tern__gpu_add_step(program, node, cell == 16 ? TERN__KERNEL_place_rows_quads : TERN__KERNEL_place_rows,
-                                operands, &p, groups[0], groups[1], 1));
+    TERN_TRY(tern__gpu_add_1d(program, node,
+                              cell == 16 ? TERN__KERNEL_place_rows_quads : TERN__KERNEL_place_rows, operands,
+                              &p, p.count, WORKGROUP));
     tern__gpu_cost(program, 0, 2 * rows * piece);
   }
   *taken = true;
@@ -204,11 +219,9 @@ tern_status tern__gpu_compile_last_row(tern__program *program, const tern__node 
                        (uint32_t)x->shape.dims[1]};
   tern__gpu_operand operands[] = {
       tern__gpu_input(node, 0), {TERN__GPU_POSITIONS, 0, 0, 0}, tern__gpu_output(node, 0)};
-  uint32_t groups[2];
   *taken = true;
   if (p.count == 0) return TERN_OK;
-  tern__gpu_groups_1d(program, p.count, WORKGROUP, groups);
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_last_row, operands, &p, groups[0], groups[1], 1));
+  TERN_TRY(tern__gpu_add_1d(program, node, TERN__KERNEL_last_row, operands, &p, p.count, WORKGROUP));
   tern__gpu_cost(program, 0, 8ull * p.count);
 cleanup:
   return status;

@@ -1,7 +1,9 @@
-/* LayerNormalization, RMSNormalization, SimplifiedLayerNormalization and their Skip forms: norm.wgsl. Float32. */
+/* LayerNormalization, RMSNormalization, SimplifiedLayerNormalization and their Skip forms: norm.wgsl.
+ * Float32. */
 #include "gpu/gpu_walk.h"
 
-/* Where scale, bias, skip and the input's bias are among the inputs, and the extra outputs (-1: the op has none). */
+/* Where scale, bias, skip and the input's bias are among the inputs, and the extra outputs (-1: the op has
+ * none). */
 typedef struct norm_layout {
   int32_t scale, bias, skip, input_bias, mean, deviation, sum;
   bool centred;
@@ -32,19 +34,19 @@ static tern__gpu_operand optional_output(const tern__node *node, int32_t i) {
 static tern_status add_statistics(tern__program *program, const tern__node *node, const norm_layout *layout,
                                   tern__gpu_operand x, statistics_params p) {
   tern_status status = TERN_OK;
-  tern__gpu_operand operands[] = {x, optional_output(node, layout->mean), optional_output(node, layout->deviation)};
-  uint32_t groups[2];
+  tern__gpu_operand operands[] = {x, optional_output(node, layout->mean),
+                                  optional_output(node, layout->deviation)};
   p.flags = (layout->centred ? CENTRED : 0) | (operands[1].kind ? WANT_MEAN : 0) |
             (operands[2].kind ? WANT_DEVIATION : 0);
   if (!(p.flags & (WANT_MEAN | WANT_DEVIATION))) return TERN_OK;
-  tern__gpu_groups_1d(program, p.rows, 1, groups);
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_norm_statistics, operands, &p, groups[0], groups[1], 1));
+  TERN_TRY(tern__gpu_add_1d(program, node, TERN__KERNEL_norm_statistics, operands, &p, p.rows, 1));
   tern__gpu_cost(program, 4ull * p.rows * p.cells, 4ull * p.rows * p.cells);
 cleanup:
   return status;
 }
 
-static tern_status add_norm(tern__program *program, const tern__node *node, const norm_layout *layout, bool *taken) {
+static tern_status add_norm(tern__program *program, const tern__node *node, const norm_layout *layout,
+                            bool *taken) {
   tern_status status = TERN_OK;
   const tern__view *x = tern__gpu_in(program, node, 0);
   const tern__view *skip = layout->skip >= 0 ? tern__gpu_in(program, node, layout->skip) : NULL;
@@ -63,9 +65,10 @@ static tern_status add_norm(tern__program *program, const tern__node *node, cons
     tern__gpu_need_scratch(program, rows * n * 4);
   }
   bool quads = n % 4 == 0;
-  norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), 0, layout->centred ? CENTRED : 0, (float)n, epsilon};
-  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {tern__gpu_input(node, 0), tern__gpu_input(node, layout->scale),
-                                                        bias, tern__gpu_output(node, 0)};
+  norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), 0, layout->centred ? CENTRED : 0, (float)n,
+                   epsilon};
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {
+      tern__gpu_input(node, 0), tern__gpu_input(node, layout->scale), bias, tern__gpu_output(node, 0)};
   if (bias.kind) p.flags |= HAS_BIAS;
   if (skip) {
     operands[4] = tern__gpu_input(node, layout->skip);
@@ -76,9 +79,7 @@ static tern_status add_norm(tern__program *program, const tern__node *node, cons
   }
   tern__gpu_kernel_id kernel = skip ? (quads ? TERN__KERNEL_skip_norm_quads : TERN__KERNEL_skip_norm)
                                     : (quads ? TERN__KERNEL_norm_quads : TERN__KERNEL_norm);
-  uint32_t groups[2];
-  tern__gpu_groups_1d(program, rows, 1, groups);
-  TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &p, groups[0], groups[1], 1));
+  TERN_TRY(tern__gpu_add_1d(program, node, kernel, operands, &p, rows, 1));
   tern__gpu_cost(program, 6 * rows * n, (2 + (skip ? 2 : 0)) * 4 * rows * n);
   TERN_TRY(add_statistics(program, node, layout, skip ? sum : tern__gpu_input(node, 0),
                           (statistics_params){(uint32_t)rows, (uint32_t)n, 0, epsilon}));
@@ -91,7 +92,8 @@ tern_status tern__gpu_compile_layer_norm(tern__program *program, const tern__nod
   return add_norm(program, node, &layout, taken);
 }
 
-/* SimplifiedLayerNormalization has the inverse deviation as its second output; RMSNormalization has one output. */
+/* SimplifiedLayerNormalization has the inverse deviation as its second output; RMSNormalization has one
+ * output. */
 tern_status tern__gpu_compile_rms_norm(tern__program *program, const tern__node *node, bool *taken) {
   static const norm_layout layout = {1, -1, -1, -1, -1, 1, -1, false};
   return add_norm(program, node, &layout, taken);

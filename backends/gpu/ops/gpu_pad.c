@@ -22,7 +22,8 @@ static bool read_before(const tern__program *program, const tern__node *node, in
 }
 
 /* The constant as the words of an element; false if it is computed. */
-static bool read_fill(const tern__program *program, const tern__node *node, tern_dtype dtype, uint32_t words[2]) {
+static bool read_fill(const tern__program *program, const tern__node *node, tern_dtype dtype,
+                      uint32_t words[2]) {
   uint32_t size = tern__gpu_element_bytes(dtype);
   float value = tern__node_float(node, "value", 0);
   words[0] = words[1] = 0;
@@ -41,16 +42,19 @@ tern_status tern__gpu_compile_pad(tern__program *program, const tern__node *node
   static const char *const modes[] = {"constant", "edge", "reflect", "wrap"};
   const tern__view *x = tern__gpu_in(program, node, 0), *y = tern__gpu_out(program, node, 0);
   const char *name = tern__node_string(node, "mode", "constant");
-  uint32_t words = tern__gpu_element_bytes(y->dtype) / 4, fill[2], groups[2], mode = 0;
+  uint32_t words = tern__gpu_element_bytes(y->dtype) / 4, fill[2], mode = 0;
   int64_t before[TERN_MAX_RANK + 1], x_dims[KERNEL_RANK], y_dims[KERNEL_RANK], starts[KERNEL_RANK];
   int32_t rank = 0;
   while (mode < 4 && strcmp(name, modes[mode]) != 0) mode++;
-  if (mode == 4 || words == 0 || words > 2 || !tern__gpu_fits(program, x) || !tern__gpu_fits(program, y)) return TERN_OK;
-  if (!read_before(program, node, x->shape.rank, before) || !read_fill(program, node, y->dtype, fill)) return TERN_OK;
+  if (mode == 4 || words == 0 || words > 2 || !tern__gpu_fits(program, x) || !tern__gpu_fits(program, y))
+    return TERN_OK;
+  if (!read_before(program, node, x->shape.rank, before) || !read_fill(program, node, y->dtype, fill))
+    return TERN_OK;
   for (int32_t d = 0; d <= x->shape.rank; d++) {
     bool inner = d == x->shape.rank; /* the words of an element */
     if (inner && words == 1 && rank) break;
-    int64_t from = inner ? words : x->shape.dims[d], to = inner ? words : y->shape.dims[d], at = inner ? 0 : before[d];
+    int64_t from = inner ? words : x->shape.dims[d], to = inner ? words : y->shape.dims[d],
+            at = inner ? 0 : before[d];
     bool whole = from == to && at == 0;
     if (rank && whole && x_dims[rank - 1] == y_dims[rank - 1] && starts[rank - 1] == 0) {
       x_dims[rank - 1] *= from, y_dims[rank - 1] *= to;
@@ -72,8 +76,7 @@ tern_status tern__gpu_compile_pad(tern__program *program, const tern__node *node
   *taken = true;
   if (p.count == 0) return TERN_OK;
   tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_output(node, 0)};
-  tern__gpu_groups_1d(program, p.count, WORKGROUP, groups);
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_pad, operands, &p, groups[0], groups[1], 1));
+  TERN_TRY(tern__gpu_add_1d(program, node, TERN__KERNEL_pad, operands, &p, p.count, WORKGROUP));
   tern__gpu_cost(program, 0, 8ull * p.count);
 cleanup:
   return status;

@@ -1,4 +1,5 @@
-/* Reductions over any axes: reduce_rows.wgsl and reduce_lines.wgsl for float32, reduce_int.wgsl for int32 and int64. */
+/* Reductions over any axes: reduce_rows.wgsl and reduce_lines.wgsl for float32, reduce_int.wgsl for int32
+ * and int64. */
 #include <string.h>
 
 #include "gpu/gpu_walk.h"
@@ -36,7 +37,8 @@ static bool read_dims(const tern__program *program, const tern__node *node, tern
   for (int32_t i = 0; i < n; i++) is_reduced[tern__gpu_axis(axes[i], shape->rank)] = true;
   for (int32_t d = shape->rank; d-- > 0; step *= shape->dims[d]) steps[d] = step;
   for (int32_t d = 0; d < shape->rank; d++)
-    tern__gpu_walk_add(n <= 0 || is_reduced[d] ? reduced : kept, (uint32_t)shape->dims[d], (int32_t)steps[d], 0, 0);
+    tern__gpu_walk_add(n <= 0 || is_reduced[d] ? reduced : kept, (uint32_t)shape->dims[d], (int32_t)steps[d],
+                       0, 0);
   tern__gpu_walk_merge(kept);
   tern__gpu_walk_merge(reduced);
   return true;
@@ -52,29 +54,40 @@ tern_status tern__gpu_compile_reduce(tern__program *program, const tern__node *n
   tern_status status = TERN_OK;
   const tern__view *x = tern__gpu_in(program, node, 0);
   tern__gpu_walk kept = {0}, reduced = {0};
-  uint32_t op = 0, outer_steps[KERNEL_RANK], steps[KERNEL_RANK], groups[2];
+  uint32_t op = 0, outer_steps[KERNEL_RANK], steps[KERNEL_RANK];
   bool real = x->dtype == TERN_DTYPE_F32, whole = x->dtype == TERN_DTYPE_I32 || x->dtype == TERN_DTYPE_I64;
-  while (op < sizeof reductions / sizeof *reductions && strcmp(node->op->name, reductions[op].name) != 0) op++;
+  while (op < sizeof reductions / sizeof *reductions && strcmp(node->op->name, reductions[op].name) != 0)
+    op++;
   if (op == sizeof reductions / sizeof *reductions || !tern__gpu_fits(program, x)) return TERN_OK;
-  if ((!real && !(whole && reductions[op].whole)) || !read_dims(program, node, &kept, &reduced)) return TERN_OK;
+  if ((!real && !(whole && reductions[op].whole)) || !read_dims(program, node, &kept, &reduced))
+    return TERN_OK;
   if (kept.rank > KERNEL_RANK || reduced.rank > KERNEL_RANK || walk_count(&reduced) == 0) return TERN_OK;
   tern__gpu_walk_inner(&kept, 0, KERNEL_RANK, outer_steps);
   tern__gpu_walk_inner(&reduced, 0, KERNEL_RANK, steps);
-  reduce_params p = {walk_count(&kept), walk_count(&reduced), tern__gpu_walk_size(&kept, 0),
-                     tern__gpu_walk_size(&kept, 1), outer_steps[2], outer_steps[1], outer_steps[0],
-                     tern__gpu_walk_size(&reduced, 0), tern__gpu_walk_size(&reduced, 1), steps[2], steps[1], steps[0],
+  reduce_params p = {walk_count(&kept),
+                     walk_count(&reduced),
+                     tern__gpu_walk_size(&kept, 0),
+                     tern__gpu_walk_size(&kept, 1),
+                     outer_steps[2],
+                     outer_steps[1],
+                     outer_steps[0],
+                     tern__gpu_walk_size(&reduced, 0),
+                     tern__gpu_walk_size(&reduced, 1),
+                     steps[2],
+                     steps[1],
+                     steps[0],
                      op | (x->dtype == TERN_DTYPE_I64 ? WIDE : 0)};
   *taken = true;
   if (p.count == 0) return TERN_OK;
   bool rows = real && p.n >= LONG_ROW;
   tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_output(node, 0)};
-  tern__gpu_groups_1d(program, p.count, rows ? 1 : WORKGROUP, groups);
-  TERN_TRY(tern__gpu_add_step(program, node,
+  TERN_TRY(tern__gpu_add_1d(program, node,
                               !real  ? TERN__KERNEL_reduce_int
                               : rows ? reductions[op].rows
                                      : reductions[op].lines,
-                              operands, &p, groups[0], groups[1], 1));
-  tern__gpu_cost(program, (uint64_t)p.count * p.n, (uint64_t)p.count * p.n * tern__gpu_element_bytes(x->dtype));
+                              operands, &p, p.count, rows ? 1 : WORKGROUP));
+  tern__gpu_cost(program, (uint64_t)p.count * p.n,
+                 (uint64_t)p.count * p.n * tern__gpu_element_bytes(x->dtype));
 cleanup:
   return status;
 }

@@ -1,4 +1,5 @@
-/* Softmax and LogSoftmax along any axis: softmax.wgsl. Before opset 13 everything from `axis` on is one row. */
+/* Softmax and LogSoftmax along any axis: softmax.wgsl. Before opset 13 everything from `axis` on is one
+ * row. */
 #include <string.h>
 
 #include "gpu/gpu_walk.h"
@@ -16,7 +17,6 @@ tern_status tern__gpu_compile_softmax(tern__program *program, const tern__node *
   uint64_t outer = tern__gpu_product(shape, 0, axis);
   uint64_t n = flat ? tern__gpu_product(shape, axis, shape->rank) : (uint64_t)shape->dims[axis];
   uint64_t inner = flat ? 1 : tern__gpu_product(shape, axis + 1, shape->rank);
-  uint32_t groups[2];
   if (x->dtype != TERN_DTYPE_F32 || !tern__gpu_fits(program, x)) return TERN_OK;
   *taken = true;
   if (outer * n * inner == 0) return TERN_OK;
@@ -24,9 +24,8 @@ tern_status tern__gpu_compile_softmax(tern__program *program, const tern__node *
   softmax_params p = {(uint32_t)(outer * inner), (uint32_t)(quads ? n / 4 : n), (uint32_t)inner,
                       strcmp(node->op->name, "LogSoftmax") == 0};
   tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_output(node, 0)};
-  tern__gpu_groups_1d(program, p.rows, 1, groups);
-  TERN_TRY(tern__gpu_add_step(program, node, quads ? TERN__KERNEL_softmax_quads : TERN__KERNEL_softmax, operands, &p,
-                              groups[0], groups[1], 1));
+  TERN_TRY(tern__gpu_add_1d(program, node, quads ? TERN__KERNEL_softmax_quads : TERN__KERNEL_softmax,
+                            operands, &p, p.rows, 1));
   tern__gpu_cost(program, 20 * outer * n * inner, 8 * outer * n * inner);
 cleanup:
   return status;

@@ -9,8 +9,8 @@ enum { WORKGROUP = 64 };
 typedef struct unary_params { uint32_t count; float alpha, beta; uint32_t pad; } unary_params;
 
 /* Tensors larger than a binding go in pieces: every element is on its own. */
-static tern_status add_unary(tern__program *program, const tern__node *node, tern__gpu_kernel_id kernel, float alpha,
-                             float beta, bool *taken) {
+static tern_status add_unary(tern__program *program, const tern__node *node, tern__gpu_kernel_id kernel,
+                             float alpha, float beta, bool *taken) {
   tern_status status = TERN_OK;
   const tern__view *x = tern__gpu_in(program, node, 0), *y = tern__gpu_out(program, node, 0);
   uint64_t limit = program->backend->info->max_binding_bytes, bytes;
@@ -22,10 +22,8 @@ static tern_status add_unary(tern__program *program, const tern__node *node, ter
     uint64_t size = bytes - at < limit ? bytes - at : limit;
     tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_output(node, 0)};
     unary_params p = {(uint32_t)(size / 4), alpha, beta, 0};
-    uint32_t groups[2];
     for (int i = 0; i < 2; i++) operands[i].offset = at, operands[i].size = size;
-    tern__gpu_groups_1d(program, p.count, WORKGROUP, groups);
-    TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &p, groups[0], groups[1], 1));
+    TERN_TRY(tern__gpu_add_1d(program, node, kernel, operands, &p, p.count, WORKGROUP));
     tern__gpu_cost(program, p.count, 2 * size);
   }
   *taken = true;
@@ -59,7 +57,8 @@ static const unary_op unary_ops[] = {
     {"Reciprocal", TERN__KERNEL_unary_reciprocal, NULL, NULL, 0, 0},
     {"Relu", TERN__KERNEL_unary_relu, NULL, NULL, 0, 0},
     {"Round", TERN__KERNEL_unary_round, NULL, NULL, 0, 0},
-    {"Selu", TERN__KERNEL_unary_selu, "alpha", "gamma", 1.67326319217681884765625f, 1.05070102214813232421875f},
+    {"Selu", TERN__KERNEL_unary_selu, "alpha", "gamma", 1.67326319217681884765625f,
+     1.05070102214813232421875f},
     {"Sigmoid", TERN__KERNEL_unary_sigmoid, NULL, NULL, 0, 0},
     {"Sign", TERN__KERNEL_unary_sign, NULL, NULL, 0, 0},
     {"Sin", TERN__KERNEL_unary_sin, NULL, NULL, 0, 0},

@@ -1,5 +1,6 @@
-// Where element i of a result lies in two inputs that broadcast (NumPy rules). The host merges dimensions until at
-// most four remain; dim3 is the size of the innermost one, dim1 of the second; 0 = there is none outside it.
+// Where element i of a result lies in two inputs that broadcast (NumPy rules). The host merges dimensions
+// until at most four remain; dim3 is the size of the innermost one, dim1 of the second; 0 = there is none
+// outside it.
 
 struct BroadcastParams {
   count: u32,     // elements of the result in this dispatch

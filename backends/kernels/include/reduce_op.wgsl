@@ -1,5 +1,6 @@
-// What reductions of float32 share: the operator, and where elements lie. The host merges dimensions until at most three
-// are kept and three reduced; kept2 and dim2 are the sizes of the innermost ones, 0 = there is none outside it.
+// What reductions of float32 share: the operator, and where elements lie. The host merges dimensions until at
+// most three are kept and three reduced; kept2 and dim2 are the sizes of the innermost ones, 0 = there is
+// none outside it.
 
 override op: u32 = 0u;
 

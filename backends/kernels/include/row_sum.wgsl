@@ -1,15 +1,24 @@
-// Sums over the 64 invocations of a workgroup, in the same order on every device; every invocation gets the result.
-// All 64 must call. One barrier before the reads and one after cost less than a tree of them does on CPU drivers.
+// Sums over the 64 invocations of a workgroup, in the same order on every device; every invocation gets the
+// result. All 64 must call. By eights and eights of those: two barriers, and few reads that others repeat,
+// which is what CPU drivers pay for.
 
 var<workgroup> row_sum_parts: array<f32, 64>;
+var<workgroup> row_sum_eights: array<f32, 8>;
 
 fn row_sum(lane: u32, part: f32) -> f32 {
   row_sum_parts[lane] = part;
   workgroupBarrier();
-  var total = vec4<f32>(0.0);
-  for (var i = 0u; i < 64u; i += 4u) {
-    total += vec4<f32>(row_sum_parts[i], row_sum_parts[i + 1u], row_sum_parts[i + 2u], row_sum_parts[i + 3u]);
+  if lane < 8u {
+    var eight = row_sum_parts[lane];
+    for (var i = lane + 8u; i < 64u; i += 8u) {
+      eight += row_sum_parts[i];
+    }
+    row_sum_eights[lane] = eight;
   }
   workgroupBarrier();
-  return (total.x + total.y) + (total.z + total.w);
+  var total = row_sum_eights[0];
+  for (var i = 1u; i < 8u; i += 1u) {
+    total += row_sum_eights[i];
+  }
+  return total;
 }

@@ -1,6 +1,6 @@
-// Where element i of a dense result lies in an input that is walked with any steps (Transpose, Slice, Expand, Tile are
-// all this). The host merges dimensions until at most six remain; dim5 is the size of the innermost one; 0 = there is
-// none outside it. Steps may be negative, as two's complement.
+// Where element i of a dense result lies in an input that is walked with any steps (Transpose, Slice, Expand,
+// Tile are all this). The host merges dimensions until at most six remain; dim5 is the size of the innermost
+// one; 0 = there is none outside it. Steps may be negative, as two's complement.
 
 struct StridedParams {
   count: u32,  // elements of the result in this dispatch

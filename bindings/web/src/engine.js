@@ -1,14 +1,28 @@
-// The C library in one WebAssembly instance: memory, structs, strings, callbacks, errors. Calls compute on the calling
-// thread, which therefore is a Web Worker (worker.js) or node. Knows nothing of pages, networks or caches.
+// The C library in one WebAssembly instance: memory, structs, strings, callbacks, errors. Calls compute on
+// the calling thread, which therefore is a Web Worker (worker.js) or node. Knows nothing of pages, networks
+// or caches.
 import {constants, structs} from './abi.js';
 
-const statusNames = Object.fromEntries(Object.entries(constants).filter(([name]) => name.startsWith('TERN_STATUS_'))
-  .map(([name, value]) => [value, name.slice('TERN_STATUS_'.length)]));
-const encoder = new TextEncoder(), decoder = new TextDecoder();
-const MAX_PAGES = 65535, CANCEL_POLL_MS = 10, STACK_BYTES = 1 << 20;
+const statusNames = Object.fromEntries(
+  Object.entries(constants)
+    .filter(([name]) => name.startsWith('TERN_STATUS_'))
+    .map(([name, value]) => [value, name.slice('TERN_STATUS_'.length)]),
+);
+const encoder = new TextEncoder(),
+  decoder = new TextDecoder();
+const MAX_PAGES = 65535,
+  CANCEL_POLL_MS = 10,
+  STACK_BYTES = 1 << 20;
 const BYTES = {pointer: 4, i32: 4, u32: 4, f32: 4, i64: 8, u64: 8, f64: 8};
-const SET = {pointer: 'setUint32', i32: 'setInt32', u32: 'setUint32', f32: 'setFloat32', i64: 'setBigInt64',
-             u64: 'setBigUint64', f64: 'setFloat64'};
+const SET = {
+  pointer: 'setUint32',
+  i32: 'setInt32',
+  u32: 'setUint32',
+  f32: 'setFloat32',
+  i64: 'setBigInt64',
+  u64: 'setBigUint64',
+  f64: 'setFloat64',
+};
 
 /** A call that failed. `status` is the name in tern.h ("NOT_FOUND"); the message says what, where and what to try. */
 export class TernError extends Error {
@@ -35,8 +49,16 @@ function poolImports(memory) {
   const none = () => 0;
   return {
     env: {memory},
-    tern: {file: none, cpus: () => 1, thread: none, cancelled: none, on_text: none, on_progress: none, on_log: none,
-           now: () => performance.now()},
+    tern: {
+      file: none,
+      cpus: () => 1,
+      thread: none,
+      cancelled: none,
+      on_text: none,
+      on_progress: none,
+      on_log: none,
+      now: () => performance.now(),
+    },
     wasi_snapshot_preview1: {clock_time_get: () => 52 /* ENOSYS: nothing on this thread tells the time of day */},
   };
 }
@@ -52,12 +74,12 @@ export async function createPoolThread(module, memory) {
 }
 
 export class Engine {
-  #files = new Map();      // path -> {at, size}
+  #files = new Map(); // path -> {at, size}
   #folders = new Set();
-  #cancels = new Map();    // address of a tern_cancel -> {wanted, nextPoll, found}
-  #callbacks = new Map();  // user_data -> function
+  #cancels = new Map(); // address of a tern_cancel -> {wanted, nextPoll, found}
+  #callbacks = new Map(); // user_data -> function
   #nextCallback = 1;
-  #threads = [];           // idle threads: functions that make one run a C thread
+  #threads = []; // idle threads: functions that make one run a C thread
 
   /** threads: for a module with shared memory, functions ({thread, tls, stackTop}) => void, one per thread that has
    *  readied itself by createPoolThread. imports: of further modules (a WebGPU device, once there is one). */
@@ -86,8 +108,8 @@ export class Engine {
         cpus: () => this.#threads.length + 1,
         thread: thread => this.#startThread(thread),
         cancelled: token => this.#isCancelled(token),
-        on_text: (id, text, size, token) => this.#callbacks.get(id)(this.text(text, size), token) ? 1 : 0,
-        on_progress: (id, phase, done, total) => this.#callbacks.get(id)(this.string(phase), done, total) ? 1 : 0,
+        on_text: (id, text, size, token) => (this.#callbacks.get(id)(this.text(text, size), token) ? 1 : 0),
+        on_progress: (id, phase, done, total) => (this.#callbacks.get(id)(this.string(phase), done, total) ? 1 : 0),
         on_log: (level, text) => this.log?.(level, this.string(text)),
       },
       wasi_snapshot_preview1: {
@@ -102,7 +124,8 @@ export class Engine {
   // ---- threads ----
 
   #withStack(start) {
-    const tls = (this.c.__tls_size.value + 63) & ~63, at = this.alloc(tls + STACK_BYTES);
+    const tls = (this.c.__tls_size.value + 63) & ~63,
+      at = this.alloc(tls + STACK_BYTES);
     return thread => start({thread, tls: at, stackTop: at + tls + STACK_BYTES});
   }
 
@@ -115,19 +138,31 @@ export class Engine {
   // ---- memory ----
 
   /** Views are made anew for each use: memory that grows gets a new buffer. */
-  view() { return new DataView(this.memory.buffer); }
-  bytes(at, size) { return new Uint8Array(this.memory.buffer, at >>> 0, size); }
+  view() {
+    return new DataView(this.memory.buffer);
+  }
+  bytes(at, size) {
+    return new Uint8Array(this.memory.buffer, at >>> 0, size);
+  }
 
   alloc(size) {
     const at = this.c.tern_web_alloc(size) >>> 0;
-    if (!at) throw new TernError('OUT_OF_MEMORY', `WebAssembly memory has no room for ${size} more bytes ` +
-                                 `(${this.memory.buffer.byteLength} are in use); use a smaller model or dtype`);
+    if (!at)
+      throw new TernError(
+        'OUT_OF_MEMORY',
+        `WebAssembly memory has no room for ${size} more bytes ` +
+          `(${this.memory.buffer.byteLength} are in use); use a smaller model or dtype`,
+      );
     return at;
   }
-  free(at, size) { this.c.tern_web_free(at, size); }
+  free(at, size) {
+    this.c.tern_web_free(at, size);
+  }
 
   /** A copy as text: decoders refuse shared memory. */
-  text(at, size) { return decoder.decode(this.bytes(at, size).slice()); }
+  text(at, size) {
+    return decoder.decode(this.bytes(at, size).slice());
+  }
   string(at) {
     if (!at) return '';
     const all = new Uint8Array(this.memory.buffer);
@@ -152,7 +187,8 @@ export class Engine {
 
   /** A struct's fields as an object; 64-bit integers become numbers. */
   readStruct(name, at) {
-    const view = this.view(), result = {};
+    const view = this.view(),
+      result = {};
     for (const [field, {at: offset, kind}] of Object.entries(structs[name].fields)) {
       const get = SET[kind]?.replace('set', 'get');
       if (get) result[field] = Number(view[get](at + offset, true));
@@ -167,7 +203,8 @@ export class Engine {
   addFile(path, size) {
     const at = this.alloc(size);
     this.#files.set(path, {at, size});
-    for (let end = path.lastIndexOf('/'); end > 0; end = path.lastIndexOf('/', end - 1)) this.#folders.add(path.slice(0, end));
+    for (let end = path.lastIndexOf('/'); end > 0; end = path.lastIndexOf('/', end - 1))
+      this.#folders.add(path.slice(0, end));
     return at;
   }
 
@@ -227,54 +264,84 @@ export class Engine {
   /** Opens a task over files that were added. progress(phase, done, total) returns true to stop. */
   openPipeline({task, path, dtype, fileName, device, numerics = 'fast', contextLength = 0, progress, cancelled}) {
     const kinds = {fast: constants.TERN_NUMERICS_FAST, consistent: constants.TERN_NUMERICS_CONSISTENT};
-    if (!(numerics in kinds)) throw new TernError('INVALID_ARGUMENT', `numerics '${numerics}' is neither fast nor consistent`);
-    return this.#withCancel(cancelled, cancel => this.#withCallback(progress ?? (() => false), id => this.scope(s => {
-      const desc = s.struct('tern_pipeline_desc', {
-        task: s.string(task), path: s.string(path), dtype: s.string(dtype), file_name: s.string(fileName),
-        session: {struct_size: structs.tern_session_desc.size, device: s.string(device), numerics: kinds[numerics],
-                  context_length: contextLength},
-        progress: {user_data: id}, cancel,
-      });
-      this.c.tern_web_set_progress(desc + structs.tern_pipeline_desc.fields.progress.at);
-      return s.create(out => this.c.tern_pipeline_open(this.runtime, desc, out));
-    })));
+    if (!(numerics in kinds))
+      throw new TernError('INVALID_ARGUMENT', `numerics '${numerics}' is neither fast nor consistent`);
+    return this.#withCancel(cancelled, cancel =>
+      this.#withCallback(progress ?? (() => false), id =>
+        this.scope(s => {
+          const desc = s.struct('tern_pipeline_desc', {
+            task: s.string(task),
+            path: s.string(path),
+            dtype: s.string(dtype),
+            file_name: s.string(fileName),
+            session: {
+              struct_size: structs.tern_session_desc.size,
+              device: s.string(device),
+              numerics: kinds[numerics],
+              context_length: contextLength,
+            },
+            progress: {user_data: id},
+            cancel,
+          });
+          this.c.tern_web_set_progress(desc + structs.tern_pipeline_desc.fields.progress.at);
+          return s.create(out => this.c.tern_pipeline_open(this.runtime, desc, out));
+        }),
+      ),
+    );
   }
 
-  closePipeline(pipeline) { this.c.tern_pipeline_close(pipeline); }
+  closePipeline(pipeline) {
+    this.c.tern_pipeline_close(pipeline);
+  }
 
   /** Runs with members of tern_run_desc (texts and stop: arrays of strings; chat_json, on_text: string, function). Returns
    *  {count, json, text, tokens, finishReason, tensor, timings} through `read`, whose result is returned. */
   run(pipeline, {texts, stop, chat_json, on_text, cancelled, ...members}, read = r => r) {
-    return this.#withCancel(cancelled, cancel => this.#withCallback(on_text ?? (() => false), id => this.scope(s => {
-      const desc = s.struct('tern_run_desc', {
-        ...members, cancel, chat_json: s.string(chat_json),
-        n_texts: texts?.length ?? 0, texts: s.strings(texts), n_stop: stop?.length ?? 0, stop: s.strings(stop),
-        on_text: {user_data: id},
-      });
-      if (on_text) this.c.tern_web_set_text(desc + structs.tern_run_desc.fields.on_text.at);
-      const result = s.create(out => this.c.tern_pipeline_run(pipeline, desc, out));
-      try {
-        return read(new Result(this, result));
-      } finally {
-        this.c.tern_result_destroy(result);
-      }
-    })));
+    return this.#withCancel(cancelled, cancel =>
+      this.#withCallback(on_text ?? (() => false), id =>
+        this.scope(s => {
+          const desc = s.struct('tern_run_desc', {
+            ...members,
+            cancel,
+            chat_json: s.string(chat_json),
+            n_texts: texts?.length ?? 0,
+            texts: s.strings(texts),
+            n_stop: stop?.length ?? 0,
+            stop: s.strings(stop),
+            on_text: {user_data: id},
+          });
+          if (on_text) this.c.tern_web_set_text(desc + structs.tern_run_desc.fields.on_text.at);
+          const result = s.create(out => this.c.tern_pipeline_run(pipeline, desc, out));
+          try {
+            return read(new Result(this, result));
+          } finally {
+            this.c.tern_result_destroy(result);
+          }
+        }),
+      ),
+    );
   }
 
-  describe(pipeline) { return JSON.parse(this.string(this.c.tern_model_json(this.c.tern_pipeline_model(pipeline)))); }
+  describe(pipeline) {
+    return JSON.parse(this.string(this.c.tern_model_json(this.c.tern_pipeline_model(pipeline))));
+  }
 
   devices() {
-    return Array.from({length: this.c.tern_runtime_device_count(this.runtime)}, (_, i) => this.scope(s => {
-      const info = s.struct('tern_device_info', {}), {name, description} = structs.tern_device_info.fields;
-      this.check(this.c.tern_runtime_device(this.runtime, i, info));
-      const text = field => this.string(this.view().getUint32(info + field.at, true));
-      return {name: text(name), description: text(description)};
-    }));
+    return Array.from({length: this.c.tern_runtime_device_count(this.runtime)}, (_, i) =>
+      this.scope(s => {
+        const info = s.struct('tern_device_info', {}),
+          {name, description} = structs.tern_device_info.fields;
+        this.check(this.c.tern_runtime_device(this.runtime, i, info));
+        const text = field => this.string(this.view().getUint32(info + field.at, true));
+        return {name: text(name), description: text(description)};
+      }),
+    );
   }
 
   memoryUse() {
     return this.scope(s => {
-      const live = s.alloc(8), peak = s.alloc(8);
+      const live = s.alloc(8),
+        peak = s.alloc(8);
       this.c.tern_runtime_memory(this.runtime, live, peak);
       const number = at => Number(this.view().getBigUint64(at, true));
       return {live: number(live), peak: number(peak), wasm: this.memory.buffer.byteLength};
@@ -286,10 +353,14 @@ export class Engine {
   encode(pipeline, text, flags = 0) {
     const tokenizer = this.c.tern_pipeline_tokenizer(pipeline);
     return this.scope(s => {
-      const bytes = encoder.encode(text), at = s.bytes(bytes), n = s.alloc(4);
-      const call = (ids, capacity) => this.check(this.c.tern_tokenizer_encode(tokenizer, at, bytes.length, flags, ids, capacity, n));
+      const bytes = encoder.encode(text),
+        at = s.bytes(bytes),
+        n = s.alloc(4);
+      const call = (ids, capacity) =>
+        this.check(this.c.tern_tokenizer_encode(tokenizer, at, bytes.length, flags, ids, capacity, n));
       call(0, 0);
-      const count = this.view().getUint32(n, true), ids = s.alloc(4 * count + 4);
+      const count = this.view().getUint32(n, true),
+        ids = s.alloc(4 * count + 4);
       call(ids, count);
       return Array.from(new Int32Array(this.memory.buffer, ids, count));
     });
@@ -300,7 +371,9 @@ export class Engine {
     return this.scope(s => {
       const ids = s.alloc(4 * tokens.length + 4);
       new Int32Array(this.memory.buffer, ids, tokens.length).set(tokens);
-      return s.sized((out, capacity, n) => this.c.tern_tokenizer_decode(tokenizer, ids, tokens.length, flags, out, capacity, n));
+      return s.sized((out, capacity, n) =>
+        this.c.tern_tokenizer_decode(tokenizer, ids, tokens.length, flags, out, capacity, n),
+      );
     });
   }
 
@@ -308,36 +381,50 @@ export class Engine {
     const tokenizer = this.c.tern_pipeline_tokenizer(pipeline);
     return this.scope(s => {
       const json = s.string(JSON.stringify(messages));
-      return s.sized((out, capacity, n) => this.c.tern_tokenizer_chat(tokenizer, json, addGenerationPrompt ? 1 : 0, out, capacity, n));
+      return s.sized((out, capacity, n) =>
+        this.c.tern_tokenizer_chat(tokenizer, json, addGenerationPrompt ? 1 : 0, out, capacity, n),
+      );
     });
   }
 }
 
 /** What a run gave, valid inside the `read` of Engine.run. */
 class Result {
-  constructor(engine, at) { this.engine = engine, this.at = at; }
-  get count() { return this.engine.c.tern_result_count(this.at); }
-  get json() { return JSON.parse(this.engine.string(this.engine.c.tern_result_json(this.at))); }
-  finishReason(i) { return this.engine.string(this.engine.c.tern_result_finish_reason(this.at, i)); }
+  constructor(engine, at) {
+    ((this.engine = engine), (this.at = at));
+  }
+  get count() {
+    return this.engine.c.tern_result_count(this.at);
+  }
+  get json() {
+    return JSON.parse(this.engine.string(this.engine.c.tern_result_json(this.at)));
+  }
+  finishReason(i) {
+    return this.engine.string(this.engine.c.tern_result_finish_reason(this.at, i));
+  }
 
   text(i) {
     return this.engine.scope(s => {
-      const n = s.alloc(4), at = this.engine.c.tern_result_text(this.at, i, n);
+      const n = s.alloc(4),
+        at = this.engine.c.tern_result_text(this.at, i, n);
       return this.engine.text(at, this.engine.view().getUint32(n, true));
     });
   }
 
   tokens(i) {
     return this.engine.scope(s => {
-      const n = s.alloc(4), at = this.engine.c.tern_result_tokens(this.at, i, n);
+      const n = s.alloc(4),
+        at = this.engine.c.tern_result_tokens(this.at, i, n);
       return Array.from(new Int32Array(this.engine.memory.buffer, at, this.engine.view().getUint32(n, true)));
     });
   }
 
   /** {dims, data}: a copy. */
   get tensor() {
-    const c = this.engine.c, tensor = c.tern_result_tensor(this.at);
-    const rank = c.tern_tensor_rank(tensor), at = c.tern_tensor_dims(tensor) >>> 0;
+    const c = this.engine.c,
+      tensor = c.tern_result_tensor(this.at);
+    const rank = c.tern_tensor_rank(tensor),
+      at = c.tern_tensor_dims(tensor) >>> 0;
     const dims = Array.from({length: rank}, (_, i) => Number(this.engine.view().getBigInt64(at + 8 * i, true)));
     const size = c.tern_tensor_size_bytes(tensor) / 4;
     return {dims, data: new Float32Array(this.engine.memory.buffer, c.tern_tensor_data(tensor) >>> 0, size).slice()};
@@ -355,14 +442,18 @@ class Result {
 /** Memory for the arguments of one call. */
 class Scope {
   #blocks = [];
-  constructor(engine) { this.engine = engine; }
+  constructor(engine) {
+    this.engine = engine;
+  }
 
   alloc(size) {
     const at = this.engine.alloc(size);
     this.#blocks.push([at, size]);
     return at;
   }
-  free() { for (const [at, size] of this.#blocks) this.engine.free(at, size); }
+  free() {
+    for (const [at, size] of this.#blocks) this.engine.free(at, size);
+  }
 
   bytes(bytes) {
     const at = this.alloc(bytes.length);
@@ -373,21 +464,24 @@ class Scope {
   /** NUL-terminated; 0 for undefined and null. */
   string(text) {
     if (text === undefined || text === null) return 0;
-    if (typeof text !== 'string') throw new TernError('INVALID_ARGUMENT', `expected a string instead of ${typeof text}`);
+    if (typeof text !== 'string')
+      throw new TernError('INVALID_ARGUMENT', `expected a string instead of ${typeof text}`);
     if (text.includes('\0')) throw new TernError('INVALID_ARGUMENT', 'a text holds a NUL character');
     return this.bytes(encoder.encode(text + '\0'));
   }
 
   strings(texts) {
     if (!texts?.length) return 0;
-    const pointers = texts.map(t => this.string(t)), at = this.alloc(4 * pointers.length);
+    const pointers = texts.map(t => this.string(t)),
+      at = this.alloc(4 * pointers.length);
     new Uint32Array(this.engine.memory.buffer, at, pointers.length).set(pointers);
     return at;
   }
 
   /** A struct with struct_size set, every member that is not given zero. */
   struct(name, values) {
-    const {size} = structs[name], at = this.alloc(size);
+    const {size} = structs[name],
+      at = this.alloc(size);
     this.engine.bytes(at, size).fill(0);
     this.#write(name, at, {struct_size: size, ...values});
     return at;
@@ -398,7 +492,14 @@ class Scope {
       const entry = structs[name].fields[field];
       if (!entry) throw new TernError('INVALID_ARGUMENT', `${name} has no member '${field}'`);
       if (entry.kind === 'struct') this.#write(entry.of, at + entry.at, value);
-      else this.engine.view()[SET[entry.kind]](at + entry.at, BYTES[entry.kind] === 8 && entry.kind !== 'f64' ? BigInt(value) : value, true);
+      else
+        this.engine
+          .view()
+          [SET[entry.kind]](
+            at + entry.at,
+            BYTES[entry.kind] === 8 && entry.kind !== 'f64' ? BigInt(value) : value,
+            true,
+          );
     }
   }
 
@@ -413,7 +514,8 @@ class Scope {
   sized(call) {
     const n = this.alloc(4);
     this.engine.check(call(0, 0, n));
-    const size = this.engine.view().getUint32(n, true), out = this.alloc(size + 1);
+    const size = this.engine.view().getUint32(n, true),
+      out = this.alloc(size + 1);
     this.engine.check(call(out, size + 1, n));
     return this.engine.text(out, size);
   }

@@ -1,11 +1,13 @@
-// Where downloaded model files stay: Cache Storage, or the origin private file system. A file is there whole or not at all;
-// its key is its URL, and what is there is never asked for again. A file that a model does not have is remembered, too, so
-// that an opening without network asks for nothing.
+// Where downloaded model files stay: Cache Storage, or the origin private file system. A file is there whole
+// or not at all; its key is its URL, and what is there is never asked for again. A file that a model does not
+// have is remembered, too, so that an opening without network asks for nothing.
 const NAME = 'tern-models';
 const ABSENT = 'x-tern-absent';
 
 class CacheStorageStore {
-  constructor(cache) { this.cache = cache; }
+  constructor(cache) {
+    this.cache = cache;
+  }
 
   async match(url) {
     const response = await this.cache.match(url);
@@ -23,17 +25,24 @@ class CacheStorageStore {
     await this.cache.put(url, new Response(blob, {headers: {...headers, 'content-length': String(blob.size)}}));
   }
 
-  markAbsent(url) { return this.cache.put(url, new Response('', {headers: {[ABSENT]: '1'}})); }
+  markAbsent(url) {
+    return this.cache.put(url, new Response('', {headers: {[ABSENT]: '1'}}));
+  }
 
   async clear(prefix) {
-    for (const request of await this.cache.keys()) if (request.url.startsWith(prefix)) await this.cache.delete(request);
+    for (const request of await this.cache.keys())
+      if (request.url.startsWith(prefix)) await this.cache.delete(request);
   }
 }
 
 class OpfsStore {
-  constructor(folder) { this.folder = folder; }
+  constructor(folder) {
+    this.folder = folder;
+  }
 
-  #name(url) { return encodeURIComponent(url).replaceAll('%', '='); } // a file name, and the URL can be read back
+  #name(url) {
+    return encodeURIComponent(url).replaceAll('%', '=');
+  } // a file name, and the URL can be read back
 
   async match(url) {
     let file;
@@ -56,7 +65,9 @@ class OpfsStore {
     }
   }
 
-  async markAbsent(url) { await this.folder.getFileHandle(this.#name(url), {create: true}); }
+  async markAbsent(url) {
+    await this.folder.getFileHandle(this.#name(url), {create: true});
+  }
 
   async clear(prefix) {
     const wanted = this.#name(prefix);

@@ -1,5 +1,5 @@
-// tern in a web page: pipeline(task, model, options) as in Transformers.js. Each pipeline has a Web Worker of its own, in
-// which everything happens; dispose() ends it and gives all its memory back.
+// tern in a web page: pipeline(task, model, options) as in Transformers.js. Each pipeline has a Web Worker of
+// its own, in which everything happens; dispose() ends it and gives all its memory back.
 import {constants} from './abi.js';
 import {TernError} from './engine.js';
 import {openStore} from './store.js';
@@ -14,8 +14,13 @@ export const env = {
   threads: 0,
 };
 
-const POOLING = {none: constants.TERN_POOLING_NONE, mean: constants.TERN_POOLING_MEAN, cls: constants.TERN_POOLING_CLS,
-                 last: constants.TERN_POOLING_LAST, last_token: constants.TERN_POOLING_LAST};
+const POOLING = {
+  none: constants.TERN_POOLING_NONE,
+  mean: constants.TERN_POOLING_MEAN,
+  cls: constants.TERN_POOLING_CLS,
+  last: constants.TERN_POOLING_LAST,
+  last_token: constants.TERN_POOLING_LAST,
+};
 const CONTEXT = {error: constants.TERN_CONTEXT_ERROR, shift: constants.TERN_CONTEXT_SHIFT};
 const modules = new Map();
 
@@ -23,9 +28,14 @@ const modules = new Map();
 function compiled(url) {
   if (!modules.has(url)) {
     const fetched = fetch(url).then(response => {
-      if (!response.ok) throw new TernError('NOT_FOUND', `${url} answers ${response.status}; set env.wasmBase to the folder of tern.wasm`);
+      if (!response.ok)
+        throw new TernError(
+          'NOT_FOUND',
+          `${url} answers ${response.status}; set env.wasmBase to the folder of tern.wasm`,
+        );
       return response.headers.get('content-type') === 'application/wasm'
-        ? WebAssembly.compileStreaming(response) : response.arrayBuffer().then(WebAssembly.compile);
+        ? WebAssembly.compileStreaming(response)
+        : response.arrayBuffer().then(WebAssembly.compile);
     });
     fetched.catch(() => modules.delete(url));
     modules.set(url, fetched);
@@ -35,8 +45,12 @@ function compiled(url) {
 
 /** Row-major numbers with their shape, as in Transformers.js. */
 export class Tensor {
-  constructor(type, data, dims) { this.type = type, this.data = data, this.dims = dims; }
-  get size() { return this.data.length; }
+  constructor(type, data, dims) {
+    ((this.type = type), (this.data = data), (this.dims = dims));
+  }
+  get size() {
+    return this.data.length;
+  }
 
   tolist() {
     let flat = Array.from(this.data);
@@ -48,7 +62,8 @@ export class Tensor {
   }
 
   *[Symbol.iterator]() {
-    const [n, ...rest] = this.dims, size = this.data.length / n;
+    const [n, ...rest] = this.dims,
+      size = this.data.length / n;
     for (let i = 0; i < n; i++)
       yield rest.length ? new Tensor(this.type, this.data.subarray(i * size, (i + 1) * size), rest) : this.data[i];
   }
@@ -81,13 +96,15 @@ class Connection {
       if (error) call?.reject(Object.assign(new TernError(error.status, error.message), {cause: error.stack}));
       else call?.resolve(result);
     };
-    this.#worker.onerror = event => this.close(new TernError('INTERNAL', `the worker failed: ${event.message ?? 'it could not be loaded'}`));
+    this.#worker.onerror = event =>
+      this.close(new TernError('INTERNAL', `the worker failed: ${event.message ?? 'it could not be loaded'}`));
   }
 
   async call(op, args, {signal, onEvent} = {}) {
     if (this.#closed) throw this.#closed;
     signal?.throwIfAborted();
-    const id = this.#nextId++, cancel = signal && Connection.#cancelToken();
+    const id = this.#nextId++,
+      cancel = signal && Connection.#cancelToken();
     const abort = () => {
       cancel.set();
       this.#worker.postMessage({id: 0, op: 'abort', target: id});
@@ -127,12 +144,17 @@ class Connection {
 }
 
 class Tokenizer {
-  constructor(connection) { this.connection = connection; }
+  constructor(connection) {
+    this.connection = connection;
+  }
   encode(text, {add_special_tokens = true} = {}) {
     return this.connection.call('encode', {text, flags: add_special_tokens ? 0 : constants.TERN_TOKENIZE_NO_SPECIAL});
   }
   decode(tokens, {skip_special_tokens = false} = {}) {
-    return this.connection.call('decode', {tokens: Array.from(tokens, Number), flags: skip_special_tokens ? constants.TERN_TOKENIZE_NO_SPECIAL : 0});
+    return this.connection.call('decode', {
+      tokens: Array.from(tokens, Number),
+      flags: skip_special_tokens ? constants.TERN_TOKENIZE_NO_SPECIAL : 0,
+    });
   }
   apply_chat_template(messages, {add_generation_prompt = true} = {}) {
     return this.connection.call('chat', {messages, prompt: add_generation_prompt});
@@ -142,14 +164,19 @@ class Tokenizer {
 /** Options that a task knows; any other is refused by name. */
 function refuseUnknown(options, known) {
   for (const name of Object.keys(options))
-    if (!known.includes(name)) throw new TernError('UNSUPPORTED', `option '${name}' is not supported; this task takes ${known.join(', ')}`);
+    if (!known.includes(name))
+      throw new TernError('UNSUPPORTED', `option '${name}' is not supported; this task takes ${known.join(', ')}`);
 }
 
 const tasks = {
   'feature-extraction': async (pipe, input, options) => {
     refuseUnknown(options, ['pooling', 'normalize', 'signal']);
     const {pooling = 'none', normalize = false, signal} = options;
-    if (!(pooling in POOLING)) throw new TernError('INVALID_ARGUMENT', `pooling '${pooling}' is not one of ${Object.keys(POOLING).join(', ')}`);
+    if (!(pooling in POOLING))
+      throw new TernError(
+        'INVALID_ARGUMENT',
+        `pooling '${pooling}' is not one of ${Object.keys(POOLING).join(', ')}`,
+      );
     const members = {texts: [input].flat(), pooling: POOLING[pooling], normalize: normalize ? 1 : -1};
     const {data, dims, timings} = await pipe.connection.call('run', {members, tensor: true}, {signal});
     pipe.timings = timings;
@@ -157,25 +184,51 @@ const tasks = {
   },
 
   'text-generation': async (pipe, input, options) => {
-    refuseUnknown(options, ['max_new_tokens', 'do_sample', 'temperature', 'top_k', 'top_p', 'min_p', 'repetition_penalty', 'seed',
-                            'stop', 'return_full_text', 'ignore_eos', 'context_policy', 'streamer', 'on_text', 'signal']);
+    refuseUnknown(options, [
+      'max_new_tokens',
+      'do_sample',
+      'temperature',
+      'top_k',
+      'top_p',
+      'min_p',
+      'repetition_penalty',
+      'seed',
+      'stop',
+      'return_full_text',
+      'ignore_eos',
+      'context_policy',
+      'streamer',
+      'on_text',
+      'signal',
+    ]);
     const {do_sample = false, streamer, on_text, signal, context_policy = 'error'} = options;
-    if (!(context_policy in CONTEXT)) throw new TernError('INVALID_ARGUMENT', `context_policy '${context_policy}' is neither error nor shift`);
+    if (!(context_policy in CONTEXT))
+      throw new TernError('INVALID_ARGUMENT', `context_policy '${context_policy}' is neither error nor shift`);
     const isMessages = m => Array.isArray(m) && typeof m[0] === 'object' && 'role' in m[0];
-    const chat = isMessages(input), {return_full_text = !chat} = options;
+    const chat = isMessages(input),
+      {return_full_text = !chat} = options;
     if (!chat && [input].flat().some(x => typeof x !== 'string'))
-      throw new TernError('INVALID_ARGUMENT', 'give a text, an array of texts, or one array of {role, content} messages');
+      throw new TernError(
+        'INVALID_ARGUMENT',
+        'give a text, an array of texts, or one array of {role, content} messages',
+      );
     const members = {
       ...(chat ? {chat_json: JSON.stringify(input)} : {texts: [input].flat()}),
-      max_new_tokens: options.max_new_tokens ?? 256, stop: options.stop && [options.stop].flat(),
-      temperature: do_sample ? options.temperature ?? 1 : 0, top_k: do_sample ? options.top_k ?? 50 : 0,
-      top_p: do_sample ? options.top_p ?? 0 : 0, min_p: do_sample ? options.min_p ?? 0 : 0,
-      repetition_penalty: options.repetition_penalty ?? 0, seed: options.seed ?? 0,
-      return_full_text: return_full_text && !chat ? 1 : 0, ignore_eos: options.ignore_eos ? 1 : 0,
+      max_new_tokens: options.max_new_tokens ?? 256,
+      stop: options.stop && [options.stop].flat(),
+      temperature: do_sample ? (options.temperature ?? 1) : 0,
+      top_k: do_sample ? (options.top_k ?? 50) : 0,
+      top_p: do_sample ? (options.top_p ?? 0) : 0,
+      min_p: do_sample ? (options.min_p ?? 0) : 0,
+      repetition_penalty: options.repetition_penalty ?? 0,
+      seed: options.seed ?? 0,
+      return_full_text: return_full_text && !chat ? 1 : 0,
+      ignore_eos: options.ignore_eos ? 1 : 0,
       context_policy: CONTEXT[context_policy],
     };
     if (streamer && !streamer.skip_prompt && typeof input === 'string') streamer.put(input, 0);
-    const onEvent = (streamer || on_text) && (({text, token}) => (streamer?.put(text, token), on_text?.(text, token)));
+    const onEvent =
+      (streamer || on_text) && (({text, token}) => (streamer?.put(text, token), on_text?.(text, token)));
     const {entries, timings} = await pipe.connection.call('run', {members, streaming: !!onEvent}, {signal, onEvent});
     streamer?.end();
     pipe.timings = timings;
@@ -186,25 +239,45 @@ const tasks = {
 
 /** Opens a task over a model. The result is a function: await pipe(input, options). */
 export async function pipeline(task, model, options = {}) {
-  if (!(task in tasks)) throw new TernError('UNSUPPORTED', `no task '${task}'; this build has: ${Object.keys(tasks).join(', ')}`);
-  refuseUnknown(options, ['device', 'dtype', 'model_file_name', 'use_external_data_format', 'numerics', 'context_length', 'threads',
-                          'cache', 'progress_callback', 'signal']);
+  if (!(task in tasks))
+    throw new TernError('UNSUPPORTED', `no task '${task}'; this build has: ${Object.keys(tasks).join(', ')}`);
+  refuseUnknown(options, [
+    'device',
+    'dtype',
+    'model_file_name',
+    'use_external_data_format',
+    'numerics',
+    'context_length',
+    'threads',
+    'cache',
+    'progress_callback',
+    'signal',
+  ]);
   const {progress_callback, signal, threads = env.threads, ...rest} = options;
   const isolated = !!globalThis.crossOriginIsolated;
   const wanted = threads || Math.min(8, navigator.hardwareConcurrency || 1);
   if (threads > 1 && !isolated)
-    throw new TernError('UNSUPPORTED', `threads: ${threads} needs a cross-origin isolated page: serve it with the headers ` +
-                        'Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp');
+    throw new TernError(
+      'UNSUPPORTED',
+      `threads: ${threads} needs a cross-origin isolated page: serve it with the headers ` +
+        'Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp',
+    );
   const count = isolated ? wanted : 1;
   const module = await compiled(new URL(count > 1 ? 'tern-threads.wasm' : 'tern.wasm', env.wasmBase).href);
   const connection = new Connection();
   try {
     const url = typeof model === 'string' || model instanceof URL ? new URL(model, document.baseURI).href : model;
-    const opened = await connection.call('load', {module, threads: count, task, model: url, options: rest}, {signal, onEvent: progress_callback});
+    const opened = await connection.call(
+      'load',
+      {module, threads: count, task, model: url, options: rest},
+      {signal, onEvent: progress_callback},
+    );
     progress_callback?.({status: 'ready', task, model: url});
     const pipe = (input, runOptions = {}) => tasks[task](pipe, input, runOptions);
     return Object.assign(pipe, {
-      task, connection, ...opened,
+      task,
+      connection,
+      ...opened,
       device: opened.devices[0].name,
       tokenizer: new Tokenizer(connection),
       memory: () => connection.call('memory', {}),

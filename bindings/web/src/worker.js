@@ -26,16 +26,22 @@ function cancelCheck(cancel) {
     }
   };
   // A policy of the page may forbid such requests: then only the next message stops an operation.
-  return revoked() && !cancel.known ? () => false : (cancel.known = true, revoked);
+  return revoked() && !cancel.known ? () => false : ((cancel.known = true), revoked);
 }
 
 async function startThreads(module, memory, count) {
-  return Promise.all(Array.from({length: count}, () => new Promise((resolve, reject) => {
-    const worker = new Worker(new URL('./thread.js', import.meta.url), {type: 'module'});
-    worker.onmessage = () => resolve(task => worker.postMessage(task));
-    worker.onerror = event => reject(new TernError('INTERNAL', `thread.js failed: ${event.message}`));
-    worker.postMessage({module, memory});
-  })));
+  return Promise.all(
+    Array.from(
+      {length: count},
+      () =>
+        new Promise((resolve, reject) => {
+          const worker = new Worker(new URL('./thread.js', import.meta.url), {type: 'module'});
+          worker.onmessage = () => resolve(task => worker.postMessage(task));
+          worker.onerror = event => reject(new TernError('INTERNAL', `thread.js failed: ${event.message}`));
+          worker.postMessage({module, memory});
+        }),
+    ),
+  );
 }
 
 const operations = {
@@ -43,12 +49,21 @@ const operations = {
     const shared = WebAssembly.Module.imports(module).some(i => i.kind === 'memory');
     const memory = shared ? createSharedMemory() : undefined;
     const pool = shared ? await startThreads(module, memory, threads - 1) : [];
-    engine = await Engine.create({module, memory, threads: pool, log: (level, text) => emit({status: 'log', level, text})});
+    engine = await Engine.create({
+      module,
+      memory,
+      threads: pool,
+      log: (level, text) => emit({status: 'log', level, text}),
+    });
     const store = typeof model === 'string' ? await openStore(options.cache ?? 'cache-storage') : null;
     const files = await loadModel(engine, model, options, {store, signal, emit});
     signal.throwIfAborted();
     pipeline = engine.openPipeline({
-      task, ...files, device: options.device, numerics: options.numerics, contextLength: options.context_length,
+      task,
+      ...files,
+      device: options.device,
+      numerics: options.numerics,
+      contextLength: options.context_length,
       progress: (phase, done, total) => void emit({status: 'open', phase, done, total}),
       cancelled: cancelCheck(cancel),
     });
@@ -56,15 +71,23 @@ const operations = {
   },
 
   run({members, streaming, tensor, cancel}, emit) {
-    return engine.run(pipeline, {
-      ...members, cancelled: cancelCheck(cancel),
-      on_text: streaming ? (text, token) => void emit({text, token}) : undefined,
-    }, result => {
-      if (tensor) return {...result.tensor, timings: result.timings};
-      const entries = Array.from({length: result.count}, (_, i) => (
-        {text: result.text(i), tokens: result.tokens(i), finish_reason: result.finishReason(i)}));
-      return {entries, json: result.json, timings: result.timings};
-    });
+    return engine.run(
+      pipeline,
+      {
+        ...members,
+        cancelled: cancelCheck(cancel),
+        on_text: streaming ? (text, token) => void emit({text, token}) : undefined,
+      },
+      result => {
+        if (tensor) return {...result.tensor, timings: result.timings};
+        const entries = Array.from({length: result.count}, (_, i) => ({
+          text: result.text(i),
+          tokens: result.tokens(i),
+          finish_reason: result.finishReason(i),
+        }));
+        return {entries, json: result.json, timings: result.timings};
+      },
+    );
   },
 
   encode: ({text, flags}) => engine.encode(pipeline, text, flags),

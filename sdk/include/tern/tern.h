@@ -153,8 +153,8 @@ typedef struct tern_progress {
   void *user_data;
 } tern_progress;
 
-/* [any] for all four. tern_cancel_set makes every run that was given this token return TERN_STATUS_CANCELLED
- * within 20 ms; tern_cancel_reset arms it again. */
+/* [any] for all four. tern_cancel_set makes everything in progress that was given this token (a load, a plan, a run)
+ * return TERN_STATUS_CANCELLED within 20 ms; tern_cancel_reset arms it again. */
 TERN_API tern_status tern_cancel_create(tern_cancel **out);
 TERN_API void tern_cancel_set(tern_cancel *cancel);
 TERN_API void tern_cancel_reset(tern_cancel *cancel);
@@ -264,7 +264,7 @@ typedef struct tern_session_desc {
   int32_t n_threads;        /* at most the runtime's; 0 = all of them */
   int32_t kv_cache;         /* 1: past_key_values.* / present.* live inside the session, see tern_session_kv_* */
   uint32_t flags;           /* TERN_SESSION_* */
-  tern_cancel *cancel;
+  tern_cancel *cancel;      /* stops creating the session, planning, packing weights and running */
 } tern_session_desc;
 #define TERN_SESSION_DESC_INIT { sizeof(tern_session_desc), TERN_NUMERICS_FAST, NULL, 0, 0, 0, 0, 0, NULL }
 
@@ -298,7 +298,7 @@ TERN_API tern_status tern_session_submit(tern_session *session, int32_t n_inputs
                                          const tern_tensor *const *inputs);
 TERN_API tern_status tern_session_wait(tern_session *session, int32_t n_outputs, const char *const *output_names,
                                        tern_tensor **outputs);
-/* Makes the current run return CANCELLED within 20 ms. [any] */
+/* Makes the plan or run in progress return CANCELLED within 20 ms. [any] */
 TERN_API void tern_session_cancel(tern_session *session);
 /* Where the last run's work was done, as JSON: {"device","segments":[{"device","steps","dispatches","barriers",
  * "submits","bytes_to_device","bytes_from_device","operations","bytes","nodes":[{"op","name","kernels"}],

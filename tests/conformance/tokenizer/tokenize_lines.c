@@ -95,7 +95,7 @@ int main(int argc, char **argv) {
   tern__alloc alloc;
   tern__alloc_init(&alloc, NULL, 0);
   tern__tokenizer *t = NULL;
-  if ((json ? tern__tokenizer_open(&alloc, json, &t) : open_dump(&alloc, vocab ? vocab : "", &t)) != TERN_OK)
+  if ((json ? tern__tokenizer_open(&alloc, json, NULL, &t) : open_dump(&alloc, vocab ? vocab : "", &t)) != TERN_OK)
     die("open");
   char *buffer = NULL, *out = NULL;
   int32_t *ids = NULL;

@@ -290,7 +290,9 @@ impl<'a> Emitter<'a> {
             (Math::Min, false) => format!("tern__math_min_{suffix}"),
             (Math::Max, false) => format!("tern__math_max_{suffix}"),
             (Math::Clamp, false) => format!("tern__math_clamp_{suffix}"),
-            _ => return Err(format!("built-in {fun:?}: not the same on every driver; write it as a formula")),
+            _ => {
+                return Err(format!("built-in {fun:?}: not the same on every driver; write it as a formula"))
+            }
         };
         let texts = arguments.iter().flatten();
         let texts = texts.map(|a| Ok(unparenthesized(&self.expression(*a)?).to_string()));

@@ -69,7 +69,8 @@ pub fn no_contraction(words: &[u32]) -> Result<Vec<u32>> {
     let instructions = split(words)?;
     let is_arithmetic = |op: u32| FLOAT_ARITHMETIC.iter().any(|ops| ops.contains(&op));
     let results = instructions.iter().filter(|at| is_arithmetic(at[0] & 0xffff)).map(|at| at[2]);
-    let decorations: Vec<u32> = results.flat_map(|id| [3 << 16 | OP_DECORATE, id, DECORATION_NO_CONTRACTION]).collect();
+    let decorations: Vec<u32> =
+        results.flat_map(|id| [3 << 16 | OP_DECORATE, id, DECORATION_NO_CONTRACTION]).collect();
     let mut out = words[..5].to_vec();
     let mut placed = false;
     for at in instructions {
@@ -82,7 +83,7 @@ pub fn no_contraction(words: &[u32]) -> Result<Vec<u32>> {
     Ok(out)
 }
 
-fn split(words: &[u32]) -> Result<Vec<&[u32]>> {
+pub fn split(words: &[u32]) -> Result<Vec<&[u32]>> {
     let mut rest = words.get(5..).ok_or("short SPIR-V")?;
     let mut instructions = Vec::new();
     while let Some(&first) = rest.first() {

@@ -10,6 +10,7 @@
 //! The output depends on nothing but the inputs: no time, no absolute path.
 
 mod c_emitter;
+mod chains;
 mod decorate;
 mod manifest;
 mod reflect;

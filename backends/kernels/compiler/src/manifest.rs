@@ -66,7 +66,9 @@ impl Manifest {
     pub fn read(dir: &Path) -> Result<Manifest> {
         let mut manifest = Manifest { math: Vec::new(), kernels: Vec::new() };
         for (index, line) in read_text(dir, "kernels.def")?.lines().enumerate() {
-            manifest.directive(dir, line).map_err(|what| format!("kernels.def:{}: {what}: {line}", index + 1))?;
+            manifest
+                .directive(dir, line)
+                .map_err(|what| format!("kernels.def:{}: {what}: {line}", index + 1))?;
         }
         for kernel in &manifest.kernels {
             kernel.check_enables()?;
@@ -154,7 +156,8 @@ impl Kernel {
 
     /// WGSL wants `enable` lines before anything else; they are joined with other files, and so move to the top.
     pub fn enables(&self) -> String {
-        let mut lines: Vec<&str> = self.files().flat_map(|s| s.text.lines().filter(|l| is_enable(l))).collect();
+        let mut lines: Vec<&str> =
+            self.files().flat_map(|s| s.text.lines().filter(|l| is_enable(l))).collect();
         lines.sort();
         lines.dedup();
         lines.into_iter().map(|line| format!("{line}\n")).collect()

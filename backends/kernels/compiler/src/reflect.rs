@@ -42,7 +42,9 @@ pub fn facts(shader: Shader, entry: &str, variant: &Variant) -> Result<Facts> {
                 continue;
             }
             AddressSpace::Storage { access } => access,
-            AddressSpace::Uniform => return Err("uniform buffers are not bound: use var<storage, read>".into()),
+            AddressSpace::Uniform => {
+                return Err("uniform buffers are not bound: use var<storage, read>".into())
+            }
             _ => continue,
         };
         let binding = global.binding.as_ref().ok_or("a buffer without @group and @binding")?;
@@ -62,7 +64,11 @@ pub fn facts(shader: Shader, entry: &str, variant: &Variant) -> Result<Facts> {
         ("bindings", bindings.len() as u32, MAX_BINDINGS as u32),
         ("bytes of immediates", immediate_bytes, MAX_IMMEDIATE),
         ("invocations in a workgroup", size[0] * size[1] * size[2], MAX_INVOCATIONS),
-        ("bytes of workgroup memory (SHARED_LIMIT=BYTES in kernels.def raises this)", shared_bytes, variant.shared_limit),
+        (
+            "bytes of workgroup memory (SHARED_LIMIT=BYTES in kernels.def raises this)",
+            shared_bytes,
+            variant.shared_limit,
+        ),
     ];
     for (what, value, limit) in limits {
         if value > limit {
@@ -87,7 +93,10 @@ impl Facts {
         self.bindings.iter().enumerate().map(|(at, b)| (pick(b) as u32) << at).sum()
     }
 
-    fn needs_words(&self, column: fn(&(&'static str, &'static str, Option<&'static str>)) -> &'static str) -> Vec<&str> {
+    fn needs_words(
+        &self,
+        column: fn(&(&'static str, &'static str, Option<&'static str>)) -> &'static str,
+    ) -> Vec<&str> {
         (0..NEEDS.len()).filter(|bit| self.needs & 1 << bit != 0).map(|bit| column(&NEEDS[bit])).collect()
     }
 }

@@ -39,7 +39,8 @@ pub fn to_js(manifest: &Manifest) -> String {
         }
     }
     let math: Vec<String> = manifest.math.iter().map(|s| quote(&s.path)).collect();
-    let texts: Vec<String> = files.iter().map(|(path, text)| format!("  {}: {}", quote(path), quote(text))).collect();
+    let texts: Vec<String> =
+        files.iter().map(|(path, text)| format!("  {}: {}", quote(path), quote(text))).collect();
     format!(
         "// Written by the kernel compiler (backends/kernels/compiler). Do not edit.\n\
          // The WGSL of a variant: its `enables`, the text of every file in `math`, then of its `files`.\n\

@@ -1,0 +1,183 @@
+/* Part of op_cases.h: ops that move elements. */
+#ifndef TERN_TESTS_OP_CASES_LAYOUT_H
+#define TERN_TESTS_OP_CASES_LAYOUT_H
+
+#include "ops/op_builder.h"
+
+static const tern_dtype layout_types[] = {TERN_DTYPE_F32, TERN_DTYPE_I64, TERN_DTYPE_U8, TERN_DTYPE_F16};
+
+static void integers(one_op *t, int n, const int64_t *values) {
+  memcpy(constant(t, TERN_DTYPE_I64, 1, n), values, (size_t)n * sizeof *values);
+}
+
+Test(layout, transpose_of_many_dimensions) {
+  const int64_t orders[][8] = {{7, 6, 5, 4, 3, 2, 1, 0}, {1, 0, 3, 2, 5, 4, 7, 6}, {0, 1, 2, 3, 4, 5, 6, 7}};
+  for (size_t d = 0; d < 2; d++)
+    for (size_t i = 0; i < 3; i++) {
+      one_op t;
+      begin(&t, "Transpose", "", 13);
+      input(&t, layout_types[d], 8, 2, 3, 2, 3, 2, 3, 2, 4);
+      node(&t, 1, 13);
+      tern__node_set_ints(t.graph, t.node, "perm", orders[i], 8);
+      check(&t, 0, "rank 8");
+      end(&t);
+    }
+}
+
+Test(layout, slice) {
+  static const struct { int64_t start[2], end[2], step[2]; } ranges[] = {
+      {{1, 4}, {5, 20}, {1, 1}},          {{0, 0}, {7, 32}, {1, 1}}, {{-3, -9}, {INT64_MAX, -1}, {1, 3}},
+      {{-1, -1}, {INT64_MIN, -30}, {-1, -2}}, {{2, 8}, {3, 16}, {1, 1}}, {{5, 0}, {2, 32}, {1, 1}}};
+  for (size_t d = 0; d < 4; d++)
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+      one_op t;
+      begin(&t, "Slice", "", 13);
+      input(&t, layout_types[d], 4, 2, 7, 3, 32);
+      integers(&t, 2, ranges[i].start), integers(&t, 2, ranges[i].end);
+      integers(&t, 2, (int64_t[]){1, -1}), integers(&t, 2, ranges[i].step);
+      node(&t, 1, 13);
+      check(&t, 0, tern_dtype_name(layout_types[d]));
+      end(&t);
+    }
+}
+
+Test(layout, split) {
+  for (size_t d = 0; d < 4; d++)
+    for (int axis = 0; axis < 3; axis++)
+      for (int sizes = 0; sizes < 2; sizes++) {
+        one_op t;
+        begin(&t, "Split", "", 18);
+        input(&t, layout_types[d], 3, 8, 10, 12);
+        if (sizes) integers(&t, 3, (int64_t[]){1, 2, 5 + 2 * axis});
+        node(&t, 3, 18);
+        set_int(&t, "axis", axis - (axis == 2 ? 3 : 0));
+        if (!sizes) set_int(&t, "num_outputs", 3);
+        check(&t, 0, tern_dtype_name(layout_types[d]));
+        end(&t);
+      }
+}
+
+Test(layout, concat) {
+  const int widths[][3] = {{1, 2, 5}, {4, 8, 4}, {0, 3, 1}};
+  for (size_t d = 0; d < 2; d++)
+    for (size_t i = 0; i < 3; i++)
+      for (int axis = 0; axis < 2; axis++) {
+        one_op t;
+        begin(&t, "Concat", "", 13);
+        for (int k = 0; k < 3; k++)
+          if (axis) input(&t, layout_types[d], 3, 3, 2, widths[i][k]);
+          else input(&t, layout_types[d], 3, widths[i][k], 2, 5);
+        node(&t, 1, 13);
+        set_int(&t, "axis", axis ? -1 : 0);
+        check(&t, 0, tern_dtype_name(layout_types[d]));
+        end(&t);
+      }
+}
+
+Test(layout, expand_and_tile) {
+  for (size_t d = 0; d < 4; d++)
+    for (int tile = 0; tile < 2; tile++) {
+      one_op t;
+      begin(&t, tile ? "Tile" : "Expand", "", 13);
+      input(&t, layout_types[d], 4, 2, 1, 3, 4);
+      integers(&t, 4, tile ? (int64_t[]){1, 3, 2, 2} : (int64_t[]){2, 5, 3, 1});
+      node(&t, 1, 13);
+      check(&t, 0, tern_dtype_name(layout_types[d]));
+      end(&t);
+    }
+}
+
+Test(layout, pad) {
+  const char *modes[] = {"constant", "edge", "reflect", "wrap"};
+  for (size_t d = 0; d < 2; d++)
+    for (int m = 0; m < 4; m++)
+      for (int value = 0; value < 2; value++) {
+        one_op t;
+        if (value && m) continue;
+        begin(&t, "Pad", "", 19);
+        input(&t, layout_types[d], 3, 3, 4, 5);
+        integers(&t, 6, m ? (int64_t[]){0, 2, 3, 0, 1, 2} : (int64_t[]){1, -1, 3, 0, 2, -2});
+        if (value) constant(&t, layout_types[d], 0);
+        node(&t, 1, 19);
+        tern__node_set_string(t.graph, t.node, "mode", modes[m]);
+        check(&t, 0, modes[m]);
+        end(&t);
+      }
+}
+
+Test(layout, trilu) {
+  for (size_t d = 0; d < 2; d++)
+    for (int upper = 0; upper < 2; upper++)
+      for (int k = -2; k < 4; k += 2) {
+        one_op t;
+        begin(&t, "Trilu", "", 14);
+        input(&t, layout_types[d], 3, 2, 5, 9);
+        if (k) *(int64_t *)constant(&t, TERN_DTYPE_I64, 0) = k;
+        node(&t, 1, 14);
+        set_int(&t, "upper", upper);
+        check(&t, 0, upper ? "upper" : "lower");
+        end(&t);
+      }
+}
+
+static void gather_case(tern_dtype dtype, bool narrow_index, int axis, int inner, uint64_t limit) {
+  one_op t;
+  enum { DIM = 23, N = 6 };
+  const int picks[N] = {0, 22, -1, 5, -23, 11};
+  begin(&t, "Gather", "", 13);
+  if (axis) input(&t, dtype, 3, 4, DIM, inner);
+  else constant(&t, dtype, 2, DIM, inner);
+  void *j = input(&t, narrow_index ? TERN_DTYPE_I32 : TERN_DTYPE_I64, 2, 2, 3);
+  for (int i = 0; i < N; i++)
+    if (narrow_index) ((int32_t *)j)[i] = picks[i];
+    else ((int64_t *)j)[i] = picks[i];
+  node(&t, 1, 13);
+  set_int(&t, "axis", axis);
+  t.binding_limit = limit;
+  check(&t, 0, tern_dtype_name(dtype));
+  end(&t);
+}
+
+Test(layout, gather) {
+  for (int axis = 0; axis < 2; axis++) {
+    gather_case(TERN_DTYPE_F32, false, axis, 7, 0);
+    gather_case(TERN_DTYPE_F32, true, axis, 64, 0);
+    gather_case(TERN_DTYPE_I64, false, axis, 3, 0);
+    gather_case(TERN_DTYPE_U8, false, axis, 8, 0);
+    gather_case(TERN_DTYPE_F16, false, axis, 9, 0);
+    gather_case(TERN_DTYPE_BF16, true, axis, 8, 0);
+  }
+  gather_case(TERN_DTYPE_F32, false, 0, 48, 2048); /* tables in slices */
+  gather_case(TERN_DTYPE_F16, false, 0, 96, 2560);
+  gather_case(TERN_DTYPE_F32, false, 0, 64, 1536);
+}
+
+Test(layout, gather_elements) {
+  for (size_t d = 0; d < 2; d++)
+    for (int axis = 0; axis < 3; axis++) {
+      one_op t;
+      begin(&t, "GatherElements", "", 13);
+      input(&t, layout_types[d], 3, 6, 7, 8);
+      int64_t *j = input(&t, TERN_DTYPE_I64, 3, 4, 5, 6);
+      for (int i = 0; i < 4 * 5 * 6; i++) j[i] = (int64_t)(noise() * 5.9f);
+      node(&t, 1, 13);
+      set_int(&t, "axis", axis);
+      check(&t, 0, tern_dtype_name(layout_types[d]));
+      end(&t);
+    }
+}
+
+Test(layout, last_row) {
+  one_op t;
+  int32_t heads = 1, dim = 8;
+  begin(&t, "LastRow", "tern", 1);
+  input(&t, TERN_DTYPE_F32, 3, 3, 5, 19);
+  node(&t, 1, 1);
+  tern__kv_layout layout = {1, &heads, &dim};
+  cr_assert_eq(tern__kv_cache_create(&t.alloc, &layout, 3, 8, true, &t.kv), TERN_OK);
+  t.kv->fresh[0] = 5, t.kv->fresh[1] = 2, t.kv->fresh[2] = 0;
+  check(&t, 0, "of three sequences");
+  end(&t);
+}
+
+#endif
