@@ -276,11 +276,9 @@ cleanup:
   return status;
 }
 
-static tern_status run_once(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
-                            const tern_progress *progress) {
+static tern_status run_once(tern__session *session, const tern__view *inputs, const tern_progress *progress) {
   tern_status status = TERN_OK;
   tern__session_plan *plan;
-  begin(session, cancel);
   TERN_TRY(find_plan(session, inputs, &plan));
   TERN_TRY(ensure_ready(session, plan, progress));
   tern__plan_bind(plan, session->activations);
@@ -296,10 +294,11 @@ cleanup:
 
 tern_status tern__session_run(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
                               const tern_progress *progress) {
-  tern_status status = run_once(session, inputs, cancel, progress);
+  begin(session, cancel);
+  tern_status status = run_once(session, inputs, progress);
   /* What a lost KV cache held only its owner can compute again. */
   if (status != TERN_OK && !session->kv && tern__session_fall_back(session, status))
-    status = run_once(session, inputs, cancel, progress);
+    status = run_once(session, inputs, progress);
   return status;
 }
 

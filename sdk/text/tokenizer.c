@@ -34,7 +34,7 @@ void tern__tokenizer_close(tern__tokenizer *t) {
 }
 
 tern_status tern__tokenizer_add_token(tern__tokenizer *t, const char *text, size_t size, int64_t id) {
-  tern_status status = tern__cancel_check(t->cancel, "reading the tokenizer");
+  tern_status status = tern__tokenizer_poll(t, (size_t)id);
   if (status != TERN_OK) return status;
   if (tern__map_get(&t->ids, text, size, NULL)) return TERN_STATUS_CORRUPT; /* the caller says where */
   while ((int64_t)tern__array_count(t->tokens) <= id) TERN_ARRAY_PUSH(t->alloc, t->tokens, (tern__token){0});

@@ -54,7 +54,7 @@ static bool add_merge(tern__tokenizer *t, bpe *m, char **key, const char *a, siz
                       size_t b_size, int32_t rank, tern_status *status_out) {
   tern_status status = TERN_OK;
   int32_t id = -1;
-  TERN_TRY(tern__cancel_check(t->cancel, "reading the tokenizer"));
+  TERN_TRY(tern__tokenizer_poll(t, (size_t)rank));
   size_t skip = m->prefix ? strlen(m->prefix) : 0;
   int32_t left = tern__model_token_id(t, a, a_size), right = tern__model_token_id(t, b, b_size);
   if (skip > b_size) left = -1;

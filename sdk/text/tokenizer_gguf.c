@@ -53,7 +53,7 @@ static tern_status add_special_tokens(tern__tokenizer *t, const tern__vocab_sour
   static const char *const always_text[] = {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"};
   for (size_t i = 0; i < source->n_tokens; i++) {
     int32_t type = source->types ? source->types[i] : 1;
-    TERN_TRY(tern__cancel_check(t->cancel, "reading the tokenizer"));
+    TERN_TRY(tern__tokenizer_poll(t, i));
     bool control = is_control(t, source, i), shown = false;
     for (size_t k = 0; k < 4; k++) shown |= !strcmp(always_text[k], t->tokens[i].text);
     if (shown) control = false, type = TYPE_USER_DEFINED;

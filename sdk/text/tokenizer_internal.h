@@ -221,6 +221,11 @@ struct tern__tokenizer {
   const tern_cancel *cancel;  /* while it is read; then NULL */
 };
 
+/* For loops over tokens and merges: CANCELLED if the token is set; looks at it when i is a multiple of 256. */
+static inline tern_status tern__tokenizer_poll(const tern__tokenizer *t, size_t i) {
+  return i & 255 ? TERN_OK : tern__cancel_check(t->cancel, "reading the tokenizer");
+}
+
 tern__tokenizer *tern__tokenizer_new(tern__alloc *alloc);
 /* Adds one entry of the model's vocabulary; `text` must live in the arena. */
 tern_status tern__tokenizer_add_token(tern__tokenizer *tokenizer, const char *text, size_t size, int64_t id);

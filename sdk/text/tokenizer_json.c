@@ -105,7 +105,7 @@ static tern_status read_added_tokens(tern__tokenizer *t, const tern__spec *root)
   size_t i = 0;
   for (const tern__json *n = tern__json_first(list.node); n; n = tern__json_next(n), i++) {
     tern__spec at = tern__spec_at(&list, n, i);
-    TERN_TRY(tern__cancel_check(t->cancel, "reading the tokenizer"));
+    TERN_TRY(tern__tokenizer_poll(t, i));
     TERN_TRY(read_added_token(t, &at));
   }
   mark_special(t);
