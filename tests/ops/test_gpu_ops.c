@@ -23,11 +23,12 @@ static uint64_t binding_limit;
 static bool as_hardware;
 
 /* When a test's process ends: what is still held then was leaked, and the test crashes. */
-__attribute__((destructor)) static void close_machine(void) {
+static void close_machine(void) {
   if (!m.gpu) return;
   tern__backend_vulkan.close(m.gpu);
   tern__backend_cpu.close(m.cpu);
   tern__pool_destroy(m.pool);
+  m.gpu = NULL;
   if (!m.alloc.live_bytes) return;
   fprintf(stderr, "the device keeps %llu bytes\n", (unsigned long long)m.alloc.live_bytes);
   abort();
@@ -52,6 +53,7 @@ static machine *open_machine(const one_op *t) {
   cr_assert_eq(tern__backend_cpu.open(&m.env, NULL, &m.cpu), TERN_OK);
   cr_assert_eq(tern__backend_vulkan.open(&m.env, which && which[0] ? which : NULL, &m.gpu), TERN_OK, "%s",
                tern_last_error());
+  atexit(close_machine); /* before the handlers that the driver registered while it was opened */
   m.binding_limit = m.gpu->info->max_binding_bytes, m.groups_limit = m.gpu->info->max_groups;
   m.software = m.gpu->info->software;
   return with_limits(t);

@@ -20,6 +20,7 @@ int main(int argc, char **argv) {
     printf("%s %s\n", mini_failures == before ? "ok  " : "FAIL", test->name);
     fflush(stdout);
   }
+  close_machine(); /* before the driver's own end */
   printf("%d failed checks\n", mini_failures);
   return mini_failures != 0;
 }
