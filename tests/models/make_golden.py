@@ -14,9 +14,9 @@
                      file
 
 The reference computes the dequantized weights with float32 activations: ONNX Runtime on a float32 graph for
-SmolLM2 (its own weights for each dtype), numpy for Gemma. That of q8, which quantizes its activations by its own
-graph, is that very graph by the operators' definitions (standard_graph.py). Takes three quarters of an hour for
-all on two idle cores, the third of it for q8.
+SmolLM2 (its own weights for each dtype), numpy for Gemma. That of q8, which quantizes its activations by its
+own graph, is that very graph by the operators' definitions (standard_graph.py). Takes three quarters of an
+hour for all on two idle cores, a third of it for q8.
 """
 import argparse
 import base64
@@ -26,6 +26,7 @@ import platform
 import sys
 import tempfile
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two that wait for each other are slow on a busy machine
 import numpy as np
 
 import oracles as o
@@ -72,9 +73,9 @@ def pair_gaps(logits, record):
 
 
 def near_candidates(oracle, reference, record):
-  """[step, id, gap, reference gap] of tokens beyond the best two: a tie can have more than two sides. The gaps
-  are from the oracle's best token. Written are later those within the noise bound, and those that the reference
-  prefers to that token; below NEAR nothing is left out here."""
+  """[step, id, gap, reference gap] of tokens beyond the best two: a tie can have more than two sides. The
+  gaps are from the oracle's best token. Written are later those within the noise bound, and those that the
+  reference prefers to that token; below NEAR nothing is left out here."""
   first = len(record["prompt_tokens"]) - 1
   result = []
   for step, best in enumerate(record["tokens"]):
@@ -271,12 +272,12 @@ def golden_onnx(dtype):
 
 
 def golden_q8():
-  """q8 quantizes its activations by its own graph: a float32 twin would be another model, and what is evaluated
-  together decides the ranges, so that all is done as generation does it, token by token after the prompt. Such a
-  graph enlarges the last bit of a float to whole logits (docs/numerics.md). Its noise is measured between ONNX
-  Runtime's computation, its own of the same quantization in the plain graph's style, and the operators' definitions
-  (standard_graph.py), rounded to float32 after each operator and not at all, each with a float32 cache and, since
-  tern's is one, with a float16 cache."""
+  """q8 quantizes its activations by its own graph: a float32 twin would be another model, and what is
+  evaluated together decides the ranges, so that all is done as generation does it, token by token after the
+  prompt. Such a graph enlarges the last bit of a float to whole logits (docs/numerics.md). Its noise is
+  measured between ONNX Runtime's computation, its own of the same quantization in the plain graph's style,
+  and the operators' definitions (standard_graph.py), rounded to float32 after each operator and not at all,
+  each with a float32 cache and, since tern's is one, with a float16 cache."""
   from standard_graph import StandardLlm
   path, prompts = onnx_records("q8")
   reference_name = "the operators' definitions"
@@ -287,7 +288,8 @@ def golden_q8():
   for llm in definitions.values():
     llm.matrices = definitions[reference_name].matrices  # the weights, held once
   computations = {"fusions off": o.OrtLlm(path, optimize=False),
-                  "the plain-ONNX graph, quantized likewise": open_and_remove(quantized_twin()), **definitions}
+                  "the plain-ONNX graph, quantized likewise": open_and_remove(quantized_twin()),
+                  **definitions}
   records, others = [], {name: [] for name in computations}
   for r in prompts:
     records.append(r)

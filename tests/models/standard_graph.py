@@ -1,5 +1,5 @@
-"""An ONNX graph evaluated as the operators are defined, in numpy: the arbiter where a dynamically quantized
-graph is computed differently by two runtimes. Knows the operators of SmolLM2's q8 file (make_smollm2_folder.py).
+"""An ONNX graph evaluated as the operators are defined, in numpy: the arbiter where two runtimes compute a
+dynamically quantized graph differently. Knows the operators of SmolLM2's q8 file (make_smollm2_folder.py).
 
 Sums of 8-bit products are exact. Every other node is computed in float64 and rounded once to the type of its
 output, so that no order of operations is preferred; DynamicQuantizeLinear alone divides in float32, as its
@@ -11,9 +11,9 @@ from onnx import helper, numpy_helper
 
 
 class StandardGraph:
-  """number: what stands for float32. np.float64 leaves out the rounding after each node, for whoever asks what
-  the real number would have been. half_cache: keys and values are rounded to float16 on their way into the
-  cache and read from there, those of the current rows too, as tern's sessions with a cache do."""
+  """number: what stands for float32. np.float64 leaves out the rounding after each node, for whoever asks
+  what the real number would have been. half_cache: keys and values are rounded to float16 on their way into
+  the cache and read from there, those of the current rows too, as tern's sessions with a cache do."""
 
   def __init__(self, model, number=np.float32, half_cache=False):
     graph = (onnx.load(model) if isinstance(model, str) else model).graph
@@ -97,7 +97,7 @@ class StandardGraph:
     if name not in self.matrices:
       self.matrices[name] = b.astype(np.float32) - np.float32(b_zero)
     q = a.reshape(-1, a.shape[-1]).astype(np.int32) - int(a_zero)
-    # Fast and exact: q = 16 high + low, and the products of either sum up to less than 2^24, in whatever order.
+    # Fast and exact: q = 16 high + low, and the products of either sum up to less than 2^24 in any order.
     assert q.shape[1] * 16 * 255 < 1 << 24
     high = q >> 4
     sums = (np.concatenate([high, q - 16 * high]).astype(np.float32) @ self.matrices[name]).astype(np.int32)
@@ -118,8 +118,8 @@ class StandardGraph:
     if self.half_cache:
       k, v = (self.rounded(x.astype(np.float16)) for x in (k, v))
     k, v = np.concatenate([past_k[0], k], 1), np.concatenate([past_v[0], v], 1)
-    scores = q.reshape(kv, group, rows, head).astype(np.float64) @ k[:, None].swapaxes(-1, -2).astype(np.float64)
-    scores *= attributes["scale"]
+    q = q.reshape(kv, group, rows, head).astype(np.float64)
+    scores = q @ k[:, None].swapaxes(-1, -2).astype(np.float64) * attributes["scale"]
     scores[..., np.arange(past + rows) > past + np.arange(rows)[:, None]] = -np.inf
     scores = np.exp(scores - scores.max(-1, keepdims=True))
     y = scores / scores.sum(-1, keepdims=True) @ v[:, None].astype(np.float64)

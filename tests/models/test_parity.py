@@ -7,10 +7,11 @@ between its best token and ours decides:
   equal       no difference (an end token may or may not be reported)
   tie         the gap is within the oracle's noise: `noise.bound` of the golden file, the 99th percentile of
               how far the gap moves between legitimate computations of the same weights (see make_golden.py:
-              float32 activations, other batch splits, other kernels of the oracle)
+              float32 activations, other batch splits, other kernels of the oracle; for q8, whose noise is
+              whole logits, the operators' definitions: test_q8_arithmetic.py says more about it)
   f16 cache   the gap is above that, but within F16_CACHE: how far a KV cache in float16 (our choice, see
               docs/architecture.md) moves gaps of a float32 model. Counted apart, so that it can be seen
-  oracle off  the gap is larger, but the float32 reference prefers our token: the oracle is what strays there
+  oracle off  the gap is larger, but the golden file's reference prefers our token: the oracle strays there
   DIFFERS     anything else: the test fails
 What follows a difference is another text and is not compared.
 

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Holds what tern does with SmolLM2's q8 file to the standard's arithmetic, operator by operator, without noise.
+"""Holds what tern does with SmolLM2's q8 file to the standard's arithmetic, piece by piece, without noise.
 
-A dynamically quantized graph amplifies: the last bit of a float decides about a step of an 8-bit integer, and 30
-layers enlarge it, so that two right computations of the whole graph can end at different tokens (docs/numerics.md).
-So a run is not compared with another run. It is checked step by step from its own values: the session gives what
-each DynamicQuantizeLinear and each residual sum gave, the graph is cut there, and each piece, evaluated in float64
-from the values that tern had, must explain the values that tern had next:
+A dynamically quantized graph amplifies: the last bit of a float decides about a step of an 8-bit integer, and
+30 layers enlarge it, so that two right computations of the whole graph can end at different tokens
+(docs/numerics.md). So a run is not compared with another run. It is checked from its own values: the session
+gives what each DynamicQuantizeLinear and each residual sum gave, the graph is cut there, and each piece,
+evaluated in float64 from the values that tern had, must explain the values that tern had next:
 
   integers    are a right rounding of the real numbers
   floats      (scales, residuals, keys and values, logits) are within a few of float32's last bits
 
-This is done with the cache as inputs and outputs (float32) and inside the session (float16: text generation), for
-a prompt and for single tokens after it. Two more links make it a statement about what users run, both exact:
+This is done with the cache as inputs and outputs (float32) and inside the session (float16: text generation),
+for a prompt and for single tokens after it. Two more links make it a statement about what users run, both
+exact:
 
   a session on the file as published gives the same logits, bit by bit
   text generation's greedy tokens are those that such a session's logits name, for all prompts
@@ -23,6 +24,7 @@ import os
 import sys
 import tempfile
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two that wait for each other are slow beside other tests
 try:
   import numpy as np
   import onnx
@@ -39,11 +41,12 @@ FOLDER = os.path.join(CACHE, ONNX_FOLDER)
 PATH = os.path.join(FOLDER, "onnx", "model_quantized.onnx")
 GOLDEN = "greedy_smollm2-onnx-q8.json"  # its prompts' tokens
 PROMPTS, SINGLE_TOKENS = ("python", "german", "chat-turns"), 2
-NEW_TOKENS, PREFILL_CHUNK = 32, 512  # the latter is text generation's: what is evaluated together is part of the result
-# What float32 arithmetic between two quantizations may move: steps of an 8-bit integer beyond the half that rounding
-# takes, and parts of a tensor's largest magnitude. The largest error is attention's: a score of 50 is right to 1e-7
-# of itself, and its exponential to 5e-6. On a float16 cache, moreover, a key or value that lies in the middle of two
-# halves may become the other one.
+# The latter is text generation's: what is evaluated together is part of the result.
+NEW_TOKENS, PREFILL_CHUNK = 32, 512
+# What float32 arithmetic between two quantizations may move: steps of an 8-bit integer beyond the half that
+# rounding takes, and parts of a tensor's largest magnitude. The largest error is attention's: a score of 50 is
+# right to 1e-7 of itself, and its exponential to 5e-6. On a float16 cache, moreover, a key or value that lies
+# in the middle of two halves may become the other one.
 EXACT, HALF = {"beyond half": 0.001, "float": 1e-5}, {"beyond half": 0.05, "float": 1e-3}
 OTHERS = 2e-5  # and the part of all integers that may lie on the other side of a half
 
@@ -80,7 +83,8 @@ class Pieces:
     self.exact = StandardGraph(model, np.float64, half_cache)
     self.quantizers = [n for n, _ in self.exact.nodes if n.op_type == "DynamicQuantizeLinear"]
     attention = {n.output[0] for n, _ in self.exact.nodes if n.op_type == "GroupQueryAttention"}
-    self.bounds = {n.input[0]: HALF if half_cache and n.input[0] in attention else EXACT for n in self.quantizers}
+    self.bounds = {n.input[0]: HALF if half_cache and n.input[0] in attention else EXACT
+                   for n in self.quantizers}
     self.floats = [n.output[3] for n, _ in self.exact.nodes if is_sum(n)] + ["logits"]
     self.cache = [i.name for i in model.graph.input if i.name.startswith("past_key_values.")]
     heads, head = (model.graph.input[-1].type.tensor_type.shape.dim[i].dim_value for i in (1, 3))
@@ -125,8 +129,8 @@ class Pieces:
     largest = np.max([off, steps.max()])
     self.largest_step = max(self.largest_step, largest)
     if not largest <= 0.5 + bounds["beyond half"]:
-      self.failures.append(f"{where}: an integer is {steps.max():.4f} steps from the real number, the zero point "
-                           f"{zero} {off:.4f}")
+      self.failures.append(f"{where}: an integer is {steps.max():.4f} steps from the real number, the zero "
+                           f"point {zero} {off:.4f}")
 
   def check_float(self, wanted, got, bounds, where):
     error = np.abs(wanted - got).max() / np.abs(wanted).max()
@@ -148,12 +152,14 @@ def check_generation(session, tern, record, text):
   named += [best([token]) for token in tokens[:NEW_TOKENS - 1]]
   if len(named) > len(tokens) and named[-1] in END_TOKENS["smollm2"]:
     named.pop()
-  return [] if named == tokens else [f"{record['name']}: text generation gives {tokens}, the session {named}"]
+  same = named == tokens
+  return [] if same else [f"{record['name']}: text generation gives {tokens}, the session {named}"]
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--tern", default=find_tern(), help="the command (else $TERN, build/release/tern, PATH)")
+  parser.add_argument("--tern", default=find_tern(),
+                      help="the command (else $TERN, build/release/tern, PATH)")
   args = parser.parse_args()
   if not os.path.exists(PATH):
     print(f"{PATH} is missing\n  try: tests/models/make_smollm2_folder.py")
@@ -165,7 +171,8 @@ def main():
     give_inner_values(model)
     onnx.save(model, path)
     for half_cache in (False, True):
-      pieces, way = Pieces(path, half_cache), "float16 cache inside" if half_cache else "float32 cache as inputs"
+      pieces = Pieces(path, half_cache)
+      way = "float16 cache inside" if half_cache else "float32 cache as inputs"
       for name in PROMPTS:
         pieces.reset()
         pieces.step(records[name]["prompt_tokens"], f"{name}, {way}, the prompt")
@@ -173,8 +180,9 @@ def main():
           pieces.step([token], f"{name}, {way}, token {i}")
         if pieces.others > OTHERS * pieces.integers:
           failures.append(f"{name}, {way}: {pieces.others} integers are rounded to the other neighbour")
-        print(f"{name}, {way}: of {pieces.integers} integers {pieces.others} rounded to the other neighbour, none "
-              f"more than {pieces.largest_step:.6f} steps away; floats within {pieces.largest_error:.2g}", flush=True)
+        print(f"{name}, {way}: of {pieces.integers} integers {pieces.others} rounded to the other neighbour, "
+              f"none more than {pieces.largest_step:.6f} steps away; floats within "
+              f"{pieces.largest_error:.2g}", flush=True)
       failures += pieces.failures
   tern = Tern(args.tern, 0, [])
   for prompt in golden("prompts.json")["generation"]:
