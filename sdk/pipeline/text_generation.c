@@ -32,13 +32,14 @@ enum { INPUT_IDS, INPUT_POSITIONS, INPUT_MASK };
 
 /* One sequence while it runs. */
 typedef struct sequence {
-  int32_t *tokens;                  /* prompt, then generated; base/array.h */
+  int32_t *tokens;                  /* prompt, then generated, less what context shifts dropped; base/array.h */
   size_t n_prompt;
+  char *prompt;                     /* its text, if the result is to begin with it; base/array.h */
+  int32_t *generated;               /* base/array.h */
   tern__sampler *sampler;
   tern__text_stream stream;
   char *text;                       /* generated so far; base/array.h */
   size_t streamed;                  /* bytes of it already given to on_text */
-  size_t n_new;
   const char *finish_reason;        /* NULL while running */
 } sequence;
 
@@ -276,10 +277,10 @@ static tern_status take_token(tern_pipeline *p, sequence *q, const tern_run_desc
     goto cleanup;
   }
   TERN_ARRAY_PUSH(alloc, q->tokens, id);
-  q->n_new++;
+  TERN_ARRAY_PUSH(alloc, q->generated, id);
   TERN_TRY(tern__sampler_accept(q->sampler, id));
   TERN_TRY(tern__text_stream_push(&q->stream, id, &q->text));
-  bool last = q->n_new >= limit;
+  bool last = tern__array_count(q->generated) >= limit;
   if (last) TERN_TRY(tern__text_stream_flush(&q->stream, &q->text));
   TERN_TRY(emit(q, d, id, last));
   if (!q->finish_reason && last) q->finish_reason = "length";
@@ -294,7 +295,6 @@ static tern_status shift_context(tern_pipeline *p, generator *g, sequence *seqs,
   size_t n = tern__array_count(q->tokens), keep = n < 8 ? n / 2 : 4, drop = (n - keep) / 2;
   memmove(q->tokens + keep, q->tokens + keep + drop, (n - keep - drop) * sizeof *q->tokens);
   tern__array_truncate(q->tokens, n - drop);
-  q->n_prompt = q->n_prompt > drop ? q->n_prompt - drop : 0;
   tern__array_truncate(g->cached[b], keep);
   TERN_TRY(prefill(p, g, seqs, cancel));
 cleanup:
@@ -327,6 +327,9 @@ static tern_status add_prompt(tern_pipeline *p, const char *text, size_t size, b
   TERN_TRY(tern__sampler_create(alloc, &options, s->vocab_size, &q->sampler));
   for (size_t i = 0; i < q->n_prompt; i++) TERN_TRY(tern__sampler_accept(q->sampler, q->tokens[i]));
   tern__text_stream_init(&q->stream, p->tokenizer, alloc, TERN_TOKENIZE_NO_SPECIAL);
+  if (d->return_full_text)
+    TERN_TRY(tern__tokenizer_decode(p->tokenizer, alloc, q->tokens, q->n_prompt, TERN_TOKENIZE_NO_SPECIAL,
+                                    &q->prompt));
 cleanup:
   return status;
 }
@@ -404,19 +407,17 @@ cleanup:
   return status;
 }
 
-static tern_status finish(tern_pipeline *p, const tern_run_desc *d, sequence *q, tern_result *result) {
+/* Moves what the sequence has into an entry of the result. */
+static tern_status finish(tern__alloc *alloc, sequence *q, tern_result *result) {
   tern_status status = TERN_OK;
-  tern__alloc *alloc = &p->runtime->alloc;
-  char *full = NULL;
   tern__text_entry entry = {.finish_reason = q->finish_reason ? q->finish_reason : "length"};
-  if (d->return_full_text) {
-    TERN_TRY(tern__tokenizer_decode(p->tokenizer, alloc, q->tokens, q->n_prompt, TERN_TOKENIZE_NO_SPECIAL, &full));
-    TERN_ARRAY_APPEND(alloc, full, q->text, tern__array_count(q->text));
-    entry.text = full, full = NULL;
+  if (q->prompt) {
+    TERN_ARRAY_APPEND(alloc, q->prompt, q->text, tern__array_count(q->text));
+    entry.text = q->prompt, q->prompt = NULL;
   } else {
     entry.text = q->text, q->text = NULL;
   }
-  TERN_ARRAY_APPEND(alloc, entry.tokens, q->tokens + tern__array_count(q->tokens) - q->n_new, q->n_new);
+  entry.tokens = q->generated, q->generated = NULL;
   TERN_ARRAY_PUSH(alloc, entry.text, 0); /* NUL-terminated for C callers; the count stays the text's */
   tern__array_truncate(entry.text, tern__array_count(entry.text) - 1);
   TERN_ARRAY_PUSH(alloc, result->entries, entry);
@@ -424,7 +425,6 @@ static tern_status finish(tern_pipeline *p, const tern_run_desc *d, sequence *q,
 cleanup:
   TERN_ARRAY_FREE(alloc, entry.text);
   TERN_ARRAY_FREE(alloc, entry.tokens);
-  TERN_ARRAY_FREE(alloc, full);
   return status;
 }
 
@@ -492,13 +492,15 @@ static tern_status text_generation_run(tern_pipeline *p, const tern_run_desc *d,
   result->timings.prefill_ms = (double)(prefilled - tokenized) * 1e-6;
   result->timings.decode_ms = (double)(tern__now_ns() - prefilled) * 1e-6;
   for (int32_t b = 0; b < batch; b++) {
-    result->timings.n_new_tokens += (int32_t)seqs[b].n_new;
-    TERN_TRY(finish(p, d, &seqs[b], result));
+    result->timings.n_new_tokens += (int32_t)tern__array_count(seqs[b].generated);
+    TERN_TRY(finish(alloc, &seqs[b], result));
   }
   TERN_TRY(write_json(result));
 cleanup:
   for (int32_t b = 0; seqs && b < batch; b++) {
     TERN_ARRAY_FREE(alloc, seqs[b].tokens);
+    TERN_ARRAY_FREE(alloc, seqs[b].prompt);
+    TERN_ARRAY_FREE(alloc, seqs[b].generated);
     TERN_ARRAY_FREE(alloc, seqs[b].text);
     tern__sampler_destroy(seqs[b].sampler);
     if (seqs[b].stream.alloc) tern__text_stream_deinit(&seqs[b].stream);

@@ -170,11 +170,23 @@ Test(text_generation, the_end_of_the_window_is_told_or_shifted) {
   tern_result_destroy(r);
   d.context_policy = TERN_CONTEXT_SHIFT;
   ok(tern_pipeline_run(p, &d, &r));
-  size_t n;
-  tern_result_tokens(r, 0, &n);
+  size_t n, size, decoded;
+  const int32_t *tokens = tern_result_tokens(r, 0, &n);
+  const char *text = tern_result_text(r, 0, &size);
   cr_assert_eq(n, 120);
   cr_assert_str_eq(tern_result_finish_reason(r, 0), "length");
-  tern_result_destroy(r);
+  /* The window has moved several times, and yet these are all the tokens, and the text is theirs. */
+  char *again = malloc(size + 1);
+  ok(tern_tokenizer_decode(tern_pipeline_tokenizer(p), tokens, n, TERN_TOKENIZE_NO_SPECIAL, again, size, &decoded));
+  cr_assert(decoded == size && memcmp(again, text, size) == 0, "%zu bytes of tokens, %zu of text", decoded, size);
+  tern_result *full;
+  d.return_full_text = 1;
+  ok(tern_pipeline_run(p, &d, &full));
+  const char *whole = tern_result_text(full, 0, NULL);
+  size_t prompt = strlen(short_text[0]);
+  cr_assert(strncmp(whole, short_text[0], prompt) == 0 && strncmp(whole + prompt, text, size) == 0, "%s", whole);
+  free(again);
+  tern_result_destroy(full), tern_result_destroy(r);
   tern_pipeline_close(p);
   tern_runtime_destroy(runtime);
 }

@@ -41,11 +41,12 @@ static void quantize_row(const float *x, size_t k, size_t padded_k, int16_t *q, 
     for (int i = 0; i < TERN__CPU_BLOCK; i += VF)
       vi_store(integers + i, vf_round(vf_load(from + i) * inverse));
     float scale = m * (1.0f / TERN__CPU_X_MAX) + vf_sum(poison);
-    int32_t half[2] = {0, 0};
+    uint32_t half[2] = {0, 0}; /* NaN rounds to the least integer, and sums of those wrap */
     for (int h = 0; h < 2; h++)
       for (int i = 16 * h; i < 16 * h + 16; i++)
-        q[b + (size_t)i] = (int16_t)integers[i], half[h] += integers[i];
-    sums[b / 16] = scale * (float)(half[0] + half[1]), sums[b / 16 + 1] = scale * (float)half[1];
+        q[b + (size_t)i] = (int16_t)integers[i], half[h] += (uint32_t)integers[i];
+    sums[b / 16] = scale * (float)(int32_t)(half[0] + half[1]);
+    sums[b / 16 + 1] = scale * (float)(int32_t)half[1];
     scales[b / TERN__CPU_BLOCK] = scale;
   }
   arrange(q, padded_k);
