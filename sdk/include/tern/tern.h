@@ -301,7 +301,7 @@ TERN_API tern_status tern_session_wait(tern_session *session, int32_t n_outputs,
 /* Makes the plan or run in progress return CANCELLED within 20 ms. [any] */
 TERN_API void tern_session_cancel(tern_session *session);
 /* Where the last run's work was done, as JSON: {"device","segments":[{"device","steps","dispatches","barriers",
- * "submits","bytes_to_device","bytes_from_device","operations","bytes","nodes":[{"op","name","kernels"}],
+ * "submits","bytes_to_device","bytes_from_device","operations","bytes","nodes":[{"op","name","reference"}],
  * "kernels":[{"kernel","op","count","ns","operations","bytes"}]}]}; `kernels` with times only under
  * TERN_SESSION_PROFILE. NULL before the first run, or without memory. Valid until the next call. [one] */
 TERN_API const char *tern_session_profile(tern_session *session);
