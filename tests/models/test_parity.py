@@ -152,8 +152,10 @@ def check_greedy(tern, report, model, args):
     report.add("skip", model, "-", f"no {name} yet: make_golden.py writes it")
     return
   file = golden(name)
-  verdicts = {}
-  for record in file["prompts"][:args.prompts]:
+  verdicts, records = {}, file["prompts"][:args.prompts]
+  if len(records) < len(file["prompts"]):
+    print(f"      {model}: only the first {len(records)} of {len(file['prompts'])} prompts (--prompts)", flush=True)
+  for record in records:
     try:
       answer = tern.run("text-generation", path, dtype, "--prompt", texts[record["name"]], "--max-new-tokens",
                         str(file["new_tokens"]), "--temperature", "0")

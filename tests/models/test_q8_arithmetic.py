@@ -160,6 +160,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--tern", default=find_tern(),
                       help="the command (else $TERN, build/release/tern, PATH)")
+  parser.add_argument("--prompts", type=int, metavar="N", help="generate from the first N prompts only")
   args = parser.parse_args()
   if not os.path.exists(PATH):
     print(f"{PATH} is missing\n  try: tests/models/make_smollm2_folder.py")
@@ -185,7 +186,10 @@ def main():
               f"{pieces.largest_error:.2g}", flush=True)
       failures += pieces.failures
   tern = Tern(args.tern, 0, [])
-  for prompt in golden("prompts.json")["generation"]:
+  prompts = golden("prompts.json")["generation"]
+  if len(prompts[:args.prompts]) < len(prompts):
+    print(f"text generation from the first {args.prompts} of {len(prompts)} prompts only (--prompts)", flush=True)
+  for prompt in prompts[:args.prompts]:
     failures += check_generation(pieces.plain, tern, records[prompt["name"]], prompt["text"])
   for failure in failures[:20]:
     print("FAIL", failure)

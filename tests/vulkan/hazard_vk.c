@@ -1,6 +1,7 @@
-/* Does what it must not, so that the validation layer has something to find: shows that a silent layer means
- * something. hazard_vk read    a kernel reads what another writes, without a barrier hazard_vk leak    a
- * buffer outlives its device */
+/* Does what it must not, so that the validation layer has something to find: shows that a silent layer means something.
+ *   hazard_vk read    a kernel reads what another writes, without a barrier
+ *   hazard_vk leak    a buffer outlives its device */
+#define TERN_CRITERION_NO_MAIN
 #include "vk_rig.h"
 
 static int fail(const char *what) {

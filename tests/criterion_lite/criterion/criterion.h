@@ -1,6 +1,6 @@
-/* Criterion's interface for cross builds, as far as these tests use it. Criterion starts tests by executing its own program
- * anew, which an emulator of one process cannot follow; here a test is a fork. Each program has one source file that
- * includes this header, and gets its main from it. */
+/* Criterion's interface for cross builds and sanitizers, as far as these tests use it. Criterion starts tests by executing
+ * its own program anew, which an emulator of one process cannot follow; here a test is a fork. Each program has one source
+ * file that includes this header, and gets its main from it, unless it defines TERN_CRITERION_NO_MAIN. */
 #ifndef TERN_TESTS_CRITERION_LITE_H
 #define TERN_TESTS_CRITERION_LITE_H
 
@@ -15,6 +15,9 @@
 #if !defined(__wasm__)
 #  include <sys/wait.h>
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+#  include <sanitizer/lsan_interface.h> /* gcc's; clang says it by __has_feature */
+#endif
 
 typedef struct lite_options { void (*init)(void), (*fini)(void); double timeout; const char *description; } lite_options;
 typedef struct lite_suite { const char *name; lite_options options; struct lite_suite *next; } lite_suite;
@@ -26,8 +29,8 @@ typedef struct lite_test {
 } lite_test;
 
 enum { LITE_FAILED = 1, LITE_SKIPPED = 77 };
-static lite_suite *lite_suites;
-static lite_test *lite_tests, **lite_last = &lite_tests;
+static lite_suite *lite_suites __attribute__((unused));
+static lite_test *lite_tests __attribute__((unused)), **lite_last __attribute__((unused)) = &lite_tests;
 static int lite_failures; /* of the test that runs in this process */
 
 #define TestSuite(suite, ...)                                                          \
@@ -98,6 +101,7 @@ static inline void lite_fail(bool fatal, const char *file, int line, const char 
 #define cr_log_error(...) cr_log_info(__VA_ARGS__)
 #define cr_skip_test(...) (printf(" " __VA_ARGS__), printf("\n"), fflush(stdout), _exit(LITE_SKIPPED))
 
+#if !defined(TERN_CRITERION_NO_MAIN)
 static void lite_run(const lite_test *test) {
   const lite_suite *suite = lite_suites;
   while (suite && strcmp(suite->name, test->suite)) suite = suite->next;
@@ -107,6 +111,9 @@ static void lite_run(const lite_test *test) {
   if (test->options.fini) test->options.fini();
   if (suite && suite->options.fini) suite->options.fini();
   fflush(stdout);
+#if defined(__SANITIZE_ADDRESS__)
+  if (!lite_failures) __lsan_do_leak_check(); /* _exit would not; it does nothing where ASAN_OPTIONS has detect_leaks=0 */
+#endif
   _exit(lite_failures ? LITE_FAILED : 0);
 }
 
@@ -155,5 +162,6 @@ int main(int argc, char **argv) {
   return tested == 0 || failed || crashed;
 }
 #endif
+#endif /* TERN_CRITERION_NO_MAIN */
 
 #endif
