@@ -429,6 +429,21 @@ static void linear_many(const tern__cpu_linear_call *c) {
   }
 }
 
+/* Asks for what comes after a block of a stream of weights. A product of one row decodes too much between two
+ * loads for the hardware's prefetchers to have enough of them under way: on Sapphire Rapids a core gets 9 GB/s
+ * of DRAM so, and 15.5 of the 16.1 of a plain read with lines asked for twice, far ahead into L2 and then near
+ * into L1. */
+INLINE void prefetch_ahead(const uint8_t *block, size_t bytes) {
+#ifdef PREFETCH_NEAR
+  for (size_t i = 0; i < bytes; i += LINE) {
+    __builtin_prefetch(block + PREFETCH_NEAR + i, 0, 3);
+    __builtin_prefetch(block + PREFETCH_FAR + i, 0, 2);
+  }
+#else
+  (void)block, (void)bytes;
+#endif
+}
+
 INLINE void linear_one(bool q4, bool mins, const tern__cpu_linear_call *c) {
   const tern__cpu_weight_format f = c->format;
   size_t n_blocks = tern__cpu_padded(c->k) / TERN__CPU_BLOCK;
@@ -444,6 +459,7 @@ INLINE void linear_one(bool q4, bool mins, const tern__cpu_linear_call *c) {
       vf x_scale = vf_set1(c->rows.scales[b]);
       vi acc[PV];
       UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
+      prefetch_ahead(block, f.block_bytes);
       dot_packed(q4, block, 0, 4, q, acc);
       if (halves) UNROLL for (int v = 0; v < PV; v++) {
         load_scales(&f, block, 0, v, &d, &m);

@@ -6,6 +6,8 @@
 #define TILE_F32 12
 #define TILE_INT 12
 #define PANELS_F32 8
+#define PREFETCH_NEAR 2048 /* of weights that stream by: see prefetch_ahead */
+#define PREFETCH_FAR 8192
 
 INLINE vf vf_set1(float a) { return _mm512_set1_ps(a); }
 INLINE vi vi_set1(int32_t a) { return (vi)_mm512_set1_epi32(a); }
