@@ -444,10 +444,18 @@ INLINE void prefetch_ahead(const uint8_t *block, size_t bytes) {
 #endif
 }
 
-INLINE void linear_one(bool q4, bool mins, const tern__cpu_linear_call *c) {
-  const tern__cpu_weight_format f = c->format;
+/* One row. All of the format but its offset is known when this is compiled: a block is decoded in a straight line. */
+INLINE void linear_one(bool q4, bool halves, bool f32_scales, bool has_min, const tern__cpu_linear_call *c) {
+  const tern__cpu_weight_format f = {
+      .kind = q4 ? TERN__CPU_WEIGHT_Q4 : TERN__CPU_WEIGHT_Q8,
+      .scale_block = halves ? 16 : 32,
+      .offset = c->format.offset,
+      .f32_scales = f32_scales,
+      .has_min = has_min,
+      .block_bytes = (uint16_t)((q4 ? 4 : 8) * LINE +
+                                TERN__CPU_PANEL * (halves ? 2 : 1) * (f32_scales ? 4 : 2) * (has_min ? 2 : 1))};
+  const bool mins = has_min || q4;
   size_t n_blocks = tern__cpu_padded(c->k) / TERN__CPU_BLOCK;
-  bool halves = f.scale_block == 16;
   for (size_t p = 0; p < c->n_panels; p++) {
     const uint8_t *block = c->panels + p * c->panel_bytes;
     float tile[TERN__CPU_PANEL];
@@ -460,13 +468,17 @@ INLINE void linear_one(bool q4, bool mins, const tern__cpu_linear_call *c) {
       vi acc[PV];
       UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
       prefetch_ahead(block, f.block_bytes);
-      dot_packed(q4, block, 0, 4, q, acc);
-      if (halves) UNROLL for (int v = 0; v < PV; v++) {
-        load_scales(&f, block, 0, v, &d, &m);
-        sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, vf_set1(x_sum_of(x_sums, 0)));
-        acc[v] = vi_set1(0);
+      if (halves) {
+        dot_packed(q4, block, 0, 4, q, acc);
+        UNROLL for (int v = 0; v < PV; v++) {
+          load_scales(&f, block, 0, v, &d, &m);
+          sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, vf_set1(x_sum_of(x_sums, 0)));
+          acc[v] = vi_set1(0);
+        }
+        dot_packed(q4, block, 4, 8, q, acc);
+      } else {
+        dot_packed(q4, block, 0, 8, q, acc);
       }
-      dot_packed(q4, block, 4, 8, q, acc);
       vf x_sum = vf_set1(x_sum_of(x_sums, halves ? 1 : -1));
       UNROLL for (int v = 0; v < PV; v++) {
         load_scales(&f, block, halves, v, &d, &m);
@@ -478,17 +490,42 @@ INLINE void linear_one(bool q4, bool mins, const tern__cpu_linear_call *c) {
   }
 }
 
-static void linear_one_q4(const tern__cpu_linear_call *c) { linear_one(true, true, c); }
-static void linear_one_q8(const tern__cpu_linear_call *c) { linear_one(false, false, c); }
-static void linear_one_q8_min(const tern__cpu_linear_call *c) { linear_one(false, true, c); }
+/* name, 4 bits, scales per 16, scales in f32, mins */
+#define ONE_ROW_FORMATS(X)                                                                                   \
+  X(q4, true, false, false, false)                                                                           \
+  X(q4_min, true, false, false, true)                                                                        \
+  X(q4_f32, true, false, true, false)                                                                        \
+  X(q4_f32_min, true, false, true, true)                                                                     \
+  X(q8, false, false, false, false)                                                                          \
+  X(q8_min, false, false, false, true)                                                                       \
+  X(q8_f32, false, false, true, false)                                                                       \
+  X(q8_f32_min, false, false, true, true)                                                                    \
+  X(q8_16, false, true, true, false)                                                                         \
+  X(q8_16_min, false, true, true, true)
+
+#define ONE_ROW(name, q4, halves, f32_scales, has_min)                                                       \
+  static void one_row_##name(const tern__cpu_linear_call *c) { linear_one(q4, halves, f32_scales, has_min, c); }
+ONE_ROW_FORMATS(ONE_ROW)
+#undef ONE_ROW
+
+static void linear_one_row(const tern__cpu_linear_call *c) {
+  const tern__cpu_weight_format *f = &c->format;
+  bool is_q4 = f->kind == TERN__CPU_WEIGHT_Q4, is_16 = f->scale_block == 16;
+#define ONE_ROW(name, q4, halves, f32, min)                                                                  \
+  if (is_q4 == q4 && is_16 == halves && f->f32_scales == f32 && f->has_min == min) {                         \
+    one_row_##name(c);                                                                                       \
+    return;                                                                                                  \
+  }
+  ONE_ROW_FORMATS(ONE_ROW)
+#undef ONE_ROW
+}
 
 static void linear(const tern__cpu_linear_call *c) {
   uint8_t kind = c->format.kind;
   if (kind < TERN__CPU_WEIGHT_Q4 && c->m == 1) linear_one_dense_row(c);
   else if (c->x) linear_f32(c);
   else if (c->m > 1) linear_many(c);
-  else if (kind == TERN__CPU_WEIGHT_Q4) linear_one_q4(c);
-  else (uses_mins(&c->format) ? linear_one_q8_min : linear_one_q8)(c);
+  else linear_one_row(c);
 }
 
 /* ---- plain integers ---- */
