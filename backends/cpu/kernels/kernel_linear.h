@@ -39,14 +39,42 @@ INLINE void tile_f32(int n_rows, const float *w, const float *x, size_t ldx, siz
     __asm__("" : "+r"(rows[t]));                                               \
   }
 
+/* t from 0 on: rows in tiles of the widest size while they fit, then in narrower ones. Each further row of a tile
+ * is nearly free, as a single one waits for its own sums. */
+#if TILE_INT > 8
+#  define INT_TILES_OF_8(m, tile) \
+    for (; t + 8 <= (m); t += 8) tile(8)
+#else
+#  define INT_TILES_OF_8(m, tile)
+#endif
+#define INT_TILES(m, tile)                             \
+  for (; t + TILE_INT <= (m); t += TILE_INT) tile(TILE_INT) \
+  INT_TILES_OF_8(m, tile)                              \
+  if (TILE_INT > 4)                                    \
+    for (; t + 4 <= (m); t += 4) tile(4)               \
+  for (; t + 2 <= (m); t += 2) tile(2)                 \
+  for (; t < (m); t++) tile(1)
+#if TILE_F32 > 8
+#  define F32_TILES_OF_8(m, tile) \
+    for (; t + 8 <= (m); t += 8) tile(8)
+#else
+#  define F32_TILES_OF_8(m, tile)
+#endif
+#define F32_TILES(m, tile)                             \
+  for (; t + TILE_F32 <= (m); t += TILE_F32) tile(TILE_F32) \
+  F32_TILES_OF_8(m, tile)                              \
+  if (TILE_F32 > 4)                                    \
+    for (; t + 4 <= (m); t += 4) tile(4)               \
+  for (; t + 2 <= (m); t += 2) tile(2)                 \
+  for (; t < (m); t++) tile(1)
+
 /* All m rows over one expanded piece. */
 static void rows_f32(const float *w, const float *x, size_t ldx, size_t m, size_t k, float *tile,
                      bool first) {
   size_t t = 0;
-  for (; t + TILE_F32 <= m; t += TILE_F32)
-    tile_f32(TILE_F32, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
-  for (; t + 2 <= m; t += 2) tile_f32(2, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
-  if (t < m) tile_f32(1, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
+#define TILE(n) tile_f32(n, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
+  F32_TILES(m, TILE)
+#undef TILE
 }
 
 INLINE vf load_weight(int kind, const uint8_t *panel, size_t i) {
@@ -382,17 +410,16 @@ static tern__cpu_rows rows_from(const tern__cpu_rows *rows, size_t row, size_t b
                           rows->sums + row * (k / 16) + 2 * block};
 }
 
-INLINE void rows_quantized(bool halves, bool mins, const uint8_t *w, size_t b0, size_t n,
+INLINE void rows_quantized(bool halves, bool mins, const uint8_t *w, size_t b0, size_t b_count,
                            const tern__cpu_linear_call *c, size_t k, float *tile) {
   size_t t = 0;
-  for (; t + TILE_INT <= c->m; t += TILE_INT) {
-    tern__cpu_rows rows = rows_from(&c->rows, t, b0, k);
-    tile_quantized(TILE_INT, halves, mins, w, n, &rows, k, tile + t * TERN__CPU_PANEL);
+#define TILE(n)                                                                              \
+  {                                                                                          \
+    tern__cpu_rows rows = rows_from(&c->rows, t, b0, k);                                     \
+    tile_quantized(n, halves, mins, w, b_count, &rows, k, tile + t * TERN__CPU_PANEL);       \
   }
-  for (; t < c->m; t++) {
-    tern__cpu_rows rows = rows_from(&c->rows, t, b0, k);
-    tile_quantized(1, halves, mins, w, n, &rows, k, tile + t * TERN__CPU_PANEL);
-  }
+  INT_TILES(c->m, TILE)
+#undef TILE
 }
 
 #define ROWS(name, halves, mins)                                                                             \
@@ -568,9 +595,9 @@ static void linear_i32(const tern__cpu_linear_i32_call *c) {
       for (size_t b = 0; b < n; b++)
         expand_block(TERN__CPU_WEIGHT_Q8, c->panels + p * c->panel_bytes + (b0 + b) * 8 * LINE,
                      expanded + b * EXPANDED_BLOCK);
-      for (; t + TILE_INT <= c->m; t += TILE_INT)
-        tile_i32(TILE_INT, expanded, n, q + t * c->k, c->k, tile + t * TERN__CPU_PANEL, b0 == 0);
-      for (; t < c->m; t++) tile_i32(1, expanded, n, q + t * c->k, c->k, tile + t * TERN__CPU_PANEL, b0 == 0);
+#define TILE(rows) tile_i32(rows, expanded, n, q + t * c->k, c->k, tile + t * TERN__CPU_PANEL, b0 == 0);
+      INT_TILES(c->m, TILE)
+#undef TILE
     }
     for (size_t t = 0; t < c->m; t++)
       memcpy(c->y + t * c->ldy + p * TERN__CPU_PANEL, tile + t * TERN__CPU_PANEL, columns * sizeof *tile);
