@@ -100,7 +100,16 @@ typedef struct tern__cpu_attention_call {
   float *out;                  /* [n_queries][out_stride] */
   size_t out_stride;
   float *maximum, *sum;        /* [n_queries] */
+  float *scratch;              /* tern__cpu_attention_scratch(d) bytes, 64-byte aligned, for many queries;
+                                  NULL: few. Sums are in another order, so the choice must depend on shapes alone */
 } tern__cpu_attention_call;
+
+enum { TERN__CPU_ATTENTION_GROUP = 32, TERN__CPU_ATTENTION_SLAB = 64, TERN__CPU_ATTENTION_KEYS = 64 };
+
+static inline size_t tern__cpu_attention_scratch(size_t d) {
+  return sizeof(float) * (d * TERN__CPU_ATTENTION_GROUP +
+                          TERN__CPU_ATTENTION_KEYS * (TERN__CPU_ATTENTION_GROUP + TERN__CPU_ATTENTION_SLAB));
+}
 
 /* ---- elementwise ---- */
 

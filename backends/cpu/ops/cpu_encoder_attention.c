@@ -16,7 +16,7 @@ static tern_status run_encoder(const tern__cpu_step *step, const tern__cpu_conte
   size_t block = chunk % p->blocks, h = chunk / p->blocks % p->heads, b = chunk / p->blocks / p->heads;
   size_t row = block * QUERY_BLOCK, n = p->rows - row < QUERY_BLOCK ? p->rows - row : QUERY_BLOCK;
   size_t width = p->heads * p->dim, at = (b * p->rows + row) * width + h * p->dim;
-  float *q = (float *)(void *)context->scratch, *maximum = q + QUERY_BLOCK * p->dim,
+  float *q = (float *)(void *)(context->scratch + tern__cpu_attention_scratch(p->dim)), *maximum = q + QUERY_BLOCK * p->dim,
         *sum = maximum + QUERY_BLOCK;
   const float *from = (const float *)step->in[0]->data + at;
   for (size_t i = 0; i < n; i++)
@@ -25,7 +25,8 @@ static tern_status run_encoder(const tern__cpu_step *step, const tern__cpu_conte
       .q = q, .q_stride = p->dim, .n_queries = n, .d = p->dim, .kv_stride = width, .end = p->keys,
       .k = (const float *)step->in[1]->data + b * p->keys * width + h * p->dim,
       .v = (const float *)step->in[2]->data + b * p->keys * width + h * p->dim,
-      .out = (float *)step->out[0]->data + at, .out_stride = width, .maximum = maximum, .sum = sum};
+      .out = (float *)step->out[0]->data + at, .out_stride = width, .maximum = maximum, .sum = sum,
+      .scratch = (float *)(void *)context->scratch};
   if (step->in[3]) {
     call.mask = (const float *)step->in[3]->data + b * p->mask_step[0] + h * p->mask_step[1] +
                 row * p->mask_step[2];
@@ -54,7 +55,8 @@ tern_status tern__cpu_compile_encoder_attention(tern__program *program, const te
   size_t stride = 1;
   for (int32_t i = mask ? mask->shape.rank : 0; i-- > 0; stride *= (size_t)mask->shape.dims[i])
     if (mask->shape.dims[i] != 1) p->mask_step[i + 4 - mask->shape.rank] = stride;
-  tern__cpu_need_scratch(program, QUERY_BLOCK * (p->dim + 2) * sizeof(float), 0);
+  tern__cpu_need_scratch(
+      program, tern__cpu_attention_scratch(p->dim) + QUERY_BLOCK * (p->dim + 2) * sizeof(float), 0);
   TERN_TRY(tern__cpu_add_step(program, node, run_encoder, p->batch * p->heads * p->blocks, p));
   *taken = true;
 cleanup:

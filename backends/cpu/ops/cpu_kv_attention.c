@@ -113,8 +113,8 @@ static tern_status run_rows(const tern__cpu_step *step, const tern__cpu_context 
                                                              : fresh - row0 < rows ? fresh - row0
                                                                                    : rows;
   size_t capacity = p->row_block * p->group;
-  float *out = (float *)(void *)context->scratch, *maximum = out + capacity * p->dim,
-        *sum = maximum + capacity;
+  float *out = (float *)(void *)(context->scratch + tern__cpu_attention_scratch(p->dim)),
+        *maximum = out + capacity * p->dim, *sum = maximum + capacity;
   int32_t *first = (int32_t *)(void *)(sum + capacity), *last = first + capacity;
   int64_t past = context->args->kv->past[b];
   for (size_t i = 0; i < real * p->group; i++) {
@@ -126,6 +126,7 @@ static tern_status run_rows(const tern__cpu_step *step, const tern__cpu_context 
     call.n_queries = real * p->group, call.first = first, call.last = last;
     call.begin = (size_t)first[0], call.end = (size_t)last[real * p->group - 1];
     call.out = out, call.maximum = maximum, call.sum = sum;
+    call.scratch = (float *)(void *)context->scratch;
     context->kernels->attention(&call);
   }
   for (size_t r = 0; r < rows; r++)
@@ -213,7 +214,7 @@ tern_status tern__cpu_compile_kv_attention(tern__program *program, const tern__n
   p->partials = tern__cpu_divide_up(queries * p->dim * sizeof(float), 64) * 64;
   size_t partial_bytes = p->rows == 1 ? queries * SPLITS * (p->dim + 2) * sizeof(float) : 0;
   size_t store_bytes = (p->dim + 2 * p->half) * sizeof(float),
-         rows_bytes = chunk_queries * (p->dim + 4) * sizeof(float);
+         rows_bytes = tern__cpu_attention_scratch(p->dim) + chunk_queries * (p->dim + 4) * sizeof(float);
   tern__cpu_need_scratch(program, store_bytes > rows_bytes ? store_bytes : rows_bytes,
                          p->partials + partial_bytes);
   TERN_TRY(tern__cpu_add_step(program, node, run_store, p->batch * p->rows, p));
