@@ -16,8 +16,8 @@ static tern_status run_encoder(const tern__cpu_step *step, const tern__cpu_conte
   size_t block = chunk % p->blocks, h = chunk / p->blocks % p->heads, b = chunk / p->blocks / p->heads;
   size_t row = block * QUERY_BLOCK, n = p->rows - row < QUERY_BLOCK ? p->rows - row : QUERY_BLOCK;
   size_t width = p->heads * p->dim, at = (b * p->rows + row) * width + h * p->dim;
-  float *q = (float *)(void *)(context->scratch + tern__cpu_attention_scratch(p->dim)), *maximum = q + QUERY_BLOCK * p->dim,
-        *sum = maximum + QUERY_BLOCK;
+  float *q = (float *)(void *)(context->scratch + tern__cpu_attention_scratch(p->dim)),
+        *maximum = q + QUERY_BLOCK * p->dim, *sum = maximum + QUERY_BLOCK;
   const float *from = (const float *)step->in[0]->data + at;
   for (size_t i = 0; i < n; i++)
     for (size_t e = 0; e < p->dim; e++) q[i * p->dim + e] = from[i * width + e] * p->scale;
