@@ -79,6 +79,31 @@ typedef struct tern__cpu_linear_i32_call {
   uint8_t *scratch;        /* as above */
 } tern__cpu_linear_i32_call;
 
+/* ---- weights of signed bytes with one scale a row ---- */
+
+/* TERN__CPU_GROUP: most activations that share a scale: 1024 * 127 * 128 * 128 fits 32 bits. */
+enum {
+  TERN__CPU_GROUP = 1024,
+  TERN__CPU_CHANNEL_SCRATCH = 16 * 1024 + TERN__CPU_ROW_BLOCK * TERN__CPU_PANEL * 4 * 2
+};
+
+/* y = x W^T + bias; weight = scale * q + min. Panels: K / 32 blocks of Q8 without scales, f32 scales[16], mins[16]. */
+typedef struct tern__cpu_channel_call {
+  const uint8_t *panels;   /* of the first panel */
+  size_t panel_bytes, n_panels, k;
+  bool has_min;
+  const float *x;          /* [m][ldx], weights are widened to f32; NULL: q */
+  size_t ldx;
+  const int16_t *q;        /* [m][K padded to 32], as quantize_channel leaves it */
+  const float *scales, *sums; /* [m][groups]: of q, and scale times the sum of q */
+  size_t group, groups;    /* k that share a scale, a multiple of 32; K / group rounded up */
+  size_t m;                /* <= TERN__CPU_ROW_BLOCK */
+  float *y;                /* [m][ldy], from the first panel's first column on */
+  size_t ldy, n;           /* n: columns to write, at most 16 n_panels */
+  const float *bias;       /* [n] or NULL */
+  uint8_t *scratch;        /* TERN__CPU_CHANNEL_SCRATCH bytes, 64-byte aligned */
+} tern__cpu_channel_call;
+
 /* ---- attention ---- */
 
 /* `n_queries` vectors against keys and values in f16 or f32 rows, online softmax over keys [begin, end). Key
@@ -134,6 +159,9 @@ typedef struct tern__cpu_kernels {
   void (*arrange)(int16_t *q, size_t padded_k); /* into the order that `linear` wants */
   void (*linear)(const tern__cpu_linear_call *call);
   void (*linear_i32)(const tern__cpu_linear_i32_call *call);
+  /* K values -> quantized ones, a scale and a sum per group. */
+  void (*quantize_channel)(const float *x, size_t k, size_t group, int16_t *q, float *scales, float *sums);
+  void (*channel)(const tern__cpu_channel_call *call);
   void (*attention)(const tern__cpu_attention_call *call);
   /* y = a op b over n elements; steps are 1 (array) or 0 (one value). */
   void (*binary[TERN__CPU_BINARY_COUNT])(const float *a, size_t a_step, const float *b, size_t b_step,

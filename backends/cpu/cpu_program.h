@@ -57,7 +57,8 @@ struct tern__program {
   uint32_t *starts;          /* per phase: its first step */
   const tern_cancel *cancel; /* while preparing */
   size_t thread_scratch, shared_scratch;
-  const tern__view *shared_holds; /* while compiling: the X whose quantized rows the shared scratch has */
+  const tern__view *shared_holds; /* while compiling: the X whose quantized rows the shared scratch has, */
+  tern__cpu_chunk_fn shared_by;   /* and the function that writes them there, in its form */
   uint8_t *scratch;          /* shared_scratch, then n_threads times thread_scratch */
   size_t scratch_size;
   int32_t n_threads;

@@ -17,6 +17,7 @@ static const struct { const char *name, *domain; tern__weight_read *read; } prod
     {"Gemm", "", tern__weight_read_gemm},
     {"MatMul", "", tern__weight_read_matmul},
     {"MatMulNBits", "com.microsoft", tern__weight_read_nbits},
+    {"ChannelLinear", "tern", tern__weight_read_channel},
 };
 
 tern__weight_read *tern__gpu_product_reader(const tern__op_def *op) {
@@ -46,7 +47,8 @@ static bool read_product(const finder *f, int32_t n, tern__weight_product *out, 
   }
   if (!in[0] || !in[1]) return false;
   /* K as the weights say it: Gemm wants two dimensions, the others take them. */
-  bool k_last = is_op(node, "Linear", "tern") || (is_op(node, "Gemm", "") && tern__node_int(node, "transB", 0));
+  bool k_last = is_op(node, "Linear", "tern") || (is_op(node, "Gemm", "") && tern__node_int(node, "transB", 0)) ||
+                (is_op(node, "ChannelLinear", "tern") && !tern__node_int(node, "k_major", 0));
   int64_t k = is_op(node, "MatMulNBits", "com.microsoft") ? tern__node_int(node, "K", 0)
               : in[1]->shape.rank == 2                    ? in[1]->shape.dims[k_last ? 1 : 0]
                                                           : 0;

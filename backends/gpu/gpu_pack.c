@@ -54,6 +54,10 @@ static bool nbits_format(const tern__weight_source *s, tern__gpu_weight_format *
 }
 
 bool tern__gpu_weight_format_of(const tern__weight_source *source, tern__gpu_weight_format *out) {
+  if (source->channel) {
+    *out = TERN__GPU_WEIGHT_q8_fm2;
+    return true;
+  }
   switch (source->dtype) {
     case TERN_DTYPE_F32: *out = TERN__GPU_WEIGHT_f32; return true;
     case TERN_DTYPE_F16: *out = TERN__GPU_WEIGHT_f16; return true;

@@ -71,7 +71,30 @@ static void unpack_codes(const tern__weight_source *s, size_t row, size_t b, ter
   }
 }
 
+void tern__weight_channel_scale(const tern__weight_source *s, size_t row, float *scale, float *min) {
+  bool bytes = s->dtype == TERN_DTYPE_U8;
+  int zero = 0;
+  memcpy(scale, s->scales + row * s->scale_step * sizeof *scale, sizeof *scale);
+  if (s->zeros) zero = bytes ? s->zeros[row * s->zero_step] : (int8_t)s->zeros[row * s->zero_step];
+  *min = (float)((bytes ? 128 : 0) - zero) * *scale;
+}
+
+static void unpack_channel(const tern__weight_source *s, size_t row, size_t b, tern__weight_block *u) {
+  size_t k0 = b * TERN__WEIGHT_BLOCK, n = s->k - k0 < TERN__WEIGHT_BLOCK ? s->k - k0 : TERN__WEIGHT_BLOCK;
+  const uint8_t *data = s->data + (s->k_major ? k0 * s->n + row : row * s->k + k0);
+  size_t step = s->k_major ? s->n : 1;
+  uint8_t flip = s->dtype == TERN_DTYPE_U8 ? 128 : 0;
+  memset(u->q, 0, sizeof u->q);
+  for (size_t i = 0; i < n; i++) u->q[i] = (int8_t)(data[i * step] ^ flip);
+  tern__weight_channel_scale(s, row, &u->scales[0], &u->mins[0]);
+  u->scales[1] = u->scales[0], u->mins[1] = u->mins[0];
+}
+
 void tern__weight_unpack(const tern__weight_source *s, size_t row, size_t b, tern__weight_block *u) {
+  if (s->channel) {
+    unpack_channel(s, row, b, u);
+    return;
+  }
   if (s->dtype == TERN_DTYPE_U8) {
     (s->codes ? unpack_codes : unpack_nbits)(s, row, b, u);
     return;

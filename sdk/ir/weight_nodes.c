@@ -103,3 +103,25 @@ bool tern__weight_read_bnb4(const tern__node *node, const tern__view *const *in,
   *out = (tern__weight_product){s, rows_of(in[0]), -1};
   return true;
 }
+
+/* True if the view holds one value for all rows or one for each. */
+static bool is_per_row(const tern__view *view, size_t n, size_t *step) {
+  size_t count = elements(view);
+  *step = count == 1 ? 0 : 1;
+  return count == 1 || count == n;
+}
+
+bool tern__weight_read_channel(const tern__node *node, const tern__view *const *in, const uint8_t *const *constants,
+                               tern__weight_product *out) {
+  const tern__view *w = in[1], *scale = in[2], *zero = in[3], *bias = in[4];
+  if (!constants[1] || !constants[2] || (zero && !constants[3]) || in[0]->dtype != TERN_DTYPE_F32 ||
+      in[0]->shape.rank < 1 || w->shape.rank != 2)
+    return false;
+  tern__weight_source s = plain_source(w, constants[1], tern__node_int(node, "k_major", 0) != 0);
+  s.channel = true, s.scales = constants[2], s.scale_dtype = TERN_DTYPE_F32, s.zeros = zero ? constants[3] : NULL;
+  if (!is_per_row(scale, s.n, &s.scale_step) || (zero && !is_per_row(zero, s.n, &s.zero_step)) ||
+      (bias && !is_bias(bias, s.n)))
+    return false;
+  *out = (tern__weight_product){s, rows_of(in[0]), bias ? 4 : -1};
+  return true;
+}

@@ -12,7 +12,8 @@ static bool one_of(const char *name, const char *const *list) {
 
 tern_status tern__pass_last_row(tern__graph *graph, const tern__pass_options *options) {
   tern_status status = TERN_OK;
-  static const char *const matmuls[] = {"Linear", "MatMul", "MatMulNBits", "MatMulInteger", "Gemm", "MatMulBnb4", NULL};
+  static const char *const matmuls[] = {"Linear",        "ChannelLinear", "MatMul",     "MatMulNBits",
+                                        "MatMulInteger", "Gemm",          "MatMulBnb4", NULL};
   static const char *const row_wise[] = {"Cast", "Mul", "Add", "Div", "Tanh", "Identity", NULL};
   tern__value_id logits = tern__graph_find(graph, "logits");
   if (!options->last_row || logits < 0 || !tern__graph_is_output(graph, logits)) goto cleanup;

@@ -2,8 +2,10 @@
 #include "passes/pass.h"
 
 #define TERN__PASSES(X)                                                                             \
+  X(transposed_weights, false)    /* MatMul(x, Transpose(W)) -> Linear, W as it lies */              \
   X(fold_constants, false)        /* nodes over constants become constants */                      \
-  X(dequantize_weights, false)    /* int8 weights with a scale -> float32 constants */               \
+  X(channel_weights, false)       /* int8 weights with a scale a column stay bytes */               \
+  X(dequantize_weights, false)    /* other int8 weights with a scale -> float32 constants */         \
   X(remove_identity, false)       /* Identity, inference-time Dropout, casts to the same type */    \
   X(fuse_norm, false)             /* Pow/ReduceMean/Sqrt/Div chains -> LayerNormalization, RMS */   \
   X(fuse_gelu, false)             /* Div/Erf/Add/Mul/Mul -> Gelu */                                 \

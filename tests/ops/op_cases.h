@@ -75,6 +75,8 @@ Test(linear, nbits) {
       }
 }
 
+#include "ops/op_cases_channel.h"
+
 Test(matmul, gemm_and_constant_matmul) {
   for (int transposed = 0; transposed < 2; transposed++) {
     one_op t;

@@ -3,6 +3,7 @@
 
 #include "cpu/kernels/kernel_quantize.h"
 #include "cpu/kernels/kernel_linear.h"
+#include "cpu/kernels/kernel_channel.h"
 #include "cpu/kernels/kernel_rows.h"
 #include "cpu/kernels/kernel_elementwise.h"
 #include "cpu/kernels/kernel_attention.h"
@@ -14,6 +15,8 @@
       .arrange = arrange,                                                                                    \
       .linear = linear,                                                                                      \
       .linear_i32 = linear_i32,                                                                              \
+      .quantize_channel = quantize_channel,                                                                  \
+      .channel = channel,                                                                                    \
       .attention = attention,                                                                                \
       .rms_norm = rms_norm,                                                                                  \
       .layer_norm = layer_norm,                                                                              \

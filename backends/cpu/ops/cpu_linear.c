@@ -103,11 +103,12 @@ static tern_status add_linear(tern__program *program, const tern__node *node,
     p->rows_scales = align64(m * p->padded_k * sizeof(int16_t));
     p->rows_sums = p->rows_scales + align64(m * (p->padded_k / TERN__CPU_BLOCK) * sizeof(float));
     const tern__view *x = tern__cpu_in(program, node, 0);
-    bool again = program->shared_holds == x; /* Q, K and V projections of one input */
+    /* Q, K and V projections of one input */
+    bool again = program->shared_holds == x && program->shared_by == run_quantize;
     tern__cpu_need_scratch(program, 0, p->rows_sums + align64(m * (p->padded_k / 16) * sizeof(float)));
     if (!again)
       TERN_TRY(tern__cpu_add_step(program, node, run_quantize, tern__cpu_divide_up(m, QUANTIZE_ROWS), p));
-    program->shared_holds = x;
+    program->shared_holds = x, program->shared_by = run_quantize;
   }
   tern__cpu_need_scratch(program, TERN__CPU_LINEAR_SCRATCH, 0);
   bool beside = follows_sibling(program, node, bias);

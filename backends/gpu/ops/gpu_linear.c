@@ -1,4 +1,4 @@
-/* Nodes that multiply by constant weights: Linear, Gemm, MatMul, MatMulNBits, MatMulBnb4. */
+/* Nodes that multiply by constant weights: Linear, ChannelLinear, Gemm, MatMul, MatMulNBits, MatMulBnb4. */
 #include "gpu/ops/gpu_product.h"
 
 static tern_status compile(tern__program *program, const tern__node *node, tern__weight_read *read, bool *taken) {
@@ -22,6 +22,10 @@ tern_status tern__gpu_compile_matmul_constant(tern__program *program, const tern
 
 tern_status tern__gpu_compile_matmul_nbits(tern__program *program, const tern__node *node, bool *taken) {
   return compile(program, node, tern__weight_read_nbits, taken);
+}
+
+tern_status tern__gpu_compile_channel_linear(tern__program *program, const tern__node *node, bool *taken) {
+  return compile(program, node, tern__weight_read_channel, taken);
 }
 
 tern_status tern__gpu_compile_matmul_bnb4(tern__program *program, const tern__node *node, bool *taken) {

@@ -46,6 +46,7 @@ cleanup:
 }
 
 static int32_t bias_input(const tern__node *part) {
+  if (!strcmp(part->op->name, "ChannelLinear")) return 4;
   return !strcmp(part->op->name, "MatMulNBits") ? 5 : 2;
 }
 
