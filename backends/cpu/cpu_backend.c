@@ -4,6 +4,7 @@
 #include "cpu/cpu_program.h"
 #include "runtime/thread_pool.h"
 
+#include <stdio.h>
 #include <string.h>
 
 typedef struct isa { uint32_t feature; const tern__cpu_kernels *kernels; } isa;
@@ -48,11 +49,25 @@ cleanup:
   return status;
 }
 
+/* `which` takes a worse instruction set than the best one, by part of its name: what another machine would compute. */
 static tern_status cpu_open(const tern__backend_env *env, const char *which, tern__backend **out) {
   tern_status status = TERN_OK;
+  uint32_t usable = tern__cpu_features(), wanted = which ? 0 : UINT32_MAX;
+  char list[96] = "";
+  size_t at = 0;
   *out = NULL;
-  if (which) TERN_FAIL(TERN_STATUS_NO_DEVICE, "device 'cpu:%s': there is one CPU; use 'cpu'", which);
-  TERN_TRY(tern__cpu_open_with(env, UINT32_MAX, out));
+  for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
+    if (!(isas[i].feature & usable)) continue;
+    const char *name = isas[i].kernels->name; /* "NEON" is part of two others: a whole name goes first */
+    if (which && tern__is_part_of_name(which, name) && (!wanted || strlen(which) == strlen(name)))
+      wanted = isas[i].feature;
+    at += (size_t)snprintf(list + at, sizeof list - at, "%s'%s'", at ? ", " : "", name);
+  }
+  if (!wanted)
+    TERN_FAIL(TERN_STATUS_NO_DEVICE,
+              "device '" DEVICE_NAME ":%s': this CPU has the instruction sets %s; use part of such a name, or '"
+              DEVICE_NAME "'", which, list);
+  TERN_TRY(tern__cpu_open_with(env, wanted, out));
 cleanup:
   return status;
 }

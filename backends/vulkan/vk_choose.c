@@ -24,23 +24,11 @@ static int32_t rank_of(VkPhysicalDeviceType type) {
   }
 }
 
-static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
-
-/* Case does not matter. */
-static bool contains(const char *text, const char *part) {
-  for (; *text; text++) {
-    size_t i = 0;
-    while (part[i] && lower(text[i]) == lower(part[i])) i++;
-    if (!part[i]) return true;
-  }
-  return false;
-}
-
 /* UUIDs are given with or without dashes. */
 static bool is_uuid(const char *uuid, const char *given) {
   for (; *given; given++) {
     if (*given == '-') continue;
-    if (lower(*given) != *uuid) return false;
+    if (tern__lower(*given) != *uuid) return false;
     uuid++;
   }
   return !*uuid;
@@ -110,7 +98,7 @@ tern_status tern__vk_choose(tern__alloc *alloc, const tern__vk_instance *instanc
     candidate *c = &list[i];
     c->handle = handles[i];
     look_at(instance, c);
-    bool asked_for = !which || !*which || contains(c->name, which) || is_uuid(c->uuid, which);
+    bool asked_for = !which || !*which || tern__is_part_of_name(which, c->name) || is_uuid(c->uuid, which);
     if (c->usable && asked_for && better(c, best)) best = c;
   }
   if (best)

@@ -94,6 +94,17 @@ typedef struct tern__backend_api {
   const tern__device_api *device; /* NULL: works on the host's memory */
 } tern__backend_api;
 
+/* How a caller names one of several devices: by part of its name; case does not matter. */
+static inline char tern__lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
+static inline bool tern__is_part_of_name(const char *part, const char *name) {
+  for (; *name; name++) {
+    size_t i = 0;
+    while (part[i] && tern__lower(name[i]) == tern__lower(part[i])) i++;
+    if (!part[i]) return true;
+  }
+  return false;
+}
+
 /* All backends of this build, the CPU first. The only place where sdk names a backend. */
 const tern__backend_api *const *tern__backend_list(size_t *count);
 

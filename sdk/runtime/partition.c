@@ -47,9 +47,10 @@ static tern_status choose(tern__session_plan *plan, const tern__plan_options *op
     hosted[graph->inputs[i]] = is_integer(plan->base.views[graph->inputs[i]].dtype);
   for (int32_t s = 0; s < plan->base.n_steps; s++) {
     const tern__node *node = &graph->nodes[plan->base.steps[s]];
-    if (options->all_on_device || !stays_on_host(plan, node, hosted))
+    bool cached = options->kv && strcmp(node->op->name, "KvAttention") == 0; /* the cache lies there */
+    if (options->all_on_device || cached || !stays_on_host(plan, node, hosted))
       TERN_TRY(options->api->device->takes(options->backend, &plan->base, node, &on_device[s]));
-    if (options->kv && !on_device[s] && strcmp(node->op->name, "KvAttention") == 0)
+    if (cached && !on_device[s])
       TERN_FAIL(TERN_STATUS_UNSUPPORTED,
                 "node '%s': device '%s' has no attention kernel for these head sizes, and a KV cache is not shared "
                 "with the CPU; use device 'cpu'", node->name, options->api->name);

@@ -186,10 +186,12 @@ static tern_status find_plan(tern__session *session, const tern__view *inputs, t
     if (!session->plans[slot]) continue;
     if (!session->plans[i] || session->plans[i]->last_used < session->plans[slot]->last_used) slot = i;
   }
+  const tern__device *cpu = &session->runtime->devices[TERN__CPU];
+  bool on_host = !session->api->device; /* a CPU itself, maybe another one than the runtime's */
   tern__plan_options options = {.api = session->api,
                                 .backend = session->backend,
-                                .host_api = session->runtime->devices[TERN__CPU].api,
-                                .host_backend = session->runtime->devices[TERN__CPU].backend,
+                                .host_api = on_host ? session->api : cpu->api,
+                                .host_backend = on_host ? session->backend : cpu->backend,
                                 .cache = session->cache,
                                 .kv = session->kv,
                                 .numerics = session->options.numerics,

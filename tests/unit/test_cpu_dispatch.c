@@ -116,3 +116,25 @@ Test(cpu_dispatch, a_set_can_be_asked_for) {
   cr_expect_eq(open_with(0, name), TERN_STATUS_NO_DEVICE);
   cr_expect(strstr(tern_last_error(), "instruction sets"), "%s", tern_last_error());
 }
+
+/* As in tern_session_desc.device, after the colon. */
+Test(cpu_dispatch, a_set_has_a_name) {
+  tern__alloc alloc;
+  tern__alloc_init(&alloc, NULL, 0);
+  tern__backend_env env = {&alloc, NULL, NULL};
+  tern__backend *backend = NULL;
+  for (int i = 0; i < N_SETS; i++) {
+    tern_status status = tern__backend_cpu.open(&env, sets[i].name, &backend);
+    bool there = tern__cpu_features() & sets[i].feature;
+    if (there) cr_expect_eq(status, TERN_OK, "%s", sets[i].name);
+    if (status != TERN_OK) continue;
+    if (there) cr_expect_str_eq(tern__backend_cpu.describe(backend), sets[i].name);
+    tern__backend_cpu.close(backend);
+  }
+  cr_assert_eq(tern__backend_cpu.open(&env, "PLAIN", &backend), TERN_OK, "%s", tern_last_error());
+  cr_expect_str_eq(tern__backend_cpu.describe(backend), "plain C");
+  tern__backend_cpu.close(backend);
+  cr_expect_eq(tern__backend_cpu.open(&env, "SSE9", &backend), TERN_STATUS_NO_DEVICE);
+  cr_expect(strstr(tern_last_error(), "plain C"), "%s", tern_last_error());
+  cr_expect_eq(alloc.live_bytes, 0);
+}

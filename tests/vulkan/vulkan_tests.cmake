@@ -18,6 +18,13 @@ foreach(source IN LISTS TERN_VULKAN_TESTS)
   endforeach()
 endforeach()
 
+# What every processor's CPU is held to (unit/test_consistent_numerics.c), on the drivers.
+add_test(NAME consistent_numerics_on_drivers
+         COMMAND ${TERN_VULKAN_WRAPPER} both $<TARGET_FILE:test_consistent_numerics> --jobs 1
+         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(consistent_numerics_on_drivers PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77
+                     ENVIRONMENT "TERN_TEST_DEVICES=vulkan:llvmpipe,vulkan:SwiftShader")
+
 tern_test_program(test_both_devices vulkan/test_both_devices.c)
 target_include_directories(test_both_devices PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/vulkan)
 target_link_libraries(test_both_devices PRIVATE tern_criterion)

@@ -258,7 +258,8 @@ typedef struct tern_session_desc {
   uint32_t struct_size;
   tern_numerics numerics;
   const char *device;       /* "cpu", "vulkan", or "vulkan:WHICH" (part of a device's name, or its UUID in hex); NULL or
-                               "auto" = "cpu" for now. An unknown or absent one is NO_DEVICE */
+                               "auto" = "cpu" for now. "cpu:WHICH" takes a lesser instruction set by part of its name
+                               ("cpu:avx2"), to compare. An unknown or absent one is NO_DEVICE */
   uint64_t budget_bytes;    /* activations + KV cache of this session; 0 = the runtime's budget alone */
   int32_t context_length;   /* KV cache positions for models that have one; 0 = the model's own, at most 4096 */
   int32_t n_threads;        /* at most the runtime's; 0 = all of them */

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Writes tiny random models, tiny_<architecture>.gguf, and beside each `<name>.logits`: the prompt's ids
-(uint32 count, then int32 each) and float32 logits [count, vocabulary] computed here in float64 from the papers' formulas.
+(uint32 count, then int32 each) and float32 logits [count, vocabulary] computed here in float64 from the papers' formulas;
+and `<name>.greedy`: the tokens that greedy decoding appends to the prompt in float64, each (int32) with the gap (float32)
+between the two best logits of its step.
 
   make_tiny_gguf.py                         writes the files
   make_tiny_gguf.py --llama-cpp DIR         also compares the logits with llama.cpp's (DIR is its source tree, with
@@ -22,6 +24,7 @@ from gguf.quants import dequantize, quantize
 HERE = os.path.dirname(os.path.abspath(__file__))
 VOCABULARY, WIDTH = 64, 64
 PROMPT = [1, 17, 5, 42, 63, 9, 9, 30, 2, 51, 26, 11]
+GREEDY = 64
 
 
 class Model:
@@ -55,13 +58,22 @@ class Model:
     w.add_unk_token_id(0)
     w.add_chat_template("{% for m in messages %}{{ m['content'] }}{% endfor %}")
 
-  def save(self, logits):
+  def save(self, forward):
+    logits = forward(PROMPT)
     self.writer.write_header_to_file()
     self.writer.write_kv_data_to_file()
     self.writer.write_tensors_to_file()
     self.writer.close()
     with open(self.path.replace(".gguf", ".logits"), "wb") as f:
       f.write(np.uint32(len(PROMPT)).tobytes() + np.array(PROMPT, np.int32).tobytes() + logits.astype(np.float32).tobytes())
+    tokens, last = [], logits[-1]
+    with open(self.path.replace(".gguf", ".greedy"), "wb") as f:
+      while len(tokens) < GREEDY:
+        second, best = np.sort(last)[-2:]
+        tokens.append(int(last.argmax()))
+        f.write(np.int32(tokens[-1]).tobytes() + np.float32(best - second).tobytes())
+        last = forward(PROMPT + tokens)[-1]
+    return logits
 
 
 def rms(x, w, epsilon=1e-5):
@@ -121,23 +133,26 @@ def like_llama(arch, seed, interleaved, biases, head_norms, tied, factors):
       m.tensor(b + name + ".weight", (d,), Q.F32, 0.1, 1.0)
     for name in biases:
       m.tensor(b + name + ".bias", (m.w[b + name + ".weight"].shape[0],), Q.F32, 0.1)
-  t, s = m.w, len(PROMPT)
+  t = m.w
   bias = lambda name: t.get(name + ".bias", 0.0)
-  x = t["token_embd.weight"][PROMPT]
-  for i in range(layers):
-    b = f"blk.{i}."
-    h = rms(x, t[b + "attn_norm.weight"])
-    q, k, v = ((h @ t[f"{b}attn_{n}.weight"].T + bias(f"{b}attn_{n}")).reshape(s, -1, d) for n in "qkv")
-    if head_norms:
-      q, k = rms(q, t[b + "attn_q_norm.weight"]), rms(k, t[b + "attn_k_norm.weight"])
-    q, k = (rotate(a, base, interleaved, 1.0 if factors is None else np.array(factors)) for a in (q, k))
-    x = x + attend(q, k, v) @ t[b + "attn_output.weight"].T + bias(b + "attn_output")
-    h = rms(x, t[b + "ffn_norm.weight"])
-    gate = h @ t[b + "ffn_gate.weight"].T
-    x = x + (gate / (1 + np.exp(-gate)) * (h @ t[b + "ffn_up.weight"].T)) @ t[b + "ffn_down.weight"].T
-  logits = rms(x, t["output_norm.weight"]) @ t["token_embd.weight" if tied else "output.weight"].T
-  m.save(logits)
-  return m.path, logits
+
+  def forward(tokens):
+    s = len(tokens)
+    x = t["token_embd.weight"][tokens]
+    for i in range(layers):
+      b = f"blk.{i}."
+      h = rms(x, t[b + "attn_norm.weight"])
+      q, k, v = ((h @ t[f"{b}attn_{n}.weight"].T + bias(f"{b}attn_{n}")).reshape(s, -1, d) for n in "qkv")
+      if head_norms:
+        q, k = rms(q, t[b + "attn_q_norm.weight"]), rms(k, t[b + "attn_k_norm.weight"])
+      q, k = (rotate(a, base, interleaved, 1.0 if factors is None else np.array(factors)) for a in (q, k))
+      x = x + attend(q, k, v) @ t[b + "attn_output.weight"].T + bias(b + "attn_output")
+      h = rms(x, t[b + "ffn_norm.weight"])
+      gate = h @ t[b + "ffn_gate.weight"].T
+      x = x + (gate / (1 + np.exp(-gate)) * (h @ t[b + "ffn_up.weight"].T)) @ t[b + "ffn_down.weight"].T
+    return rms(x, t["output_norm.weight"]) @ t["token_embd.weight" if tied else "output.weight"].T
+
+  return m.path, m.save(forward)
 
 
 def llama():
@@ -179,23 +194,26 @@ def gemma3():
                               ("ffn_gate", (ff, WIDTH), Q.Q5_1), ("ffn_up", (ff, WIDTH), Q.Q4_0), ("ffn_down", (WIDTH, ff), Q.Q4_1),
                               ("post_ffw_norm", (WIDTH,), Q.F32)):
       m.tensor(b + name + ".weight", shape, kind, *((0.1, 1.0) if len(shape) == 1 else ()))
-  t, s = m.w, len(PROMPT)
-  x = t["token_embd.weight"][PROMPT] * np.sqrt(WIDTH)
-  for i in range(layers):
-    b, local = f"blk.{i}.", i % period < period - 1
-    h = rms(x, t[b + "attn_norm.weight"], 1e-6)
-    q, k, v = ((h @ t[f"{b}attn_{n}.weight"].T).reshape(s, -1, d) for n in "qkv")
-    q, k = (rotate(rms(a, t[f"{b}attn_{n}_norm.weight"], 1e-6), 1e4 if local else 1e6, False, 1.0 if local else 8.0) for a, n in ((q, "q"), (k, "k")))
-    h = attend(q, k, v, window if local else None) @ t[b + "attn_output.weight"].T
-    x = x + rms(h, t[b + "post_attention_norm.weight"], 1e-6)
-    h = rms(x, t[b + "ffn_norm.weight"], 1e-6)
-    gate = h @ t[b + "ffn_gate.weight"].T
-    gate = 0.5 * gate * (1 + np.tanh(np.sqrt(2 / np.pi) * (gate + 0.044715 * gate ** 3)))
-    h = (gate * (h @ t[b + "ffn_up.weight"].T)) @ t[b + "ffn_down.weight"].T
-    x = x + rms(h, t[b + "post_ffw_norm.weight"], 1e-6)
-  logits = rms(x, t["output_norm.weight"], 1e-6) @ t["token_embd.weight"].T
-  m.save(logits)
-  return m.path, logits
+  t = m.w
+
+  def forward(tokens):
+    s = len(tokens)
+    x = t["token_embd.weight"][tokens] * np.sqrt(WIDTH)
+    for i in range(layers):
+      b, local = f"blk.{i}.", i % period < period - 1
+      h = rms(x, t[b + "attn_norm.weight"], 1e-6)
+      q, k, v = ((h @ t[f"{b}attn_{n}.weight"].T).reshape(s, -1, d) for n in "qkv")
+      q, k = (rotate(rms(a, t[f"{b}attn_{n}_norm.weight"], 1e-6), 1e4 if local else 1e6, False, 1.0 if local else 8.0) for a, n in ((q, "q"), (k, "k")))
+      h = attend(q, k, v, window if local else None) @ t[b + "attn_output.weight"].T
+      x = x + rms(h, t[b + "post_attention_norm.weight"], 1e-6)
+      h = rms(x, t[b + "ffn_norm.weight"], 1e-6)
+      gate = h @ t[b + "ffn_gate.weight"].T
+      gate = 0.5 * gate * (1 + np.tanh(np.sqrt(2 / np.pi) * (gate + 0.044715 * gate ** 3)))
+      h = (gate * (h @ t[b + "ffn_up.weight"].T)) @ t[b + "ffn_down.weight"].T
+      x = x + rms(h, t[b + "post_ffw_norm.weight"], 1e-6)
+    return rms(x, t["output_norm.weight"], 1e-6) @ t["token_embd.weight"].T
+
+  return m.path, m.save(forward)
 
 
 PROGRAM = r"""
