@@ -14,6 +14,7 @@ typedef enum tern__gpu_operand_kind {
   TERN__GPU_SCRATCH,   /* part of the program's scratch memory */
   TERN__GPU_KV_KEYS,   /* index: layer. [batch][kv_heads][capacity][head_dim] float16 */
   TERN__GPU_KV_VALUES,
+  TERN__GPU_KV_BOTH,   /* the layer's keys, and its values 256-aligned after them */
   TERN__GPU_POSITIONS, /* i32 pairs (past, fresh) per sequence of the run */
   TERN__GPU_CONSTANT   /* index into program->constants; add_step makes it of a VALUE */
 } tern__gpu_operand_kind;

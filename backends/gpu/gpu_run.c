@@ -143,17 +143,19 @@ static tern_status range_of(const recorder *rec, const tern__gpu_step *step, int
       break;
     }
     case TERN__GPU_SCRATCH: whole = (tern__gpu_range){r->scratch, 0, r->scratch_bytes}; break;
-    case TERN__GPU_KV_KEYS: case TERN__GPU_KV_VALUES:
-      if (r->kv && operand->index < r->kv->n_layers)
-        whole = (tern__gpu_range){r->kv->buffer,
-                                  (operand->kind == TERN__GPU_KV_KEYS ? r->kv->k : r->kv->v)[operand->index],
-                                  r->kv->bytes[operand->index]};
+    case TERN__GPU_KV_KEYS: case TERN__GPU_KV_VALUES: case TERN__GPU_KV_BOTH:
+      if (r->kv && operand->index < r->kv->n_layers) {
+        uint64_t k = r->kv->k[operand->index], v = r->kv->v[operand->index], bytes = r->kv->bytes[operand->index];
+        bool both = operand->kind == TERN__GPU_KV_BOTH;
+        whole = (tern__gpu_range){r->kv->buffer, operand->kind == TERN__GPU_KV_VALUES ? v : k,
+                                  both ? v - k + bytes : bytes};
+      }
       break;
     case TERN__GPU_POSITIONS: whole = (tern__gpu_range){r->upload, 0, r->positions_bytes}; break;
   }
   if (!whole.buffer)
-    TERN_FAIL(operand->kind == TERN__GPU_KV_KEYS || operand->kind == TERN__GPU_KV_VALUES ? TERN_STATUS_INVALID_STATE
-                                                                                         : TERN_STATUS_INTERNAL,
+    TERN_FAIL(operand->kind >= TERN__GPU_KV_KEYS && operand->kind <= TERN__GPU_KV_BOTH ? TERN_STATUS_INVALID_STATE
+                                                                                       : TERN_STATUS_INTERNAL,
               "node '%s' (%s): operand %d of kernel %s has no memory on the device", step->node->name,
               step->node->op->name, index, tern__gpu_kernels[step->kernel].name);
   TERN_TRY(slice(step, operand, whole, out));

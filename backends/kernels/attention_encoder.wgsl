@@ -51,7 +51,7 @@ fn attention_visible(batch: u32, query: u32, key: u32) -> bool {
 fn attention_bias(batch: u32, kv_head: u32, query: u32, key: u32) -> f32 {
   let p = attention;
   let row = min(query, p.rows - 1u);
-  return attention_mask[batch * p.mask_batch + kv_head * p.mask_head + row * p.mask_row + key * p.splits];
+  return attention_mask[batch * p.values + kv_head * p.mask_head + row * p.mask_row + key * p.splits];
 }
 
 @compute @workgroup_size(64, 1, 1)

@@ -1,9 +1,10 @@
-// tern.KvAttention, after kv_store.wgsl: causal attention over the float16 cache.
+// tern.KvAttention: causal attention over the float16 cache, after kv_store.wgsl; or storing the new rows itself.
 //
 // Formula, parameters, workgroup: include/attention.wgsl. Bindings: group 0, 0 = q [batch, rows, heads dim], 1 = y alike;
-// 2 .. 6: include/attention_cache.wgsl.
+// the others: include/attention_causal.wgsl, attention_cache.wgsl or attention_fresh.wgsl.
 
 @compute @workgroup_size(64, 1, 1)
 fn attention_kv(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   attention_block(t, workgroup);
+  attention_keep(t, workgroup.y / attention.kv_heads, workgroup.y % attention.kv_heads, workgroup.x == 0u);
 }

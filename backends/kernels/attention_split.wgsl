@@ -2,8 +2,9 @@
 // their parts together. How many there are does not depend on positions.
 //
 // Formula, parameters: include/attention.wgsl. Bindings: group 0, 0 = q, 1 = parts [batch, kv_head, query, split] of
-// largest score, sum of weights, weighted values [dim]; 2 .. 6: include/attention_cache.wgsl. Workgroup: 64 x 1 x 1 for
-// four queries of a head of keys: x of the grid is query block * splits + split, y batch and kv_head.
+// largest score, sum of weights, weighted values [dim]; the others: include/attention_causal.wgsl, attention_cache.wgsl or
+// attention_fresh.wgsl. Workgroup: 64 x 1 x 1 for four queries of a head of keys: x of the grid is query block * splits +
+// split, y batch and kv_head.
 
 var<workgroup> attention_weights: array<f32, 256>;  // [4 queries][64 keys]
 
@@ -133,4 +134,5 @@ fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_i
       }
     }
   }
+  attention_keep(t, batch, kv_head, workgroup.x == 0u);
 }

@@ -175,6 +175,12 @@ Test(attention, kv_cache) {
   kv_case(1, 50, 60, 50, 8, 1, 256, 128, false, 31, 0);
   kv_case(1, 1, 600, 1, 8, 1, 256, 128, false, 512, 30);
   kv_case(2, 5, 3, 2, 5, 5, 17, 8, false, 4, 5);
+  /* Few rows, whichever way they enter the cache. */
+  kv_case(1, 1, 130, 1, 6, 2, 17, 8, false, -1, 0);
+  kv_case(1, 2, 67, 2, 2, 1, 34, 0, false, -1, 0);
+  kv_case(2, 4, 200, 3, 2, 1, 64, 32, false, 20, 0);
+  kv_case(2, 4, 0, 4, 8, 2, 128, 64, true, -1, 0);
+  kv_case(3, 3, 65, 1, 12, 12, 36, 10, false, -1, 2);
 }
 
 static void encoder_case(int batch, int rows, int keys, int heads, int dim, int mask_kind) {

@@ -86,17 +86,62 @@ static result run_reference(one_op *t) {
   return r;
 }
 
-/* The cache as the case filled it, on the device; returned to it after the run. */
+/* Whether the run stores half i of a layer of the cache. */
+static bool is_fresh(const tern__kv_cache *kv, int l, size_t i) {
+  size_t row = i / (size_t)kv->head_dim[l], position = row % (size_t)kv->capacity;
+  size_t b = row / (size_t)kv->capacity / (size_t)kv->kv_heads[l];
+  return position >= (size_t)kv->past[b] && position < (size_t)(kv->past[b] + kv->fresh[b]);
+}
+
+/* The cache as the reference left it, without what it stored: NaN, which must not be read. */
+static void send_layer(const machine *at, const tern__kv_cache *cache, int l, const uint16_t *halves,
+                       tern__gpu_buffer *buffer, uint64_t offset, uint64_t bytes) {
+  uint16_t *sent = malloc(bytes);
+  for (size_t i = 0; i < bytes / 2; i++) sent[i] = is_fresh(cache, l, i) ? 0xffff : halves[i];
+  cr_assert_eq(at->gpu->api->write(at->gpu->device, buffer, offset, sent, bytes), TERN_OK);
+  free(sent);
+}
+
 static tern__device_memory *send_cache(one_op *t, const machine *at) {
   tern__device_memory *kv = NULL;
   if (!t->kv) return NULL;
   cr_assert_eq(tern__backend_vulkan.device->kv_create(at->gpu, t->kv, &kv), TERN_OK, "%s", tern_last_error());
   for (int l = 0; l < t->kv->n_layers; l++) {
-    const tern__gpu_api *api = at->gpu->api;
-    cr_assert_eq(api->write(at->gpu->device, kv->buffer, kv->k[l], t->kv->k[l], kv->bytes[l]), TERN_OK);
-    cr_assert_eq(api->write(at->gpu->device, kv->buffer, kv->v[l], t->kv->v[l], kv->bytes[l]), TERN_OK);
+    send_layer(at, t->kv, l, t->kv->k[l], kv->buffer, kv->k[l], kv->bytes[l]);
+    send_layer(at, t->kv, l, t->kv->v[l], kv->buffer, kv->v[l], kv->bytes[l]);
   }
   return kv;
+}
+
+static int32_t in_order(uint16_t half) { return half & 0x8000 ? -(half & 0x7fff) : half; }
+
+/* What the device stored is what the reference did, but for the last bit of a half: rotations round differently. */
+static void check_layer(const machine *at, const tern__kv_cache *cache, int l, const uint16_t *want,
+                        tern__gpu_buffer *buffer, uint64_t offset, uint64_t bytes) {
+  const tern__gpu_api *api = at->gpu->api;
+  tern__gpu_buffer *back;
+  tern__gpu_commands *commands;
+  uint64_t ticket, size = (bytes + 3) / 4 * 4;
+  cr_assert_eq(api->buffer_create(at->gpu->device, TERN__GPU_READBACK, size, &back), TERN_OK);
+  cr_assert_eq(api->commands_create(at->gpu->device, &commands), TERN_OK);
+  cr_assert_eq(api->copy(commands, &(tern__gpu_range){buffer, offset, size}, &(tern__gpu_range){back, 0, size}), TERN_OK);
+  cr_assert_eq(api->commands_finish(commands), TERN_OK);
+  cr_assert_eq(api->submit(at->gpu->device, commands, &ticket), TERN_OK);
+  cr_assert_eq(api->wait(at->gpu->device, ticket, UINT64_MAX), TERN_OK);
+  cr_assert_eq(api->invalidate(at->gpu->device, &(tern__gpu_range){back, 0, size}), TERN_OK);
+  const uint16_t *got = api->buffer_host(back);
+  for (size_t i = 0; i < bytes / 2; i++)
+    cr_assert(abs(in_order(got[i]) - in_order(want[i])) <= is_fresh(cache, l, i), "half %zu of the cache: %04x, not %04x",
+              i, got[i], want[i]);
+  api->commands_destroy(commands);
+  api->buffer_destroy(at->gpu->device, back);
+}
+
+static void check_cache(one_op *t, const machine *at, const tern__device_memory *kv) {
+  for (int l = 0; t->kv && l < t->kv->n_layers; l++) {
+    check_layer(at, t->kv, l, t->kv->k[l], kv->buffer, kv->k[l], kv->bytes[l]);
+    check_layer(at, t->kv, l, t->kv->v[l], kv->buffer, kv->v[l], kv->bytes[l]);
+  }
 }
 
 static result run_on_gpu(one_op *t, const char *what) {
@@ -127,6 +172,7 @@ static result run_on_gpu(one_op *t, const char *what) {
   for (int twice = 0; twice < 2; twice++)
     cr_assert_eq(tern__gpu_run(program, &args), TERN_OK, "%s", tern_last_error());
   keep(t, plan, &r);
+  check_cache(t, at, kv);
   tern__plan_destroy(&t->alloc, plan);
   tern__pack_cache_destroy(cache);
   device->memory_destroy(at->gpu, arena);

@@ -11,7 +11,7 @@ typedef struct tern__gpu_attention {
   float scale, softcap;
   union {
     uint32_t mask_step[4]; /* batch, head, row, key */
-    struct { uint32_t unused[3], splits; };
+    struct { uint32_t values, unused[2], splits; };
   };
 } tern__gpu_attention;
 

@@ -1,5 +1,6 @@
 /* tern.KvAttention: new rows enter the cache (kernels/kv_store.wgsl), then attention over it: in tiles of queries
- * (attention_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl).
+ * (attention_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl). Few new rows, as in decoding,
+ * are stored by the attention itself (include/attention_fresh.wgsl).
  * Positions are read from a buffer: what is recorded serves every position. */
 #include <math.h>
 
@@ -11,6 +12,7 @@ enum {
   SPLIT_KEYS = 64,       /* fewest of a share */
   MAX_SPLIT_QUERIES = 8, /* of a head of keys: beyond, tiles of queries are better */
   MAX_SPLITS = 32,
+  MAX_FRESH_ROWS = 4,    /* that attention stores itself: every workgroup of a head rotates them */
   WANTED_WORKGROUPS = 256
 };
 
@@ -44,13 +46,17 @@ cleanup:
   return status;
 }
 
-/* Operands of the kernels that read the cache; `out` is the second. */
-static void cache_operands(const tern__node *node, int32_t layer, tern__gpu_operand out,
-                           tern__gpu_operand operands[7]) {
+/* Operands of the kernels that read the cache, `out` is the second; those of the kernels that store in it, too, if `a`
+ * says where its values lie. */
+static void cache_operands(const tern__node *node, const tern__gpu_attention *a, int32_t layer, tern__gpu_operand out,
+                           tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS]) {
+  bool fresh = a->values != 0;
   operands[0] = tern__gpu_input(node, 0), operands[1] = out;
-  operands[2] = cache_operand(TERN__GPU_KV_KEYS, layer), operands[3] = cache_operand(TERN__GPU_KV_VALUES, layer);
+  operands[2] = fresh ? tern__gpu_input(node, 1) : cache_operand(TERN__GPU_KV_KEYS, layer);
+  operands[3] = fresh ? tern__gpu_input(node, 2) : cache_operand(TERN__GPU_KV_VALUES, layer);
   operands[4] = (tern__gpu_operand){TERN__GPU_POSITIONS, 0, 0, 0};
   operands[5] = tern__gpu_input(node, 3), operands[6] = tern__gpu_input(node, 4);
+  operands[7] = cache_operand(TERN__GPU_KV_BOTH, layer);
 }
 
 static void count_cost(tern__program *program, const tern__gpu_attention *a, uint64_t batch) {
@@ -61,10 +67,10 @@ static void count_cost(tern__program *program, const tern__gpu_attention *a, uin
 static tern_status add_attention(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
                                  uint64_t batch, int32_t layer) {
   tern_status status = TERN_OK;
-  tern__gpu_operand operands[7];
-  cache_operands(node, layer, tern__gpu_output(node, 0), operands);
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_kv, operands, a, tern__gpu_attention_blocks(a),
-                              (uint32_t)(batch * a->kv_heads), 1));
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS];
+  cache_operands(node, a, layer, tern__gpu_output(node, 0), operands);
+  TERN_TRY(tern__gpu_add_step(program, node, a->values ? TERN__KERNEL_attention_kv_fresh : TERN__KERNEL_attention_kv,
+                              operands, a, tern__gpu_attention_blocks(a), (uint32_t)(batch * a->kv_heads), 1));
   count_cost(program, a, batch);
 cleanup:
   return status;
@@ -81,6 +87,14 @@ static uint32_t splits_of(const tern__program *program, const tern__gpu_attentio
   return splits ? splits : 1;
 }
 
+/* Where a layer's values begin, in words of what KV_BOTH binds; 0 = the new rows need kernels of their own: many of
+ * them, heads that are not whole quads, or a cache that one binding does not hold. */
+static uint32_t values_at(const tern__program *program, const tern__gpu_attention *a, uint64_t cache_bytes) {
+  uint64_t values = (cache_bytes + 255) / 256 * 256; /* as gpu_backend.c places them */
+  bool fits = values + cache_bytes <= program->backend->info->max_binding_bytes;
+  return fits && a->rows <= MAX_FRESH_ROWS && a->dim % 4 == 0 ? (uint32_t)(values / 4) : 0;
+}
+
 typedef struct merge_immediates { uint32_t count, rows, kv_heads, group, dim, splits, pad[2]; } merge_immediates;
 
 static tern_status add_split(tern__program *program, const tern__node *node, tern__gpu_attention *a, uint64_t batch,
@@ -89,13 +103,14 @@ static tern_status add_split(tern__program *program, const tern__node *node, ter
   uint64_t queries = a->rows * a->group, count = batch * queries * a->kv_heads * a->dim;
   uint64_t bytes = batch * a->kv_heads * queries * splits * (a->dim + 2) * sizeof(float);
   uint32_t groups[2], blocks = (uint32_t)((queries + SPLIT_QUERIES - 1) / SPLIT_QUERIES);
-  tern__gpu_operand operands[7], parts = tern__gpu_scratch(0, bytes);
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS], parts = tern__gpu_scratch(0, bytes);
   merge_immediates merge = {(uint32_t)count, a->rows, a->kv_heads, a->group, a->dim, splits, {0, 0}};
   tern__gpu_need_scratch(program, bytes);
   a->splits = splits;
-  cache_operands(node, layer, parts, operands);
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_split, operands, a, blocks * splits,
-                              (uint32_t)(batch * a->kv_heads), 1));
+  cache_operands(node, a, layer, parts, operands);
+  TERN_TRY(tern__gpu_add_step(program, node,
+                              a->values ? TERN__KERNEL_attention_split_fresh : TERN__KERNEL_attention_split, operands,
+                              a, blocks * splits, (uint32_t)(batch * a->kv_heads), 1));
   count_cost(program, a, batch);
   tern__gpu_groups_1d(program, count, STORE_WORKGROUP, groups);
   TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_merge,
@@ -137,7 +152,8 @@ tern_status tern__gpu_compile_kv_attention(tern__program *program, const tern__n
   if (a.scale == 0) a.scale = 1.0f / sqrtf((float)a.dim);
   tern__gpu_attention_tile(&a);
   if (tern__gpu_attention_blocks(&a) > info->max_groups) return TERN_OK;
-  TERN_TRY(add_store(program, node, &a, batch, (int32_t)layer));
+  a.values = values_at(program, &a, bytes);
+  if (!a.values) TERN_TRY(add_store(program, node, &a, batch, (int32_t)layer));
   uint32_t splits = splits_of(program, &a);
   TERN_TRY(splits ? add_split(program, node, &a, batch, (int32_t)layer, splits)
                   : add_attention(program, node, &a, batch, (int32_t)layer));

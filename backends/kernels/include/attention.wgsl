@@ -1,6 +1,6 @@
 // softmax(q k^T scale, capped, masked) v for a block of queries that share keys and values: what attention_kv.wgsl,
-// attention_encoder.wgsl and attention_split.wgsl have in common. Keys go by in tiles of 32 with an online softmax; order and split depend on
-// shapes alone.
+// attention_encoder.wgsl and attention_split.wgsl have in common. Keys go by in tiles of 32 with an online softmax; order
+// and split depend on shapes alone.
 //
 // Bindings: group 0, 0 = q, 1 = y; the rest are the kernel's. It defines
 //   attention_query(batch, kv_head, query, quad): four values of a query, rotated and scaled
@@ -24,7 +24,7 @@ struct AttentionParams {
   window: u32,        // 0: none
   scale: f32,
   softcap: f32,       // 0: none
-  mask_batch: u32,    // steps of the mask
+  values: u32,        // step of the mask from batch to batch; attention_fresh: word of the cache where values begin
   mask_head: u32,
   mask_row: u32,
   splits: u32,        // attention_split; for masks the step from key to key

@@ -1,0 +1,82 @@
+// Keys and values of attention.wgsl from the float16 cache, those of the new rows from where they were computed: rotated and
+// rounded on their way, and stored in the cache by the first workgroup of a head of keys. Nobody reads what is being
+// stored. For few new rows and heads of whole quads. Comes after attention_causal.wgsl.
+//
+// Bindings: group 0, 2 = k, 3 = v [batch, rows, kv_heads dim], 7 = the cache: keys [batch, kv_heads, positions, dim], two
+// halves to a word, and values alike from word `values` on.
+
+@group(0) @binding(2) var<storage, read_write> attention_k: array<f32>;
+@group(0) @binding(3) var<storage, read_write> attention_v: array<f32>;
+@group(0) @binding(7) var<storage, read_write> attention_cache: array<u32>;
+
+fn attention_past(batch: u32) -> u32 {
+  return u32(attention_positions[batch].x);
+}
+
+// Word of the cache: values 4 quad and 4 quad + 1 of a key.
+fn attention_word(batch: u32, kv_head: u32, key: u32, quad: u32) -> u32 {
+  return (((batch * attention.kv_heads + kv_head) * attention.keys + key) * attention.dim + quad * 4u) / 2u;
+}
+
+fn attention_new(batch: u32, kv_head: u32, row: u32) -> u32 {
+  return ((batch * attention.rows + row) * attention.kv_heads + kv_head) * attention.dim;
+}
+
+fn attention_new_key(at: u32, d: u32, position: u32) -> u32 {
+  let x = attention_k[at + d];
+  if d >= 2u * attention.half_rotary {
+    return math_f32_to_f16(x);
+  }
+  return math_f32_to_f16(attention_turn(x, attention_k[at + attention_partner(d)], d, position));
+}
+
+// Values d and d + 1 of a new key or value as a word of the cache.
+fn attention_key_word(at: u32, d: u32, position: u32) -> u32 {
+  return attention_new_key(at, d, position) | (attention_new_key(at, d + 1u, position) << 16u);
+}
+
+fn attention_value_word(at: u32, d: u32) -> u32 {
+  return math_f32_to_f16(attention_v[at + d]) | (math_f32_to_f16(attention_v[at + d + 1u]) << 16u);
+}
+
+fn attention_key(batch: u32, kv_head: u32, key: u32, quad: u32) -> vec4<f32> {
+  let past = attention_past(batch);
+  if key >= past {
+    let at = attention_new(batch, kv_head, key - past);
+    return vec4<f32>(unpack2x16float(attention_key_word(at, quad * 4u, key)),
+                     unpack2x16float(attention_key_word(at, quad * 4u + 2u, key)));
+  }
+  let word = attention_word(batch, kv_head, key, quad);
+  return vec4<f32>(unpack2x16float(attention_cache[word]), unpack2x16float(attention_cache[word + 1u]));
+}
+
+fn attention_value(batch: u32, kv_head: u32, key: u32, quad: u32) -> vec4<f32> {
+  let past = attention_past(batch);
+  if key >= past {
+    let at = attention_new(batch, kv_head, key - past);
+    return vec4<f32>(unpack2x16float(attention_value_word(at, quad * 4u)),
+                     unpack2x16float(attention_value_word(at, quad * 4u + 2u)));
+  }
+  let word = attention.values + attention_word(batch, kv_head, key, quad);
+  return vec4<f32>(unpack2x16float(attention_cache[word]), unpack2x16float(attention_cache[word + 1u]));
+}
+
+fn attention_keep(t: u32, batch: u32, kv_head: u32, first: bool) {
+  if !first {
+    return;
+  }
+  let sequence = attention_positions[batch];
+  let words = attention.dim / 2u;
+  let rows = min(u32(max(sequence.y, 0)), attention.rows);
+  for (var i = t; i < rows * words; i += 64u) {
+    let row = i / words;
+    let d = i % words * 2u;
+    let position = u32(sequence.x) + row;
+    if position < attention.keys {
+      let at = attention_new(batch, kv_head, row);
+      let word = attention_word(batch, kv_head, position, 0u) + d / 2u;
+      attention_cache[word] = attention_key_word(at, d, position);
+      attention_cache[attention.values + word] = attention_value_word(at, d);
+    }
+  }
+}
