@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gpu/gpu_check.h"
 #include "gpu/gpu_fuse.h"
 
 tern_status tern__gpu_open(const tern__backend_env *env, const tern__gpu_api *api, const char *which,
@@ -13,6 +14,8 @@ tern_status tern__gpu_open(const tern__backend_env *env, const tern__gpu_api *ap
   backend->env = *env, backend->api = api;
   TERN_TRY(api->open(&backend->env, which, &backend->device));
   backend->info = api->info(backend->device);
+  snprintf(backend->description, sizeof backend->description, "%s", backend->info->name);
+  TERN_TRY(tern__gpu_check(backend));
   *out = backend, backend = NULL;
 cleanup:
   tern__gpu_close(backend);
@@ -25,7 +28,7 @@ void tern__gpu_close(tern__backend *backend) {
   tern__free(backend->env.alloc, backend);
 }
 
-const char *tern__gpu_describe(const tern__backend *backend) { return backend->info->name; }
+const char *tern__gpu_describe(const tern__backend *backend) { return backend->description; }
 
 tern_status tern__gpu_optimize(tern__backend *backend, tern__graph *graph, tern_numerics numerics) {
   (void)numerics;
@@ -114,6 +117,7 @@ static tern_status memory_create(tern__backend *backend, size_t bytes, tern__dev
   tern__device_memory *memory = tern__calloc(backend->env.alloc, 1, sizeof *memory);
   *out = NULL;
   TERN_CHECK_ALLOC(memory);
+  memory->id = atomic_fetch_add(&backend->n_memories, 1) + 1;
   memory->size = (bytes + 255) / 256 * 256;
   TERN_TRY(backend->api->buffer_create(backend->device, TERN__GPU_DEVICE, memory->size, &memory->buffer));
   *out = memory, memory = NULL;
@@ -130,6 +134,7 @@ static tern_status kv_create(tern__backend *backend, const tern__kv_cache *layer
   tern__device_memory *memory = tern__calloc(alloc, 1, sizeof *memory);
   *out = NULL;
   TERN_CHECK_ALLOC(memory);
+  memory->id = atomic_fetch_add(&backend->n_memories, 1) + 1;
   memory->n_layers = layers->n_layers;
   memory->k = tern__calloc(alloc, n, sizeof *memory->k);
   memory->v = tern__calloc(alloc, n, sizeof *memory->v);
@@ -150,7 +155,12 @@ cleanup:
   return status;
 }
 
+static bool lost(tern__backend *backend) { /* no work: the question is only whether the device is there */
+  return backend->api->wait(backend->device, 0, 0) == TERN_STATUS_DEVICE_LOST;
+}
+
 const tern__device_api tern__gpu_device_api = {
+    .lost = lost,
     .takes = gpu_takes,
     .memory_create = memory_create,
     .memory_destroy = memory_destroy,

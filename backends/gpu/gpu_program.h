@@ -65,6 +65,7 @@ struct tern__program {
   tern__gpu_weight *weights;
   tern__gpu_constant_value *constants;
   uint64_t scratch_bytes;      /* the largest need of one node */
+  int64_t rotary_positions;    /* of the shortest rotary table; 0 = no table */
   bool dry;                    /* asking only: nothing is added */
   const tern_cancel *cancel;   /* while preparing */
   tern__gpu_recording *recording;
@@ -72,6 +73,7 @@ struct tern__program {
 
 /* An arena or a KV cache. */
 struct tern__device_memory {
+  uint64_t id;                 /* of its own, unlike its address */
   tern__gpu_buffer *buffer;
   uint64_t size;
   int32_t n_layers;            /* of a KV cache */
@@ -85,6 +87,8 @@ struct tern__backend {
   const tern__gpu_api *api;
   tern__gpu_device *device;
   tern__gpu_info *info;
+  _Atomic uint64_t n_memories; /* made so far */
+  char description[400];       /* the device's name, and what of it is not used */
 };
 
 /* ---- for ops/ ---- */

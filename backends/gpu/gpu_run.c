@@ -21,6 +21,7 @@ typedef struct tern__gpu_recording {
   uint64_t *import_at, *export_at; /* offsets in upload and readback */
   tern__gpu_commands **pieces;     /* base/array.h array */
   const tern__device_memory *arena, *kv;
+  uint64_t arena_id, kv_id;        /* theirs: another one may lie where one was */
   uint64_t dispatches, barriers;   /* recorded in all pieces */
   int32_t batch;                   /* sequences that there is room for in the positions */
 } tern__gpu_recording;
@@ -272,13 +273,14 @@ tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, t
   tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
   tern__backend *backend = program->backend;
-  if (tern__array_count(r->pieces) && r->arena == arena && r->kv == kv) return TERN_OK;
+  uint64_t arena_id = arena ? arena->id : 0, kv_id = kv ? kv->id : 0;
+  if (tern__array_count(r->pieces) && r->arena_id == arena_id && r->kv_id == kv_id) return TERN_OK;
   drop_pieces(program);
   TERN_TRY(ensure_buffer(backend, TERN__GPU_UPLOAD, r->upload_bytes, &r->upload));
   TERN_TRY(ensure_buffer(backend, TERN__GPU_READBACK, r->readback_bytes, &r->readback));
   TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, r->scratch_bytes, &r->scratch));
   TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, TERN__GPU_MAX_BINDINGS * PLACE, &r->none));
-  r->arena = arena, r->kv = kv;
+  r->arena = arena, r->kv = kv, r->arena_id = arena_id, r->kv_id = kv_id;
   TERN_TRY(record(program));
 cleanup:
   if (status != TERN_OK) drop_pieces(program);
@@ -329,13 +331,18 @@ static tern_status wait_for(tern__program *program, uint64_t ticket) {
   }
 }
 
-/* Positions that do not fit would be written past the cache. */
-static tern_status check_positions(const tern__run_args *args) {
+/* Positions that do not fit would be written past the cache, or rotated by what lies behind the table. */
+static tern_status check_positions(const tern__program *program, const tern__run_args *args) {
   tern_status status = TERN_OK;
-  for (int32_t b = 0; args->kv && b < args->kv->batch; b++)
-    if ((int64_t)args->kv->past[b] + args->kv->fresh[b] > args->kv->capacity)
-      TERN_FAIL(TERN_STATUS_CONTEXT_FULL, "%d positions do not fit a context of %d",
-                args->kv->past[b] + args->kv->fresh[b], args->kv->capacity);
+  for (int32_t b = 0; args->kv && b < args->kv->batch; b++) {
+    int64_t end = (int64_t)args->kv->past[b] + args->kv->fresh[b], table = program->rotary_positions;
+    if (end > args->kv->capacity)
+      TERN_FAIL(TERN_STATUS_CONTEXT_FULL, "%lld positions do not fit a context of %d", (long long)end,
+                args->kv->capacity);
+    if (table && end > table)
+      TERN_FAIL(TERN_STATUS_CONTEXT_FULL, "%lld positions: the model's rotary table has %lld", (long long)end,
+                (long long)table);
+  }
 cleanup:
   return status;
 }
@@ -345,7 +352,7 @@ tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
   tern__gpu_recording *r = program->recording;
   const tern__gpu_api *api = program->backend->api;
   uint64_t last = 0, before = 0;
-  TERN_TRY(check_positions(args));
+  TERN_TRY(check_positions(program, args));
   TERN_TRY(send_inputs(program, args));
   for (size_t i = 0; i < tern__array_count(r->pieces); i++) {
     uint64_t ticket;

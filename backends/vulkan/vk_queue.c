@@ -5,6 +5,8 @@
 
 #include "base/array.h"
 
+#include <stdio.h>
+
 /* A wait that ends soon is cheaper spent looking than sleeping: 11 against 45 microseconds on an H100. */
 #define SPIN_NS 50000
 
@@ -180,7 +182,12 @@ cleanup:
 
 void tern__vk_settle(tern__gpu_device *device, uint64_t ticket) {
   tern__vk_queue *q = &device->queue;
-  if (!ticket || tern__vk_wait(device, ticket, UINT64_MAX) == TERN_OK) return;
+  char before[512];
+  if (!ticket) return;
+  snprintf(before, sizeof before, "%s", tern_last_error()); /* this is cleaning up: what failed first counts */
+  tern_status status = tern__vk_wait(device, ticket, UINT64_MAX);
+  if (status == TERN_OK) return;
+  tern__error_set(before);
   /* Vulkan promises that these return, on a lost device at once. */
   tern__mutex_lock(&q->lock);
   if (device->vk.vkQueueWaitIdle(q->handle) < 0) (void)device->vk.vkDeviceWaitIdle(device->handle);

@@ -124,6 +124,19 @@ tern_status tern_session_plan(tern_session *session, int32_t n_inputs, const cha
   return status;
 }
 
+/* What a lost device's cache held only the caller can evaluate again; a run that found it empty is simply repeated. */
+static tern_status run(tern_session *s) {
+  tern_status status = tern__session_run(s->session, s->inputs, s->cancel, NULL);
+  tern__kv_cache *kv = tern__session_kv(s->session);
+  if (status == TERN_OK || !kv) return status;
+  int32_t past = kv->past[0], fresh = kv->fresh[0];
+  if (!tern__session_fall_back(s->session, status)) return status;
+  if (past)
+    return tern__fail_context(status, "the CPU goes on with an empty KV cache: evaluate its %d positions again", past);
+  tern__session_kv(s->session)->fresh[0] = fresh;
+  return tern__session_run(s->session, s->inputs, s->cancel, NULL);
+}
+
 tern_status tern_session_submit(tern_session *session, int32_t n_inputs, const char *const *input_names,
                                 const tern_tensor *const *inputs) {
   TERN_REQUIRE(session);
@@ -132,7 +145,7 @@ tern_status tern_session_submit(tern_session *session, int32_t n_inputs, const c
   tern_status status = gather_inputs(session, n_inputs, input_names, inputs);
   if (status == TERN_OK) {
     /* The CPU computes here; devices with a queue of their own return earlier. */
-    status = tern__session_run(session->session, session->inputs, session->cancel, NULL);
+    status = run(session);
     tern__kv_cache *kv = tern__session_kv(session->session);
     if (status == TERN_OK && kv) kv->past[0] += kv->fresh[0], kv->fresh[0] = 0;
     session->submitted = status == TERN_OK;

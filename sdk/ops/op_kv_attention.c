@@ -136,7 +136,10 @@ static tern_status read_call(const tern__op_call *call, attention *a, int64_t la
                            (long long)layer));
   for (int64_t b = 0; b < a->batch; b++) {
     int64_t end = (int64_t)kv->past[b] + kv->fresh[b];
-    if (kv->fresh[b] > a->rows || end > kv->capacity || (a->rotary_half && end > a->positions))
+    if (a->rotary_half && end > a->positions && end <= kv->capacity)
+      TERN_TRY(tern__op_fail(call, TERN_STATUS_CONTEXT_FULL, "%lld positions: the model's rotary table has %lld",
+                             (long long)end, (long long)a->positions));
+    if (kv->fresh[b] > a->rows || end > kv->capacity)
       TERN_TRY(tern__op_fail(call, TERN_STATUS_CONTEXT_FULL, "%lld positions do not fit a context of %d",
                              (long long)end, kv->capacity));
   }

@@ -60,6 +60,7 @@ typedef struct tern__device_memory tern__device_memory; /* an arena or a KV cach
 
 /* What backends with memory of their own answer beyond the rest. */
 typedef struct tern__device_api {
+  bool (*lost)(tern__backend *backend); /* it stays so: who needs the device opens another */
   /* True if the device runs this node of the plan; else the CPU does. Adds nothing. */
   tern_status (*takes)(tern__backend *backend, const tern__plan *plan, const tern__node *node, bool *out);
   tern_status (*memory_create)(tern__backend *backend, size_t bytes, tern__device_memory **out);

@@ -6,7 +6,7 @@
 
 #include "runtime/plan.h"
 
-enum { SMALL_ELEMENTS = 1 << 16, SMALL_CONSTANT = 1 << 16 };
+enum { SMALL_ELEMENTS = 1 << 16, SMALL_CONSTANT = 1 << 16, SMALL_FLOATS = 1 << 10 };
 
 static bool small(const tern__view *view) {
   size_t n;
@@ -24,8 +24,8 @@ static bool stays_on_host(const tern__session_plan *plan, const tern__node *node
   for (int32_t i = 0; i < node->n_inputs; i++) {
     if (node->inputs[i] < 0) continue;
     const tern__view *view = &views[node->inputs[i]];
-    if (view->data) { /* a constant */
-      if (view->size_bytes > SMALL_CONSTANT) return false;
+    if (view->data) { /* a constant; one of floats beyond a few is a weight, however small the model */
+      if (view->size_bytes > (is_integer(view->dtype) ? SMALL_CONSTANT : SMALL_FLOATS)) return false;
       continue;
     }
     if (!hosted[plan->root[node->inputs[i]]] || !small(view)) return false;
@@ -52,7 +52,7 @@ static tern_status choose(tern__session_plan *plan, const tern__plan_options *op
       TERN_TRY(options->api->device->takes(options->backend, &plan->base, node, &on_device[s]));
     if (cached && !on_device[s])
       TERN_FAIL(TERN_STATUS_UNSUPPORTED,
-                "node '%s': device '%s' has no attention kernel for these head sizes, and a KV cache is not shared "
+                "node '%s': device '%s' has no kernel for attention with these sizes, and a KV cache is not shared "
                 "with the CPU; use device 'cpu'", node->name, options->api->name);
     for (int32_t i = 0; i < node->n_outputs; i++)
       if (node->outputs[i] >= 0) hosted[node->outputs[i]] = !on_device[s];

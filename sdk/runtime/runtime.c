@@ -12,20 +12,25 @@ static const tern__backend_api *find_backend(const char *name, size_t size) {
   return NULL;
 }
 
-/* The device if it is open already, else opens it. */
+static bool lost(const tern__device *device) {
+  return device->api->device && device->api->device->lost(device->backend);
+}
+
+/* The device if it is open already, else opens it. A lost one is opened anew: those who used it keep the old one. */
 static tern_status open_device(tern_runtime *runtime, const tern__backend_api *api, const char *which, int32_t *index) {
   tern_status status = TERN_OK;
   tern__mutex_lock(&runtime->mutex);
   int32_t n = runtime->n_devices;
   tern__device *device = &runtime->devices[n];
   for (int32_t i = 0; i < n; i++)
-    if (runtime->devices[i].api == api && strcmp(runtime->devices[i].which, which) == 0) {
+    if (runtime->devices[i].api == api && strcmp(runtime->devices[i].which, which) == 0 &&
+        !lost(&runtime->devices[i])) {
       *index = i;
       goto cleanup;
     }
   if (n == TERN__MAX_DEVICES || strlen(which) >= sizeof device->which)
     TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "device '%s:%s': %s", api->name, which,
-              n == TERN__MAX_DEVICES ? "a runtime opens at most eight devices" : "the name is too long");
+              n == TERN__MAX_DEVICES ? "a runtime opens at most 32, lost ones included" : "the name is too long");
   tern__backend_env env = {&runtime->alloc, &runtime->log, runtime->pool};
   TERN_TRY(api->open(&env, which[0] ? which : NULL, &device->backend));
   device->api = api;

@@ -5,7 +5,7 @@
 #include "runtime/backend.h"
 #include "runtime/thread_pool.h"
 
-enum { TERN__MAX_DEVICES = 8, TERN__CPU = 0 /* index of the device that is always there */ };
+enum { TERN__MAX_DEVICES = 32, TERN__CPU = 0 /* index of the device that is always there */ };
 
 /* An opened device. `which` is what came after the colon of its name, "" for none. */
 typedef struct tern__device {
@@ -28,7 +28,7 @@ tern_status tern__runtime_create(const tern_runtime_desc *desc, tern_runtime **o
 void tern__runtime_ref(tern_runtime *runtime);
 void tern__runtime_unref(tern_runtime *runtime);
 /* "cpu", "vulkan", "vulkan:WHICH", ...; NULL or "auto" = the CPU. Devices but the CPU are opened when they are first
- * asked for, because that takes a driver's time. NO_DEVICE says what there is. */
+ * asked for, because that takes a driver's time; one that was lost is opened anew. NO_DEVICE says what there is. */
 tern_status tern__runtime_find_device(tern_runtime *runtime, const char *name, int32_t *index);
 /* Opens the best device of every backend that has one here. */
 void tern__runtime_open_all(tern_runtime *runtime);

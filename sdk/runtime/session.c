@@ -1,30 +1,36 @@
 /* Session: plan lookup, budget, arena, run. */
 #include "runtime/session.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_PLANS = 16 };
 
-struct tern__session {
-  tern_runtime *runtime;
+/* What belongs to the device that the session is on. It moves as a whole: nothing points into it. */
+typedef struct place {
   const tern__backend_api *api;
   tern__backend *backend;
-  tern__pack_cache *cache;
-  tern__session_options options;
-  const tern__graph *source;   /* as the caller gave it */
-  tern__arena arena;
+  tern__arena *arena;
   tern__graph *graph;          /* as the device wants it */
   tern__kv_layout kv_layout;
   tern__kv_cache *kv;
   size_t kv_bytes;
   tern__session_plan *plans[MAX_PLANS];
   tern__session_plan *current;
-  uint64_t clock;
   uint8_t *activations;
   size_t activation_capacity;
   tern__device_memory *arena_there, *kv_there; /* of a device with memory of its own */
   size_t capacity_there;
   size_t weight_bytes;
+} place;
+
+struct tern__session {
+  tern_runtime *runtime;
+  tern__pack_cache *cache;
+  tern__session_options options;
+  const tern__graph *source;   /* as the caller gave it */
+  place at;
+  uint64_t clock;
   tern_cancel cancel; /* of the session; follows the token of the call in progress */
 };
 
@@ -37,20 +43,20 @@ static size_t constant_bytes(const tern__graph *graph) {
 static tern_status create_cache(tern__session *session) {
   tern_status status = TERN_OK;
   const tern__session_options *options = &session->options;
-  tern__kv_layout *layout = &session->kv_layout;
-  TERN_TRY(tern__kv_layout_of(session->graph, &session->arena, layout));
+  tern__kv_layout *layout = &session->at.kv_layout;
+  TERN_TRY(tern__kv_layout_of(session->at.graph, session->at.arena, layout));
   if (!layout->n_layers || options->kv_batch <= 0) goto cleanup;
-  if (!tern__kv_cache_bytes(layout, options->kv_batch, options->kv_capacity, &session->kv_bytes))
+  if (!tern__kv_cache_bytes(layout, options->kv_batch, options->kv_capacity, &session->at.kv_bytes))
     TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "the KV cache would be too large; use a shorter context");
-  if (options->budget_bytes && session->kv_bytes > options->budget_bytes)
+  if (options->budget_bytes && session->at.kv_bytes > options->budget_bytes)
     TERN_FAIL(TERN_STATUS_OUT_OF_BUDGET,
               "the KV cache of %d positions x %d sequences takes %zu bytes, the session's budget is %llu; use a "
               "shorter context or a larger budget",
-              options->kv_capacity, options->kv_batch, session->kv_bytes, (unsigned long long)options->budget_bytes);
-  bool there = session->api->device != NULL;
+              options->kv_capacity, options->kv_batch, session->at.kv_bytes, (unsigned long long)options->budget_bytes);
+  bool there = session->at.api->device != NULL;
   TERN_TRY(tern__kv_cache_create(&session->runtime->alloc, layout, options->kv_batch, options->kv_capacity, !there,
-                                 &session->kv));
-  if (there) TERN_TRY(session->api->device->kv_create(session->backend, session->kv, &session->kv_there));
+                                 &session->at.kv));
+  if (there) TERN_TRY(session->at.api->device->kv_create(session->at.backend, session->at.kv, &session->at.kv_there));
 cleanup:
   return status;
 }
@@ -59,54 +65,58 @@ cleanup:
 static tern_status attach(tern__session *session, int32_t device) {
   tern_status status = TERN_OK;
   tern__alloc *alloc = &session->runtime->alloc;
-  session->api = session->runtime->devices[device].api;
-  session->backend = session->runtime->devices[device].backend;
-  tern__arena_init(&session->arena, alloc);
-  TERN_TRY(tern__graph_copy(session->source, alloc, &session->arena, &session->graph));
-  TERN_TRY(session->api->optimize(session->backend, session->graph, session->options.numerics));
-  TERN_TRY(tern__graph_tidy(session->graph));
-  session->weight_bytes = constant_bytes(session->graph);
+  place *at = &session->at;
+  *at = (place){.api = session->runtime->devices[device].api, .backend = session->runtime->devices[device].backend};
+  at->arena = tern__calloc(alloc, 1, sizeof *at->arena);
+  TERN_CHECK_ALLOC(at->arena);
+  tern__arena_init(at->arena, alloc);
+  TERN_TRY(tern__graph_copy(session->source, alloc, at->arena, &at->graph));
+  TERN_TRY(at->api->optimize(at->backend, at->graph, session->options.numerics));
+  TERN_TRY(tern__graph_tidy(at->graph));
+  at->weight_bytes = constant_bytes(at->graph);
   TERN_TRY(create_cache(session));
 cleanup:
   return status;
 }
 
-static void detach(tern__session *session) {
-  tern__alloc *alloc = &session->runtime->alloc;
-  session->current = NULL;
-  for (int i = 0; i < MAX_PLANS; i++) {
-    tern__plan_destroy(alloc, session->plans[i]);
-    session->plans[i] = NULL;
+static void detach(tern__alloc *alloc, place *at) {
+  for (int i = 0; i < MAX_PLANS; i++) tern__plan_destroy(alloc, at->plans[i]);
+  tern__free_aligned(alloc, at->activations, at->activation_capacity, 64);
+  if (at->api && at->api->device) {
+    at->api->device->memory_destroy(at->backend, at->arena_there);
+    at->api->device->memory_destroy(at->backend, at->kv_there);
   }
-  tern__free_aligned(alloc, session->activations, session->activation_capacity, 64);
-  session->activations = NULL, session->activation_capacity = 0;
-  if (session->api && session->api->device) {
-    session->api->device->memory_destroy(session->backend, session->arena_there);
-    session->api->device->memory_destroy(session->backend, session->kv_there);
-  }
-  session->arena_there = session->kv_there = NULL, session->capacity_there = 0;
-  tern__kv_cache_destroy(alloc, session->kv);
-  session->kv = NULL;
-  tern__graph_destroy(session->graph);
-  session->graph = NULL;
-  if (session->arena.alloc) tern__arena_deinit(&session->arena);
+  tern__kv_cache_destroy(alloc, at->kv);
+  tern__graph_destroy(at->graph);
+  if (at->arena) tern__arena_deinit(at->arena);
+  tern__free(alloc, at->arena);
+  memset(at, 0, sizeof *at);
 }
 
 static bool may_fall_back(const tern__session *session, tern_status failure) {
-  return session->options.fallback && session->api && session->api->device &&
+  return session->options.fallback && session->at.api && session->at.api->device &&
          (failure == TERN_STATUS_DEVICE_LOST || failure == TERN_STATUS_OUT_OF_MEMORY ||
           failure == TERN_STATUS_NO_DEVICE || failure == TERN_STATUS_UNSUPPORTED);
 }
 
+/* Without memory for that, the session stays as it is. */
 static tern_status to_cpu(tern__session *session) {
-  tern__log(&session->runtime->log, TERN_LOG_WARNING, "device '%s': %s; the CPU computes instead", session->api->name,
+  place failed = session->at;
+  tern__log(&session->runtime->log, TERN_LOG_WARNING, "device '%s': %s; the CPU computes instead", failed.api->name,
             tern_last_error());
-  detach(session);
-  return attach(session, TERN__CPU);
+  tern_status status = attach(session, TERN__CPU);
+  detach(&session->runtime->alloc, status == TERN_OK ? &failed : &session->at);
+  if (status != TERN_OK) session->at = failed;
+  return status;
 }
 
 bool tern__session_fall_back(tern__session *session, tern_status failure) {
-  return may_fall_back(session, failure) && to_cpu(session) == TERN_OK;
+  char reason[512];
+  if (!may_fall_back(session, failure)) return false;
+  snprintf(reason, sizeof reason, "%s", tern_last_error());
+  bool there = to_cpu(session) == TERN_OK;
+  tern__error_set(reason); /* for who reports it all the same */
+  return there;
 }
 
 tern_status tern__session_create(tern_runtime *runtime, const tern__graph *graph, tern__pack_cache *cache,
@@ -134,26 +144,26 @@ cleanup:
 void tern__session_destroy(tern__session *session) {
   if (!session) return;
   tern_runtime *runtime = session->runtime;
-  detach(session);
+  detach(&runtime->alloc, &session->at);
   tern__free(&runtime->alloc, session);
   tern__runtime_unref(runtime);
 }
 
-const tern__graph *tern__session_graph(const tern__session *session) { return session->graph; }
-tern__kv_cache *tern__session_kv(tern__session *session) { return session->kv; }
+const tern__graph *tern__session_graph(const tern__session *session) { return session->at.graph; }
+tern__kv_cache *tern__session_kv(tern__session *session) { return session->at.kv; }
 void tern__session_cancel(tern__session *session) { tern_cancel_set(&session->cancel); }
 
 static void describe(const tern__session *session, const tern__session_plan *plan, tern_memory_plan *out) {
   memset(out, 0, sizeof *out);
   out->struct_size = sizeof *out;
   out->n_steps = plan->base.n_steps;
-  out->weight_bytes = session->weight_bytes;
+  out->weight_bytes = session->at.weight_bytes;
   for (size_t i = 0; i < tern__array_count(plan->segments); i++) {
     out->packed_bytes += plan->segments[i].info.packed_bytes;
     out->scratch_bytes += plan->segments[i].info.scratch_bytes;
   }
   out->activation_bytes = plan->activation_bytes + plan->device_bytes;
-  out->kv_bytes = session->kv_bytes;
+  out->kv_bytes = session->at.kv_bytes;
   out->peak_bytes = out->packed_bytes + out->activation_bytes + out->kv_bytes + out->scratch_bytes;
 }
 
@@ -179,29 +189,29 @@ static tern_status find_plan(tern__session *session, const tern__view *inputs, t
   tern__session_plan *plan = NULL;
   *out = NULL;
   for (int i = 0; i < MAX_PLANS; i++) {
-    if (session->plans[i] && tern__plan_fits(session->plans[i], session->graph, inputs)) {
-      plan = session->plans[i];
+    if (session->at.plans[i] && tern__plan_fits(session->at.plans[i], session->at.graph, inputs)) {
+      plan = session->at.plans[i];
       goto found;
     }
-    if (!session->plans[slot]) continue;
-    if (!session->plans[i] || session->plans[i]->last_used < session->plans[slot]->last_used) slot = i;
+    if (!session->at.plans[slot]) continue;
+    if (!session->at.plans[i] || session->at.plans[i]->last_used < session->at.plans[slot]->last_used) slot = i;
   }
   const tern__device *cpu = &session->runtime->devices[TERN__CPU];
-  bool on_host = !session->api->device; /* a CPU itself, maybe another one than the runtime's */
-  tern__plan_options options = {.api = session->api,
-                                .backend = session->backend,
-                                .host_api = on_host ? session->api : cpu->api,
-                                .host_backend = on_host ? session->backend : cpu->backend,
+  bool on_host = !session->at.api->device; /* a CPU itself, maybe another one than the runtime's */
+  tern__plan_options options = {.api = session->at.api,
+                                .backend = session->at.backend,
+                                .host_api = on_host ? session->at.api : cpu->api,
+                                .host_backend = on_host ? session->at.backend : cpu->backend,
                                 .cache = session->cache,
-                                .kv = session->kv,
+                                .kv = session->at.kv,
                                 .numerics = session->options.numerics,
                                 .profile = session->options.profile,
                                 .n_threads = session->options.n_threads,
                                 .cancel = &session->cancel};
-  TERN_TRY(tern__plan_create(&session->runtime->alloc, session->graph, inputs, &options, &plan));
-  if (session->current == session->plans[slot]) session->current = NULL;
-  tern__plan_destroy(&session->runtime->alloc, session->plans[slot]);
-  session->plans[slot] = plan;
+  TERN_TRY(tern__plan_create(&session->runtime->alloc, session->at.graph, inputs, &options, &plan));
+  if (session->at.current == session->at.plans[slot]) session->at.current = NULL;
+  tern__plan_destroy(&session->runtime->alloc, session->at.plans[slot]);
+  session->at.plans[slot] = plan;
 found:
   plan->last_used = ++session->clock;
   *out = plan;
@@ -232,28 +242,28 @@ cleanup:
 /* Old plans point into the old arena: they are bound again when they run next. */
 static tern_status grow_host_arena(tern__session *session, size_t bytes) {
   tern_status status = TERN_OK;
-  if (bytes <= session->activation_capacity) return TERN_OK;
-  tern__free_aligned(&session->runtime->alloc, session->activations, session->activation_capacity, 64);
-  session->activations = NULL, session->activation_capacity = 0;
+  if (bytes <= session->at.activation_capacity) return TERN_OK;
+  tern__free_aligned(&session->runtime->alloc, session->at.activations, session->at.activation_capacity, 64);
+  session->at.activations = NULL, session->at.activation_capacity = 0;
   for (int i = 0; i < MAX_PLANS; i++)
-    if (session->plans[i]) session->plans[i]->bound_base = NULL;
-  session->activations = tern__alloc_aligned(&session->runtime->alloc, bytes, 64);
-  if (!session->activations)
+    if (session->at.plans[i]) session->at.plans[i]->bound_base = NULL;
+  session->at.activations = tern__alloc_aligned(&session->runtime->alloc, bytes, 64);
+  if (!session->at.activations)
     TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY,
               "no memory for %zu bytes of activations; use shorter inputs or a larger budget", bytes);
-  session->activation_capacity = bytes;
+  session->at.activation_capacity = bytes;
 cleanup:
   return status;
 }
 
 static tern_status grow_device_arena(tern__session *session, size_t bytes) {
   tern_status status = TERN_OK;
-  if (bytes <= session->capacity_there) return TERN_OK;
-  const tern__device_api *device = session->api->device;
-  device->memory_destroy(session->backend, session->arena_there);
-  session->arena_there = NULL, session->capacity_there = 0;
-  TERN_TRY(device->memory_create(session->backend, bytes, &session->arena_there));
-  session->capacity_there = bytes;
+  if (bytes <= session->at.capacity_there) return TERN_OK;
+  const tern__device_api *device = session->at.api->device;
+  device->memory_destroy(session->at.backend, session->at.arena_there);
+  session->at.arena_there = NULL, session->at.capacity_there = 0;
+  TERN_TRY(device->memory_create(session->at.backend, bytes, &session->at.arena_there));
+  session->at.capacity_there = bytes;
 cleanup:
   return status;
 }
@@ -272,8 +282,8 @@ static tern_status ensure_ready(tern__session *session, tern__session_plan *plan
   TERN_TRY(grow_device_arena(session, plan->device_bytes));
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
     if (plan->segments[i].api->device)
-      TERN_TRY(plan->segments[i].api->device->bind(plan->segments[i].program, session->arena_there,
-                                                   session->kv_there));
+      TERN_TRY(plan->segments[i].api->device->bind(plan->segments[i].program, session->at.arena_there,
+                                                   session->at.kv_there));
 cleanup:
   return status;
 }
@@ -283,11 +293,11 @@ static tern_status run_once(tern__session *session, const tern__view *inputs, co
   tern__session_plan *plan;
   TERN_TRY(find_plan(session, inputs, &plan));
   TERN_TRY(ensure_ready(session, plan, progress));
-  tern__plan_bind(plan, session->activations);
-  for (size_t i = 0; i < tern__array_count(session->graph->inputs); i++)
+  tern__plan_bind(plan, session->at.activations);
+  for (size_t i = 0; i < tern__array_count(session->at.graph->inputs); i++)
     tern__plan_bind_input(plan, (int32_t)i, inputs[i].data);
-  tern__run_args args = {session->kv, &session->cancel};
-  session->current = plan;
+  tern__run_args args = {session->at.kv, &session->cancel};
+  session->at.current = plan;
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
     TERN_TRY(plan->segments[i].api->run(plan->segments[i].program, &args));
 cleanup:
@@ -299,16 +309,16 @@ tern_status tern__session_run(tern__session *session, const tern__view *inputs, 
   begin(session, cancel);
   tern_status status = run_once(session, inputs, progress);
   /* What a lost KV cache held only its owner can compute again. */
-  if (status != TERN_OK && !session->kv && tern__session_fall_back(session, status))
+  if (status != TERN_OK && !session->at.kv && tern__session_fall_back(session, status))
     status = run_once(session, inputs, progress);
   return status;
 }
 
 bool tern__session_profile(const tern__session *session, tern__json_writer *w) {
-  const tern__session_plan *plan = session->current;
+  const tern__session_plan *plan = session->at.current;
   if (!plan) return false;
   tern__json_begin(w, NULL, '{');
-  tern__json_put_string(w, "device", session->api->name, strlen(session->api->name));
+  tern__json_put_string(w, "device", session->at.api->name, strlen(session->at.api->name));
   tern__json_begin(w, "segments", '[');
   for (size_t i = 0; i < tern__array_count(plan->segments); i++) {
     const tern__segment *segment = &plan->segments[i];
@@ -334,17 +344,17 @@ bool tern__session_profile(const tern__session *session, tern__json_writer *w) {
 }
 
 const tern__view *tern__session_output(const tern__session *session, int32_t index) {
-  return &session->current->base.views[session->graph->outputs[index]];
+  return &session->at.current->base.views[session->at.graph->outputs[index]];
 }
 
 void tern__session_memory(const tern__session *session, tern_memory_plan *out) {
   memset(out, 0, sizeof *out);
   out->struct_size = sizeof *out;
-  out->kv_bytes = out->peak_bytes = session->kv_bytes;
+  out->kv_bytes = out->peak_bytes = session->at.kv_bytes;
   for (int i = 0; i < MAX_PLANS; i++) {
     tern_memory_plan m;
-    if (!session->plans[i]) continue;
-    describe(session, session->plans[i], &m);
+    if (!session->at.plans[i]) continue;
+    describe(session, session->at.plans[i], &m);
     if (m.peak_bytes > out->peak_bytes) *out = m;
   }
 }

@@ -87,12 +87,18 @@ static struct {
   uint64_t card_bytes;        /* of the card; 0 = 1 GiB */
   uint32_t max_allocations;   /* 0 = the driver's */
   uint32_t fail_at;           /* this call fails, counted from 1; 0 = none */
-  const char *fail_name;      /* or: every call of this function fails */
+  const char *fail_name;      /* or: calls of this function fail: */
+  uint32_t fail_nth;          /* this one, counted from 1; 0 = each */
+  bool from_then_on;          /* and all later ones */
   bool stays_lost;            /* after it, all calls fail the same way */
   VkResult result;            /* with this */
   _Atomic uint32_t calls;     /* so far */
+  _Atomic uint32_t named_calls; /* of fail_name */
   const char *failed;         /* the function that failed */
   uint64_t card_used;
+  const char *wrong_kernel;   /* dispatches of this entry point do nothing */
+  VkPipeline wrong_pipelines[8];
+  bool wrong_is_bound;
 } hook;
 
 #define X(name, params, args) static PFN_vk##name hook_real_##name;
@@ -101,7 +107,11 @@ HOOKED(X)
 
 static bool hook_fails(const char *name) {
   uint32_t call = atomic_fetch_add(&hook.calls, 1) + 1;
-  bool now = call == hook.fail_at || (hook.fail_name && !strcmp(hook.fail_name, name));
+  bool now = call == hook.fail_at;
+  if (hook.fail_name && !strcmp(hook.fail_name, name)) {
+    uint32_t n = atomic_fetch_add(&hook.named_calls, 1) + 1;
+    now |= n == hook.fail_nth || !hook.fail_nth || (hook.from_then_on && n > hook.fail_nth);
+  }
   if (now && !hook.failed) hook.failed = name;
   return now || (hook.stays_lost && hook.failed);
 }
@@ -205,6 +215,34 @@ static VKAPI_ATTR VkResult VKAPI_CALL hook_allocate(VkDevice device, const VkMem
   return hook_card_allocate(device, info, memory);
 }
 
+/* ---- a driver that answers wrongly ---- */
+
+static PFN_vkCmdBindPipeline hook_real_bind;
+static PFN_vkCmdDispatch hook_real_dispatch;
+
+static VKAPI_ATTR VkResult VKAPI_CALL hook_pipelines(VkDevice device, VkPipelineCache cache, uint32_t n,
+                                                     const VkComputePipelineCreateInfo *info,
+                                                     const VkAllocationCallbacks *callbacks, VkPipeline *out) {
+  VkResult result = hook_CreateComputePipelines(device, cache, n, info, callbacks, out);
+  if (result != VK_SUCCESS || !hook.wrong_kernel || strcmp(info->stage.pName, hook.wrong_kernel)) return result;
+  for (size_t i = 0; i < 8; i++)
+    if (!hook.wrong_pipelines[i]) {
+      hook.wrong_pipelines[i] = *out;
+      break;
+    }
+  return result;
+}
+
+static VKAPI_ATTR void VKAPI_CALL hook_bind(VkCommandBuffer commands, VkPipelineBindPoint point, VkPipeline pipeline) {
+  hook.wrong_is_bound = false;
+  for (size_t i = 0; i < 8; i++) hook.wrong_is_bound |= hook.wrong_kernel && hook.wrong_pipelines[i] == pipeline;
+  hook_real_bind(commands, point, pipeline);
+}
+
+static VKAPI_ATTR void VKAPI_CALL hook_dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z) {
+  if (!hook.wrong_is_bound) hook_real_dispatch(commands, x, y, z);
+}
+
 static PFN_vkVoidFunction hook_wrap(void *user_data, const char *name, PFN_vkVoidFunction function) {
   function = chains_wrap(user_data, name, function);
 #define SPECIAL(vk_name, real, ours)       \
@@ -218,6 +256,9 @@ static PFN_vkVoidFunction hook_wrap(void *user_data, const char *name, PFN_vkVoi
   SPECIAL("vkGetPhysicalDeviceProperties2", hook_real_properties, hook_properties)
   SPECIAL("vkGetPhysicalDeviceFeatures2", hook_real_features, hook_features)
   SPECIAL("vkGetBufferMemoryRequirements", hook_real_requirements, hook_requirements)
+  SPECIAL("vkCreateComputePipelines", hook_real_CreateComputePipelines, hook_pipelines)
+  SPECIAL("vkCmdBindPipeline", hook_real_bind, hook_bind)
+  SPECIAL("vkCmdDispatch", hook_real_dispatch, hook_dispatch)
 #define X(hooked, params, args) SPECIAL("vk" #hooked, hook_real_##hooked, hook_##hooked)
   HOOKED(X)
 #undef X

@@ -30,8 +30,10 @@ static tern_status check(const tern__cpu_step *step, const kv_params *p, const t
     TERN_FAIL(TERN_STATUS_INVALID_STATE, "node '%s' (KvAttention): the session has no KV cache for layer %d",
               step->node->name, (int)p->layer);
   int64_t end = (int64_t)kv->past[b] + kv->fresh[b];
-  if (kv->past[b] < 0 || kv->fresh[b] < 0 || (size_t)kv->fresh[b] > p->rows || end > kv->capacity ||
-      (p->half && end > step->in[3]->shape.dims[0]))
+  if (p->half && end > step->in[3]->shape.dims[0] && end <= kv->capacity)
+    TERN_FAIL(TERN_STATUS_CONTEXT_FULL, "node '%s' (KvAttention): %lld positions: the model's rotary table has %lld",
+              step->node->name, (long long)end, (long long)step->in[3]->shape.dims[0]);
+  if (kv->past[b] < 0 || kv->fresh[b] < 0 || (size_t)kv->fresh[b] > p->rows || end > kv->capacity)
     TERN_FAIL(TERN_STATUS_CONTEXT_FULL, "node '%s' (KvAttention): %lld positions do not fit a context of %d",
               step->node->name, (long long)end, (int)kv->capacity);
 cleanup:

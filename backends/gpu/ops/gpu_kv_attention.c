@@ -139,8 +139,11 @@ tern_status tern__gpu_compile_kv_attention(tern__program *program, const tern__n
   if (!kv || layer < 0 || layer >= kv->n_layers || !batch || !a.rows || !a.dim ||
       a.dim > TERN__GPU_ATTENTION_MAX_DIM || (uint32_t)kv->kv_heads[layer] != a.kv_heads ||
       (uint32_t)kv->head_dim[layer] != a.dim || (uint64_t)kv->batch < batch || batch * a.kv_heads > info->max_groups ||
-      batch * a.rows * heads * a.dim > UINT32_MAX || (cos && cos->shape.dims[0] < kv->capacity))
+      batch * a.rows * heads * a.dim > UINT32_MAX || (cos && !cos->shape.dims[0]))
     return TERN_OK;
+  /* A table shorter than the cache is fine as far as it goes: runs beyond it are refused. */
+  if (cos && (!program->rotary_positions || cos->shape.dims[0] < program->rotary_positions))
+    program->rotary_positions = cos->shape.dims[0];
   a.group = (uint32_t)heads / a.kv_heads, a.keys = (uint32_t)kv->capacity;
   uint64_t bytes = (uint64_t)kv->batch * a.kv_heads * a.keys * a.dim * 2;
   if (bytes > info->max_binding_bytes)

@@ -250,7 +250,8 @@ typedef enum tern_numerics {
 
 enum {
   TERN_SESSION_FALLBACK_CPU = 1, /* where the device is absent, lost, out of memory or gives wrong results: go on on the
-                                    CPU, and say why in the log (TERN_LOG_WARNING). Else such a run is an error */
+                                    CPU, and say why in the log (TERN_LOG_WARNING). Else such a run is an error. A run
+                                    that loses a tern_session's KV cache is one all the same: the cache is empty then */
   TERN_SESSION_PROFILE = 2       /* keep figures of each run for tern_session_profile; costs some speed */
 };
 

@@ -1,0 +1,165 @@
+/* Drivers give wrong results without a word (docs/vulkan.md). When a device is opened, it multiplies two small matrices
+ * whose product is known: by a plain kernel, which decides whether it is used at all, and by a kernel of each optional
+ * feature, which decides whether that one is. All numbers are small integers, so that the product is exact in any
+ * order of additions. One submit for all of them; the kernels are among those that models need anyway. */
+#include "gpu/gpu_check.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ROWS = 2, COLUMNS = 6, BLOCK = 32, BLOCKS = 6, K = BLOCK * BLOCKS, PLACE = 256, MAX_TRIES = 4 };
+
+typedef struct linear_immediates { /* of include/linear.wgsl */
+  uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[3], pad[5];
+} linear_immediates;
+
+typedef struct probe {
+  uint32_t feature;            /* 0: a plain kernel */
+  const char *name;            /* as in a sentence */
+  tern__gpu_kernel_id kernel;  /* binds x, y, four more, weights: linear_*1_f32 */
+} probe;
+
+/* One row of x at a time: y of the grid. */
+static const probe probes[] = {
+    {TERN__GPU_HAS_SUBGROUPS, "subgroup operations", TERN__KERNEL_linear_subgroup1_f32},
+};
+const uint32_t tern__gpu_probed_features = TERN__GPU_HAS_SUBGROUPS;
+
+/* What is tried: the plain kernel first. */
+typedef struct trial {
+  tern__backend *backend;
+  const probe *list[MAX_TRIES];
+  tern__gpu_pipeline *pipelines[MAX_TRIES];
+  int n;
+  tern__gpu_buffer *data, *back;
+  tern__gpu_commands *commands;
+} trial;
+
+static int x_of(int row, int k) { return (k * 7 + row * 3) % 11 - 5; }
+static int w_of(int column, int k) { return (k * 5 + column * 13) % 9 - 4; }
+
+/* Places in `data`: x, weights, then for each try a range that bindings without a use get, and a result. */
+enum {
+  X_AT = 0,
+  W_AT = X_AT + (ROWS * K * 4 + PLACE - 1) / PLACE * PLACE,
+  SPARE_AT = W_AT + (COLUMNS * K * 4 + PLACE - 1) / PLACE * PLACE,
+  Y_AT = SPARE_AT + MAX_TRIES * PLACE,
+  Y_BYTES = ROWS * COLUMNS * 4,
+  TOTAL = Y_AT + MAX_TRIES * PLACE,
+  GROUPS = COLUMNS / 2 /* enough for subgroups of any size; what lies beyond the columns does nothing */
+};
+
+static tern_status send(trial *t) {
+  tern_status status = TERN_OK;
+  const tern__gpu_api *api = t->backend->api;
+  tern__gpu_device *device = t->backend->device;
+  float *host = tern__calloc(t->backend->env.alloc, TOTAL / 4, sizeof *host);
+  TERN_CHECK_ALLOC(host);
+  for (int k = 0; k < K; k++) {
+    for (int r = 0; r < ROWS; r++) host[X_AT / 4 + r * K + k] = (float)x_of(r, k);
+    for (int c = 0; c < COLUMNS; c++) host[W_AT / 4 + c * K + k] = (float)w_of(c, k);
+  }
+  /* What a kernel that does nothing leaves: no result of anything. */
+  for (int i = Y_AT / 4; i < TOTAL / 4; i++) host[i] = -12345.0f;
+  TERN_TRY(api->buffer_create(device, TERN__GPU_DEVICE, TOTAL, &t->data));
+  TERN_TRY(api->buffer_create(device, TERN__GPU_READBACK, MAX_TRIES * PLACE, &t->back));
+  TERN_TRY(api->write(device, t->data, 0, host, TOTAL));
+cleanup:
+  tern__free(t->backend->env.alloc, host);
+  return status;
+}
+
+static tern_status add(trial *t, int i) {
+  tern_status status = TERN_OK;
+  tern__gpu_range spare = {t->data, SPARE_AT + (uint64_t)i * PLACE, PLACE}, ranges[TERN__GPU_MAX_BINDINGS];
+  linear_immediates immediates = {
+      .rows = ROWS, .columns = COLUMNS, .blocks = BLOCKS, .x_stride = K / 4, .lanes = 1, .width = {COLUMNS, 0, 0}};
+  for (int b = 0; b < TERN__GPU_MAX_BINDINGS; b++) ranges[b] = spare;
+  ranges[0] = (tern__gpu_range){t->data, X_AT, ROWS * K * 4};
+  ranges[1] = (tern__gpu_range){t->data, Y_AT + (uint64_t)i * PLACE, Y_BYTES};
+  ranges[5] = (tern__gpu_range){t->data, W_AT, COLUMNS * K * 4};
+  TERN_TRY(t->backend->api->dispatch(t->commands, &(tern__gpu_dispatch){.pipeline = t->pipelines[i],
+                                                                       .ranges = ranges,
+                                                                       .immediates = &immediates,
+                                                                       .groups = {GROUPS, ROWS, 1}}));
+cleanup:
+  return status;
+}
+
+static tern_status run(trial *t) {
+  tern_status status = TERN_OK;
+  const tern__gpu_api *api = t->backend->api;
+  tern__gpu_device *device = t->backend->device;
+  uint64_t ticket;
+  TERN_TRY(send(t));
+  TERN_TRY(api->commands_create(device, &t->commands));
+  for (int i = 0; i < t->n; i++) TERN_TRY(add(t, i));
+  TERN_TRY(api->barrier(t->commands));
+  tern__gpu_range from = {t->data, Y_AT, MAX_TRIES * PLACE}, to = {t->back, 0, MAX_TRIES * PLACE};
+  TERN_TRY(api->copy(t->commands, &from, &to));
+  TERN_TRY(api->commands_finish(t->commands));
+  TERN_TRY(api->submit(device, t->commands, &ticket));
+  TERN_TRY(api->wait(device, ticket, UINT64_MAX));
+  TERN_TRY(api->invalidate(device, &to));
+cleanup:
+  return status;
+}
+
+/* Says what is wrong; empty where nothing is. */
+static void judge(const trial *t, int i, char *text, size_t size) {
+  const float *y = (const float *)t->backend->api->buffer_host(t->back) + i * PLACE / 4;
+  *text = 0;
+  for (int r = 0; r < ROWS; r++)
+    for (int c = 0; c < COLUMNS; c++) {
+      int sum = 0;
+      for (int k = 0; k < K; k++) sum += x_of(r, k) * w_of(c, k);
+      if (y[r * COLUMNS + c] == (float)sum) continue;
+      snprintf(text, size, "kernel %s gave %g where %d is right", tern__gpu_kernels[t->list[i]->kernel].name,
+               (double)y[r * COLUMNS + c], sum);
+      return;
+    }
+}
+
+static void switch_off(tern__backend *backend, const probe *p, const char *why) {
+  size_t used = strlen(backend->description);
+  backend->info->features &= ~p->feature;
+  tern__log(backend->env.log, TERN_LOG_WARNING, "device '%s' (%s): %s are not used: %s", backend->info->name,
+            backend->info->driver, p->name, why);
+  snprintf(backend->description + used, sizeof backend->description - used, ", without %s (a probe failed)", p->name);
+}
+
+/* A kernel that cannot be compiled is as good as a wrong one, unless the device is out of something or gone. */
+static tern_status take(trial *t, const probe *p) {
+  tern__gpu_pipeline *pipeline;
+  tern_status status = t->backend->api->pipeline(t->backend->device, p->kernel, &pipeline);
+  if (status == TERN_OK) t->pipelines[t->n] = pipeline, t->list[t->n++] = p;
+  else if (p->feature && status != TERN_STATUS_OUT_OF_MEMORY && status != TERN_STATUS_DEVICE_LOST)
+    switch_off(t->backend, p, tern_last_error()), status = TERN_OK;
+  return status;
+}
+
+tern_status tern__gpu_check(tern__backend *backend) {
+  tern_status status = TERN_OK;
+  const tern__gpu_api *api = backend->api;
+  const probe plain = {0, "", backend->info->software ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_vec1_f32};
+  trial t = {.backend = backend};
+  char wrong[200];
+  backend->info->features &= tern__gpu_probed_features;
+  TERN_TRY(take(&t, &plain));
+  for (size_t i = 0; i < sizeof probes / sizeof *probes; i++)
+    if (backend->info->features & probes[i].feature) TERN_TRY(take(&t, &probes[i]));
+  TERN_TRY(run(&t));
+  for (int i = 0; i < t.n; i++) {
+    judge(&t, i, wrong, sizeof wrong);
+    if (*wrong && t.list[i]->feature) switch_off(backend, t.list[i], wrong);
+    else if (*wrong)
+      TERN_FAIL(TERN_STATUS_NO_DEVICE,
+                "device '%s' (%s) computes wrong results: %s; update its driver, or use device 'cpu'",
+                backend->info->name, backend->info->driver, wrong);
+  }
+cleanup:
+  api->commands_destroy(t.commands);
+  api->buffer_destroy(backend->device, t.data);
+  api->buffer_destroy(backend->device, t.back);
+  return status;
+}
