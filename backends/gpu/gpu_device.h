@@ -1,7 +1,7 @@
 /* What the GPU backends' shared host logic asks of a device: backends/vulkan answers over volk, backends/webgpu over
  * the browser. No type of either API appears here.
  *
- * A device's functions may be called from any thread; it locks what it must. Failures leave out parameters NULL and
+ * A device's functions may be called from any thread (unless it is one_thread); it locks what it must. Failures leave out parameters NULL and
  * say what could not be had, of which size, and what to try. */
 #ifndef TERN_GPU_DEVICE_H
 #define TERN_GPU_DEVICE_H
@@ -38,6 +38,7 @@ typedef struct tern__gpu_info {
   uint32_t features;           /* TERN__GPU_HAS_*: what kernels may use. A failed probe clears its bit */
   bool unified;                /* device memory is the host's */
   bool software;               /* the host's CPU plays the device: chosen by name, or where there is no other */
+  bool one_thread;             /* only the thread that opened it may call the device */
 } tern__gpu_info;
 
 /* A part of a buffer, in bytes. Offsets of bindings are multiples of binding_alignment, those of copies of 4; sizes
@@ -75,6 +76,8 @@ typedef struct tern__gpu_api {
   tern_status (*write)(tern__gpu_device *device, tern__gpu_buffer *buffer, uint64_t offset, const void *data,
                        size_t size);
 
+  /* Starts to compile a kernel that `pipeline` will ask for; NULL where only `pipeline` compiles. */
+  tern_status (*pipeline_start)(tern__gpu_device *device, tern__gpu_kernel_id kernel);
   /* Compiles a kernel; may take long, several may be compiled at once. Cached by the device: the same kernel twice
    * gives the same pipeline, which lives until close. */
   tern_status (*pipeline)(tern__gpu_device *device, tern__gpu_kernel_id kernel, tern__gpu_pipeline **out);
@@ -91,7 +94,8 @@ typedef struct tern__gpu_api {
 
   /* Starts work; *ticket is for wait. Tickets of a device grow and finish in order. */
   tern_status (*submit)(tern__gpu_device *device, tern__gpu_commands *commands, uint64_t *ticket);
-  /* Waits for a ticket, at most timeout_ns (TIMEOUT). DEVICE_LOST if the device is gone: it stays so. */
+  /* Waits for a ticket, at most timeout_ns (TIMEOUT); a device whose waits cannot be cut short looks only whether
+   * that is zero. DEVICE_LOST if the device is gone: it stays so. */
   tern_status (*wait)(tern__gpu_device *device, uint64_t ticket, uint64_t timeout_ns);
 
   /* Device time of the last waited run of `commands`, per dispatch in recording order, in nanoseconds; 0 = the number

@@ -139,16 +139,23 @@ static void work(void *arg, int32_t thread, int32_t n_threads) {
 }
 
 tern_status tern__gpu_prepare(tern__program *program, const tern_progress *progress, const tern_cancel *cancel) {
+  tern_status status = TERN_OK;
+  tern__backend *backend = program->backend;
   bool used[TERN__KERNEL_COUNT] = {false};
   preparation p = {.program = program, .progress = progress, .n_weights = tern__array_count(program->weights),
                    .n_constants = tern__array_count(program->constants)};
   for (size_t i = 0; i < tern__array_count(program->steps); i++) used[program->steps[i].kernel] = true;
   for (int k = 0; k < TERN__KERNEL_COUNT; k++)
     if (used[k]) p.kernels[p.n_kernels++] = (tern__gpu_kernel_id)k;
+  if (backend->api->pipeline_start)
+    for (size_t k = 0; k < p.n_kernels; k++)
+      TERN_TRY(backend->api->pipeline_start(backend->device, p.kernels[k]));
   program->cancel = cancel;
-  tern__pool_run(program->backend->env.pool, tern__pool_n_threads(program->backend->env.pool), work, &p);
+  tern__pool_run(backend->env.pool, backend->info->one_thread ? 1 : tern__pool_n_threads(backend->env.pool), work, &p);
   program->cancel = NULL;
   if (!atomic_load(&p.failed)) return TERN_OK;
   tern__error_set(p.error);
-  return p.status;
+  status = p.status;
+cleanup:
+  return status;
 }

@@ -16,7 +16,8 @@ enum {
 static const uint64_t piece_operations = 20000000000, software_piece_operations = 40000000;
 
 typedef struct tern__gpu_recording {
-  tern__gpu_buffer *upload, *readback, *scratch, *none;
+  tern__gpu_buffer *upload, *readback, *scratch;
+  tern__gpu_buffer *none[2];       /* bound for absent operands: declared read, and read_write */
   uint64_t upload_bytes, readback_bytes, scratch_bytes, positions_bytes;
   uint64_t *import_at, *export_at; /* offsets in upload and readback */
   tern__gpu_commands **pieces;     /* base/array.h array */
@@ -81,7 +82,7 @@ void tern__gpu_recording_destroy(tern__program *program) {
   backend->api->buffer_destroy(backend->device, r->upload);
   backend->api->buffer_destroy(backend->device, r->readback);
   backend->api->buffer_destroy(backend->device, r->scratch);
-  backend->api->buffer_destroy(backend->device, r->none);
+  for (int i = 0; i < 2; i++) backend->api->buffer_destroy(backend->device, r->none[i]);
 }
 
 /* ---- recording ---- */
@@ -124,7 +125,10 @@ static tern_status range_of(const recorder *rec, const tern__gpu_step *step, int
   const tern__gpu_operand *operand = &step->operands[index];
   tern__gpu_range whole = {0};
   switch (operand->kind) {
-    case TERN__GPU_NONE: whole = (tern__gpu_range){r->none, (uint64_t)index * PLACE, 4}; break;
+    case TERN__GPU_NONE:
+      whole = (tern__gpu_range){r->none[tern__gpu_kernels[step->kernel].writable >> index & 1],
+                                (uint64_t)index * PLACE, PLACE};
+      break;
     case TERN__GPU_VALUE: {
       tern__value_id root = plan->root[operand->index];
       int32_t import = import_of(plan, root);
@@ -279,7 +283,8 @@ tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, t
   TERN_TRY(ensure_buffer(backend, TERN__GPU_UPLOAD, r->upload_bytes, &r->upload));
   TERN_TRY(ensure_buffer(backend, TERN__GPU_READBACK, r->readback_bytes, &r->readback));
   TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, r->scratch_bytes, &r->scratch));
-  TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, TERN__GPU_MAX_BINDINGS * PLACE, &r->none));
+  for (int i = 0; i < 2; i++)
+    TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, TERN__GPU_MAX_BINDINGS * PLACE, &r->none[i]));
   r->arena = arena, r->kv = kv, r->arena_id = arena_id, r->kv_id = kv_id;
   TERN_TRY(record(program));
 cleanup:

@@ -36,7 +36,8 @@ build_one "$build/wasm-threads" -DTERN_WASM_THREADS=ON -DTERN_BUILD_TESTS=$tests
 dist=${TERN_WEB_DIST:-bindings/web/dist}
 rm -rf "$dist"
 mkdir -p "$dist"
-cp bindings/web/src/*.js bindings/web/src/*.d.ts bindings/web/package.json bindings/web/README.md LICENSE "$dist"
+cp bindings/web/src/*.js bindings/web/src/*.d.ts backends/kernels/generated/web/kernels.js "$dist"
+cp bindings/web/package.json bindings/web/README.md LICENSE "$dist"
 cp "$build/wasm/bin/tern.wasm" "$build/wasm-threads/bin/tern-threads.wasm" "$dist"
 for file in "$dist"/*.wasm; do
   printf '%s: %d bytes, %d with gzip -9\n' "$(basename "$file")" "$(wc -c <"$file")" "$(gzip -9 -c "$file" | wc -c)"

@@ -6,11 +6,17 @@ extern const tern__backend_api tern__backend_cpu;
 #ifdef TERN_WITH_VULKAN
 extern const tern__backend_api tern__backend_vulkan;
 #endif
+#ifdef TERN_WITH_WEBGPU
+extern const tern__backend_api tern__backend_webgpu;
+#endif
 
 static const tern__backend_api *const backends[] = {
     &tern__backend_cpu,
 #ifdef TERN_WITH_VULKAN
     &tern__backend_vulkan,
+#endif
+#ifdef TERN_WITH_WEBGPU
+    &tern__backend_webgpu,
 #endif
 };
 

@@ -40,6 +40,10 @@ function hostImports(memory, exports, startThread) {
   };
 }
 
+/** The imports of module "tern_gpu": node has no WebGPU. */
+const noGpu = memory =>
+  new Proxy({}, {get: (_, name) => at => (name === 'error' ? void (new Uint8Array(memory(), at, 1)[0] = 0) : 50)});
+
 /** Enough of WASI for a thread or a program with shared memory, which node's own does not take. */
 function plainWasi(memory, args, write = chunk => process.stdout.write(chunk)) {
   const bytes = args.map(a => Buffer.from(a + '\0'));
@@ -132,7 +136,12 @@ async function runShared(module, args) {
     startThread,
   );
   const wasi = plainWasi(() => memory.buffer, args);
-  instance = new WebAssembly.Instance(module, {env: {memory}, tern, wasi_snapshot_preview1: wasi});
+  instance = new WebAssembly.Instance(module, {
+    env: {memory},
+    tern,
+    tern_gpu: noGpu(() => memory.buffer),
+    wasi_snapshot_preview1: wasi,
+  });
   const tls = (instance.exports.__tls_size.value + 63) & ~63;
   for (const t of threads) {
     const at = instance.exports.aligned_alloc(64, 64 + tls + STACK_SIZE);
@@ -153,7 +162,11 @@ function runAlone(module, args) {
     () => instance.exports.memory.buffer,
     () => instance.exports,
   );
-  instance = new WebAssembly.Instance(module, {tern, wasi_snapshot_preview1: wasi.wasiImport});
+  instance = new WebAssembly.Instance(module, {
+    tern,
+    tern_gpu: noGpu(() => instance.exports.memory.buffer),
+    wasi_snapshot_preview1: wasi.wasiImport,
+  });
   return wasi.start(instance);
 }
 
@@ -167,7 +180,12 @@ function listTests(module, program) {
   const buffer = () => (memory || instance.exports.memory).buffer;
   const tern = hostImports(buffer, () => instance.exports);
   const wasi = plainWasi(buffer, [program], chunk => lines.push(chunk.toString()));
-  instance = new WebAssembly.Instance(module, {env: {memory}, tern, wasi_snapshot_preview1: wasi});
+  instance = new WebAssembly.Instance(module, {
+    env: {memory},
+    tern,
+    tern_gpu: noGpu(buffer),
+    wasi_snapshot_preview1: wasi,
+  });
   start(instance);
   return lines.join('').split('\n').filter(Boolean);
 }
@@ -206,7 +224,12 @@ function poolThread() {
     () => instance.exports,
   );
   const wasi = plainWasi(() => memory.buffer, []);
-  instance = new WebAssembly.Instance(module, {env: {memory}, tern, wasi_snapshot_preview1: wasi});
+  instance = new WebAssembly.Instance(module, {
+    env: {memory},
+    tern,
+    tern_gpu: noGpu(() => memory.buffer),
+    wasi_snapshot_preview1: wasi,
+  });
   parentPort.on('message', task => {
     if (task === 'hello') return parentPort.postMessage('ready');
     instance.exports.__stack_pointer.value = task.top;

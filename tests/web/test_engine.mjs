@@ -10,10 +10,10 @@ needFiles();
 test('feature-extraction gives unit vectors, the ones that the text alone gives', async () => {
   const engine = await createEngine();
   addFolder(engine, MINILM, 'onnx/model.onnx');
-  const pipe = engine.openPipeline({task: 'feature-extraction', path: '/model', dtype: 'fp32'});
+  const pipe = await engine.openPipeline({task: 'feature-extraction', path: '/model', dtype: 'fp32'});
   const embed = list => engine.run(pipe, {texts: list, pooling: 2, normalize: 1}, r => r.tensor);
-  const both = embed(['a cat', 'quantum field theory is hard']),
-    one = embed(['a cat']);
+  const both = await embed(['a cat', 'quantum field theory is hard']),
+    one = await embed(['a cat']);
   assert.deepEqual(both.dims, [2, 384]);
   const dot = (a, b) => a.reduce((n, x, i) => n + x * b[i], 0);
   assert.ok(Math.abs(dot(one.data, one.data) - 1) < 1e-6);
@@ -31,7 +31,7 @@ test('text-generation streams what it returns and stops when told to', async () 
   const engine = await createEngine();
   addGguf(engine);
   const phases = new Set();
-  const pipe = engine.openPipeline({
+  const pipe = await engine.openPipeline({
     task: 'text-generation',
     path: '/model.gguf',
     contextLength: 256,
@@ -40,7 +40,7 @@ test('text-generation streams what it returns and stops when told to', async () 
   assert.ok(phases.has('map') && phases.has('graph'), [...phases].join());
   const pieces = [];
   const run = (members, read) => engine.run(pipe, {texts: ['The capital of France is'], ...members}, read);
-  const result = run({max_new_tokens: 8, on_text: text => void pieces.push(text)}, r => ({
+  const result = await run({max_new_tokens: 8, on_text: text => void pieces.push(text)}, r => ({
     text: r.text(0),
     tokens: r.tokens(0),
     reason: r.finishReason(0),
@@ -54,11 +54,11 @@ test('text-generation streams what it returns and stops when told to', async () 
   assert.deepEqual(result.json, [{generated_text: result.text}]);
   assert.equal(result.timings.n_new_tokens, 8);
   assert.equal(
-    run({max_new_tokens: 8, on_text: () => true}, r => r.finishReason(0)),
+    await run({max_new_tokens: 8, on_text: () => true}, r => r.finishReason(0)),
     'cancelled',
   );
   const begin = performance.now();
-  assert.throws(() => run({max_new_tokens: 200, cancelled: () => performance.now() - begin > 100}), {
+  await assert.rejects(() => run({max_new_tokens: 200, cancelled: () => performance.now() - begin > 100}), {
     status: 'CANCELLED',
   });
   const late = performance.now() - begin - 100;
@@ -69,16 +69,16 @@ test('what is wrong is said with a status and a sentence', async () => {
   const engine = await createEngine();
   addGguf(engine);
   const open = options => engine.openPipeline({task: 'text-generation', path: '/model.gguf', ...options});
-  assert.throws(() => open({device: 'webgpu'}), {status: 'NO_DEVICE', message: /no device 'webgpu'.*wasm/});
-  assert.throws(() => open({path: '/other.gguf'}), {status: 'NOT_FOUND', message: /other\.gguf/});
-  assert.throws(() => open({task: 'nonsense'}), {status: 'UNSUPPORTED', message: /nonsense/});
-  assert.throws(() => open({numerics: 'odd'}), {status: 'INVALID_ARGUMENT'});
-  const pipe = open({});
-  assert.throws(() => engine.run(pipe, {texts: ['a'], pooling: 2}), {status: 'INVALID_ARGUMENT', message: /pooling/});
-  assert.throws(() => engine.run(pipe, {texts: ['a\0b']}), {status: 'INVALID_ARGUMENT', message: /NUL/});
+  await assert.rejects(() => open({device: 'webgpu'}), {status: 'NO_DEVICE', message: /WebGPU: no WebGPU device was given/});
+  await assert.rejects(() => open({path: '/other.gguf'}), {status: 'NOT_FOUND', message: /other\.gguf/});
+  await assert.rejects(() => open({task: 'nonsense'}), {status: 'UNSUPPORTED', message: /nonsense/});
+  await assert.rejects(() => open({numerics: 'odd'}), {status: 'INVALID_ARGUMENT'});
+  const pipe = await open({});
+  await assert.rejects(() => engine.run(pipe, {texts: ['a'], pooling: 2}), {status: 'INVALID_ARGUMENT', message: /pooling/});
+  await assert.rejects(() => engine.run(pipe, {texts: ['a\0b']}), {status: 'INVALID_ARGUMENT', message: /NUL/});
   assert.throws(() => engine.addFile('/huge', 4.2e9), {status: 'OUT_OF_MEMORY', message: /4200000000/});
   assert.equal(
-    engine.run(pipe, {texts: ['a'], max_new_tokens: 1}, r => r.count),
+    await engine.run(pipe, {texts: ['a'], max_new_tokens: 1}, r => r.count),
     1,
   ); // still works
 });

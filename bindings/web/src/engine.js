@@ -1,6 +1,6 @@
 // The C library in one WebAssembly instance: memory, structs, strings, callbacks, errors. Calls compute on
 // the calling thread, which therefore is a Web Worker (worker.js) or node. Knows nothing of pages, networks
-// or caches.
+// or caches. Calls that may wait for a WebGPU device are asynchronous: one at a time, and no other call meanwhile.
 import {constants, structs} from './abi.js';
 
 const statusNames = Object.fromEntries(
@@ -44,6 +44,18 @@ export function createSharedMemory(initial = 512) {
   }
 }
 
+/** The imports of module "tern_gpu" without a device: to open it fails, for the reason given. */
+function noGpuImports(reason, bytes) {
+  const calls = {
+    open: () => constants.TERN_STATUS_NO_DEVICE,
+    error(at, capacity) {
+      const text = encoder.encode(reason).subarray(0, capacity - 1);
+      bytes(at, text.length + 1).set([...text, 0]);
+    },
+  };
+  return new Proxy(calls, {get: (target, name) => target[name] ?? calls.open});
+}
+
 /** The imports that a thread of the pool needs: it computes, and asks for nothing. */
 function poolImports(memory) {
   const none = () => 0;
@@ -59,6 +71,7 @@ function poolImports(memory) {
       on_log: none,
       now: () => performance.now(),
     },
+    tern_gpu: noGpuImports('', () => new Uint8Array(0)), // the device is called by the thread that opened it alone
     wasi_snapshot_preview1: {clock_time_get: () => 52 /* ENOSYS: nothing on this thread tells the time of day */},
   };
 }
@@ -82,11 +95,15 @@ export class Engine {
   #threads = []; // idle threads: functions that make one run a C thread
 
   /** threads: for a module with shared memory, functions ({thread, tls, stackTop}) => void, one per thread that has
-   *  readied itself by createPoolThread. imports: of further modules (a WebGPU device, once there is one). */
-  static async create({module, memory, threads = [], log, imports = {}}) {
+   *  readied itself by createPoolThread. gpu: a Gpu (gpu.js), or the sentence that says why there is none. */
+  static async create({module, memory, threads = [], log, gpu = 'no WebGPU device was given to Engine.create'}) {
     const engine = new Engine();
     engine.log = log;
-    engine.instance = await WebAssembly.instantiate(module, {...engine.#imports(memory), ...imports});
+    engine.gpu = typeof gpu === 'string' ? null : gpu;
+    engine.instance = await WebAssembly.instantiate(module, {
+      ...engine.#imports(memory),
+      tern_gpu: engine.gpu ? engine.gpu.imports(engine) : noGpuImports(gpu, (at, size) => engine.bytes(at, size)),
+    });
     engine.c = engine.instance.exports;
     engine.memory = memory ?? engine.c.memory;
     engine.c._initialize();
@@ -97,6 +114,11 @@ export class Engine {
       return s.create(out => engine.c.tern_runtime_create(desc, out));
     });
     return engine;
+  }
+
+  /** An export that may wait for the device: its promise then; else what it returns, at once. */
+  #waiting(name, ...args) {
+    return this.gpu ? WebAssembly.promising(this.c[name])(...args) : this.c[name](...args);
   }
 
   #imports(memory) {
@@ -179,6 +201,15 @@ export class Engine {
     }
   }
 
+  async #scopeAsync(fn) {
+    const scope = new Scope(this);
+    try {
+      return await fn(scope);
+    } finally {
+      scope.free();
+    }
+  }
+
   check(status) {
     if (status === constants.TERN_STATUS_OK) return;
     const message = this.string(this.c.tern_last_error()) || this.string(this.c.tern_status_text(status));
@@ -224,11 +255,11 @@ export class Engine {
   // ---- callbacks and cancellation ----
 
   /** Calls fn(id) with an id that a struct's user_data may hold. */
-  #withCallback(callback, fn) {
+  async #withCallback(callback, fn) {
     const id = this.#nextCallback++;
     this.#callbacks.set(id, callback);
     try {
-      return fn(id);
+      return await fn(id);
     } finally {
       this.#callbacks.delete(id);
     }
@@ -245,13 +276,13 @@ export class Engine {
   }
 
   /** Calls fn(address of a token); `wanted()` is asked now and then whether to stop, and must be quick. */
-  #withCancel(wanted, fn) {
+  async #withCancel(wanted, fn) {
     if (!wanted) return fn(0);
-    return this.scope(s => {
+    return this.#scopeAsync(async s => {
       const token = s.create(out => this.c.tern_cancel_create(out));
       this.#cancels.set(token, {wanted, nextPoll: 0, found: false});
       try {
-        return fn(token);
+        return await fn(token);
       } finally {
         this.#cancels.delete(token);
         this.c.tern_cancel_destroy(token);
@@ -261,14 +292,17 @@ export class Engine {
 
   // ---- tasks ----
 
-  /** Opens a task over files that were added. progress(phase, done, total) returns true to stop. */
-  openPipeline({task, path, dtype, fileName, device, numerics = 'fast', contextLength = 0, progress, cancelled}) {
+  /** Opens a task over files that were added. progress(phase, done, total) returns true to stop. fallback: a device
+   *  that fails is left for the CPU. */
+  async openPipeline({task, path, dtype, fileName, device, numerics = 'fast', contextLength = 0, ...rest}) {
+    const {fallback = false, profile = false, progress, cancelled} = rest;
+    const {TERN_SESSION_FALLBACK_CPU, TERN_SESSION_PROFILE} = constants;
     const kinds = {fast: constants.TERN_NUMERICS_FAST, consistent: constants.TERN_NUMERICS_CONSISTENT};
     if (!(numerics in kinds))
       throw new TernError('INVALID_ARGUMENT', `numerics '${numerics}' is neither fast nor consistent`);
     return this.#withCancel(cancelled, cancel =>
       this.#withCallback(progress ?? (() => false), id =>
-        this.scope(s => {
+        this.#scopeAsync(async s => {
           const desc = s.struct('tern_pipeline_desc', {
             task: s.string(task),
             path: s.string(path),
@@ -279,12 +313,13 @@ export class Engine {
               device: s.string(device),
               numerics: kinds[numerics],
               context_length: contextLength,
+              flags: (fallback ? TERN_SESSION_FALLBACK_CPU : 0) | (profile ? TERN_SESSION_PROFILE : 0),
             },
             progress: {user_data: id},
             cancel,
           });
           this.c.tern_web_set_progress(desc + structs.tern_pipeline_desc.fields.progress.at);
-          return s.create(out => this.c.tern_pipeline_open(this.runtime, desc, out));
+          return s.createAsync(out => this.#waiting('tern_pipeline_open', this.runtime, desc, out));
         }),
       ),
     );
@@ -296,10 +331,10 @@ export class Engine {
 
   /** Runs with members of tern_run_desc (texts and stop: arrays of strings; chat_json, on_text: string, function). Returns
    *  {count, json, text, tokens, finishReason, tensor, timings} through `read`, whose result is returned. */
-  run(pipeline, {texts, stop, chat_json, on_text, cancelled, ...members}, read = r => r) {
+  async run(pipeline, {texts, stop, chat_json, on_text, cancelled, ...members}, read = r => r) {
     return this.#withCancel(cancelled, cancel =>
       this.#withCallback(on_text ?? (() => false), id =>
-        this.scope(s => {
+        this.#scopeAsync(async s => {
           const desc = s.struct('tern_run_desc', {
             ...members,
             cancel,
@@ -311,7 +346,7 @@ export class Engine {
             on_text: {user_data: id},
           });
           if (on_text) this.c.tern_web_set_text(desc + structs.tern_run_desc.fields.on_text.at);
-          const result = s.create(out => this.c.tern_pipeline_run(pipeline, desc, out));
+          const result = await s.createAsync(out => this.#waiting('tern_pipeline_run', pipeline, desc, out));
           try {
             return read(new Result(this, result));
           } finally {
@@ -324,6 +359,11 @@ export class Engine {
 
   describe(pipeline) {
     return JSON.parse(this.string(this.c.tern_model_json(this.c.tern_pipeline_model(pipeline))));
+  }
+
+  /** Where the last run's work was done (tern_session_profile in tern.h); null before the first one. */
+  profile(pipeline) {
+    return JSON.parse(this.string(this.c.tern_pipeline_profile(pipeline)) || 'null');
   }
 
   devices() {
@@ -507,6 +547,12 @@ class Scope {
   create(call) {
     const out = this.alloc(4);
     this.engine.check(call(out));
+    return this.engine.view().getUint32(out, true);
+  }
+
+  async createAsync(call) {
+    const out = this.alloc(4);
+    this.engine.check(await call(out));
     return this.engine.view().getUint32(out, true);
   }
 

@@ -178,8 +178,8 @@ const tasks = {
         `pooling '${pooling}' is not one of ${Object.keys(POOLING).join(', ')}`,
       );
     const members = {texts: [input].flat(), pooling: POOLING[pooling], normalize: normalize ? 1 : -1};
-    const {data, dims, timings} = await pipe.connection.call('run', {members, tensor: true}, {signal});
-    pipe.timings = timings;
+    const {data, dims, timings, device} = await pipe.connection.call('run', {members, tensor: true}, {signal});
+    Object.assign(pipe, {timings, device});
     return new Tensor('float32', data, dims);
   },
 
@@ -229,10 +229,13 @@ const tasks = {
     if (streamer && !streamer.skip_prompt && typeof input === 'string') streamer.put(input, 0);
     const onEvent =
       (streamer || on_text) && (({text, token}) => (streamer?.put(text, token), on_text?.(text, token)));
-    const {entries, timings} = await pipe.connection.call('run', {members, streaming: !!onEvent}, {signal, onEvent});
+    const {entries, timings, device} = await pipe.connection.call(
+      'run',
+      {members, streaming: !!onEvent},
+      {signal, onEvent},
+    );
     streamer?.end();
-    pipe.timings = timings;
-    pipe.outputs = entries;
+    Object.assign(pipe, {timings, device, outputs: entries});
     return entries.map(({text}) => ({generated_text: chat ? [...input, {role: 'assistant', content: text}] : text}));
   },
 };
@@ -243,12 +246,14 @@ export async function pipeline(task, model, options = {}) {
     throw new TernError('UNSUPPORTED', `no task '${task}'; this build has: ${Object.keys(tasks).join(', ')}`);
   refuseUnknown(options, [
     'device',
+    'fallback',
     'dtype',
     'model_file_name',
     'use_external_data_format',
     'numerics',
     'context_length',
     'threads',
+    'profile',
     'cache',
     'progress_callback',
     'signal',
@@ -278,9 +283,9 @@ export async function pipeline(task, model, options = {}) {
       task,
       connection,
       ...opened,
-      device: opened.devices[0].name,
       tokenizer: new Tokenizer(connection),
       memory: () => connection.call('memory', {}),
+      profile: () => connection.call('profile', {}),
       dispose: async () => connection.close(),
     });
   } catch (error) {

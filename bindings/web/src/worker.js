@@ -1,10 +1,13 @@
 // A pipeline's worker: downloads, memory and all computing happen here. Speaks with tern.js: {id, op, ...} in,
-// {id, result | error | event} out, one operation at a time.
+// {id, result | error | event} out. Operations run one after the other: one that waits for the device lets messages in.
+import {constants} from './abi.js';
 import {Engine, TernError, createSharedMemory} from './engine.js';
 import {loadModel} from './source.js';
 import {openStore} from './store.js';
 
-let engine, pipeline;
+const WARNING = constants.TERN_LOG_WARNING;
+let engine, pipeline, device;
+let warned = false; // the library said something that may be the end of the device
 const aborts = new Map();
 
 /** Whether the page wants the running operation stopped. A worker that computes receives no messages: the page sets a flag in
@@ -44,8 +47,39 @@ async function startThreads(module, memory, count) {
   );
 }
 
+/** What stands for `wanted`: {device, gpu}. 'auto' is a GPU that is one, and WebAssembly where there is none. */
+async function chooseDevice(wanted, say) {
+  const auto = wanted === 'auto';
+  if (!auto && !/^webgpu(:|$)/.test(wanted)) return {device: wanted};
+  const {Gpu} = await import('./gpu.js');
+  try {
+    const gpu = await Gpu.request();
+    if (!auto || !gpu.software) return {device: auto ? 'webgpu' : wanted, gpu};
+    gpu.destroy();
+    say(`device 'wasm': the only WebGPU adapter is '${gpu.name}', which computes on the CPU`);
+  } catch (error) {
+    if (error.name !== 'NoGpu') throw error;
+    if (!auto) return {device: wanted, gpu: error.message};
+    say(`device 'wasm': ${error.message}`);
+  }
+  return {device: 'wasm'};
+}
+
+/** The device, when the library may have left it for the CPU. */
+function currentDevice() {
+  if (warned && device !== 'wasm') device = engine.profile(pipeline)?.device ?? device;
+  warned = false;
+  return device;
+}
+
 const operations = {
   async load({module, threads, task, model, options, cancel}, emit, signal) {
+    const log = (level, text) => {
+      warned ||= level <= WARNING;
+      emit({status: 'log', level, text});
+    };
+    const {device: wanted = 'auto', fallback = wanted === 'auto'} = options;
+    const {device: chosen, gpu} = await chooseDevice(wanted, text => log(constants.TERN_LOG_INFO, text));
     const shared = WebAssembly.Module.imports(module).some(i => i.kind === 'memory');
     const memory = shared ? createSharedMemory() : undefined;
     const pool = shared ? await startThreads(module, memory, threads - 1) : [];
@@ -53,21 +87,25 @@ const operations = {
       module,
       memory,
       threads: pool,
-      log: (level, text) => emit({status: 'log', level, text}),
+      log,
+      gpu,
     });
     const store = typeof model === 'string' ? await openStore(options.cache ?? 'cache-storage') : null;
     const files = await loadModel(engine, model, options, {store, signal, emit});
     signal.throwIfAborted();
-    pipeline = engine.openPipeline({
+    device = chosen;
+    pipeline = await engine.openPipeline({
       task,
       ...files,
-      device: options.device,
+      device,
+      fallback,
+      profile: options.profile,
       numerics: options.numerics,
       contextLength: options.context_length,
       progress: (phase, done, total) => void emit({status: 'open', phase, done, total}),
       cancelled: cancelCheck(cancel),
     });
-    return {info: engine.describe(pipeline), devices: engine.devices(), threads: pool.length + 1};
+    return {info: engine.describe(pipeline), device, devices: engine.devices(), threads: pool.length + 1};
   },
 
   run({members, streaming, tensor, cancel}, emit) {
@@ -79,13 +117,15 @@ const operations = {
         on_text: streaming ? (text, token) => void emit({text, token}) : undefined,
       },
       result => {
-        if (tensor) return {...result.tensor, timings: result.timings};
+        const {timings} = result,
+          device = currentDevice();
+        if (tensor) return {...result.tensor, timings, device};
         const entries = Array.from({length: result.count}, (_, i) => ({
           text: result.text(i),
           tokens: result.tokens(i),
           finish_reason: result.finishReason(i),
         }));
-        return {entries, json: result.json, timings: result.timings};
+        return {entries, json: result.json, timings, device};
       },
     );
   },
@@ -94,13 +134,12 @@ const operations = {
   decode: ({tokens, flags}) => engine.decode(pipeline, tokens, flags),
   chat: ({messages, prompt}) => engine.applyChatTemplate(pipeline, messages, prompt),
   memory: () => engine.memoryUse(),
+  profile: () => engine.profile(pipeline),
 };
 
-globalThis.onmessage = async ({data: {id, op, ...args}}) => {
-  if (op === 'abort') return aborts.get(args.target)?.abort();
-  const abort = new AbortController();
-  aborts.set(id, abort);
+async function perform(id, op, args, abort) {
   try {
+    abort.signal.throwIfAborted();
     const result = await operations[op](args, event => postMessage({id, event}), abort.signal);
     postMessage({id, result}, result?.data ? [result.data.buffer] : []);
   } catch (error) {
@@ -109,4 +148,12 @@ globalThis.onmessage = async ({data: {id, op, ...args}}) => {
   } finally {
     aborts.delete(id);
   }
+}
+
+let last = Promise.resolve();
+globalThis.onmessage = ({data: {id, op, ...args}}) => {
+  if (op === 'abort') return aborts.get(args.target)?.abort();
+  const abort = new AbortController();
+  aborts.set(id, abort);
+  last = last.then(() => perform(id, op, args, abort));
 };
