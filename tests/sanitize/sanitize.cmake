@@ -42,3 +42,9 @@ foreach(name IN LISTS TERN_THREADED)
     message(FATAL_ERROR "tests/sanitize/sanitize.cmake: there is no test '${name}'")
   endif()
 endforeach()
+
+# They are slow, and two at a time may have to share a core with others.
+if(TERN_SANITIZE)
+  get_property(names DIRECTORY PROPERTY TESTS)
+  set_tests_properties(${names} PROPERTIES TIMEOUT 3600)
+endif()
