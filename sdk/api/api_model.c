@@ -22,10 +22,10 @@ int32_t tern_model_output_count(const tern_model *model) {
   return model ? (int32_t)tern__array_count(model->graph->outputs) : 0;
 }
 
-static tern_status io(const tern_model *model, const tern__value_id *ids, int32_t index, tern_io_info *out) {
+tern_status tern__io_info(const tern__graph *graph, const tern__value_id *ids, int32_t index, tern_io_info *out) {
   if (index < 0 || (size_t)index >= tern__array_count(ids))
     return tern__fail(TERN_STATUS_INVALID_ARGUMENT, "index %d is not below %zu", index, tern__array_count(ids));
-  const tern__value *v = &model->graph->values[ids[index]];
+  const tern__value *v = &graph->values[ids[index]];
   tern_io_info info = {.struct_size = sizeof info, .dtype = v->dtype, .name = v->name, .rank = v->shape.rank};
   for (int32_t i = 0; i < v->shape.rank; i++) info.dims[i] = v->shape.dims[i];
   return tern__info_write("tern_io_info", out, &info, sizeof info);
@@ -34,13 +34,13 @@ static tern_status io(const tern_model *model, const tern__value_id *ids, int32_
 tern_status tern_model_input(const tern_model *model, int32_t index, tern_io_info *out) {
   TERN_REQUIRE(model);
   TERN_REQUIRE(out);
-  return io(model, model->graph->inputs, index, out);
+  return tern__io_info(model->graph, model->graph->inputs, index, out);
 }
 
 tern_status tern_model_output(const tern_model *model, int32_t index, tern_io_info *out) {
   TERN_REQUIRE(model);
   TERN_REQUIRE(out);
-  return io(model, model->graph->outputs, index, out);
+  return tern__io_info(model->graph, model->graph->outputs, index, out);
 }
 
 const char *tern_model_json(const tern_model *model) {

@@ -65,6 +65,27 @@ void tern_session_destroy(tern_session *session) {
   tern__model_unref(model);
 }
 
+int32_t tern_session_input_count(const tern_session *session) {
+  return session ? (int32_t)tern__array_count(tern__session_graph(session->session)->inputs) : 0;
+}
+int32_t tern_session_output_count(const tern_session *session) {
+  return session ? (int32_t)tern__array_count(tern__session_graph(session->session)->outputs) : 0;
+}
+
+tern_status tern_session_input(const tern_session *session, int32_t index, tern_io_info *out) {
+  TERN_REQUIRE(session);
+  TERN_REQUIRE(out);
+  const tern__graph *graph = tern__session_graph(session->session);
+  return tern__io_info(graph, graph->inputs, index, out);
+}
+
+tern_status tern_session_output(const tern_session *session, int32_t index, tern_io_info *out) {
+  TERN_REQUIRE(session);
+  TERN_REQUIRE(out);
+  const tern__graph *graph = tern__session_graph(session->session);
+  return tern__io_info(graph, graph->outputs, index, out);
+}
+
 /* Puts the caller's tensors in graph order; every input must be there, with a fitting type and rank. */
 static tern_status gather_inputs(tern_session *s, int32_t n, const char *const *names,
                                  const tern_tensor *const *tensors) {

@@ -36,15 +36,12 @@ def all_at_once(tern, model, ids, rows):
 def one_by_one(tern, model, ids, rows):
   """The same with the session's own cache: all but the last tokens in one run, then each in a run of its own."""
   session = tern.Session(model, kv_cache=True, context_length=len(ids))
+  names = {info.name for info in session.inputs}
   def step(tokens):
     feeds = {"input_ids": np.array([tokens], np.int64)}
-    try:
-      return session.run(feeds, ["logits"])["logits"][0, -1]
-    except tern.TernError as error:  # some graphs compute positions themselves, others ask for them
-      if "'position_ids' is missing" not in error.message:
-        raise
-    start = session.kv_length
-    feeds["position_ids"] = np.arange(start, start + len(tokens), dtype=np.int64)[None]
+    if "position_ids" in names:  # some graphs compute positions themselves, others ask for them
+      start = session.kv_length
+      feeds["position_ids"] = np.arange(start, start + len(tokens), dtype=np.int64)[None]
     return session.run(feeds, ["logits"])["logits"][0, -1]
   step(ids[:-rows])
   return np.stack([step([token]) for token in ids[-rows:]]).astype(np.float64)

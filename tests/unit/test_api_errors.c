@@ -144,6 +144,21 @@ Test(api_errors, sessions_name_what_does_not_fit) {
   expect(tern_session_run(s, 1, &other, (const tern_tensor *const *)&t, 1, &logits, &out), TERN_STATUS_NOT_FOUND, WORDS("pixels"));
   expect(tern_session_run(s, 0, NULL, NULL, 1, &logits, &out), TERN_STATUS_INVALID_ARGUMENT, WORDS("input_ids", "missing"));
   expect(tern_session_run(s, 1, &name, (const tern_tensor *const *)&t, 1, &nothing, &out), TERN_STATUS_NOT_FOUND, WORDS("nothing"));
+  /* With the cache inside, a session takes and gives less than its model. */
+  tern_io_info io = {.struct_size = sizeof io};
+  cr_assert_eq(tern_session_input_count(s), 1);
+  cr_assert_eq(tern_session_output_count(s), 1);
+  cr_assert_gt(tern_model_output_count(m), 1);
+  cr_assert_eq(tern_session_input(s, 0, &io), TERN_OK, "%s", tern_last_error());
+  cr_assert_str_eq(io.name, "input_ids");
+  cr_assert(io.dtype == TERN_DTYPE_I64 && io.rank == 2);
+  cr_assert_eq(tern_session_output(s, 0, &io), TERN_OK, "%s", tern_last_error());
+  cr_assert_str_eq(io.name, "logits");
+  expect(tern_session_input(s, 1, &io), TERN_STATUS_INVALID_ARGUMENT, WORDS("index 1", "below 1"));
+  expect(tern_session_output(s, -1, &io), TERN_STATUS_INVALID_ARGUMENT, WORDS("index -1"));
+  cr_assert_eq(tern_session_input(NULL, 0, &io), TERN_STATUS_INVALID_ARGUMENT);
+  cr_assert_eq(tern_session_output(s, 0, NULL), TERN_STATUS_INVALID_ARGUMENT);
+  cr_assert(tern_session_input_count(NULL) == 0 && tern_session_output_count(NULL) == 0);
   int32_t before = tern_session_kv_length(s);
   cr_assert_eq(tern_session_run(s, 1, &name, (const tern_tensor *const *)&t, 1, &logits, &out), TERN_OK, "%s", tern_last_error());
   cr_assert_eq(tern_session_kv_length(s), before + 3);

@@ -132,6 +132,17 @@ class _Inputs:
     self.close()
 
 
+def _io(handle: int, count: Callable[[int], int], get: Callable[..., int]) -> list[IOInfo]:
+  """The inputs or outputs of a model or session."""
+  found = []
+  for index in range(count(handle)):
+    info = new_desc(_abi.tern_io_info)
+    check(get(handle, index, ctypes.byref(info)))
+    shape = None if info.rank < 0 else tuple(None if d < 0 else d for d in info.dims[:info.rank])
+    found.append(IOInfo(info.name.decode("utf-8", "replace"), lib.tern_dtype_name(info.dtype).decode(), shape))
+  return found
+
+
 class Model(Handle):
   """Weights and graph of a .gguf or .onnx file (a path, or its bytes) or of a Transformers.js folder. Immutable; one
   model serves sessions on any number of threads."""
@@ -160,22 +171,13 @@ class Model(Handle):
     check(status)
     self._handle = out.value
 
-  def _io(self, count: Callable[[int], int], get: Callable[..., int]) -> list[IOInfo]:
-    found = []
-    for index in range(count(self.handle)):
-      info = new_desc(_abi.tern_io_info)
-      check(get(self.handle, index, ctypes.byref(info)))
-      shape = None if info.rank < 0 else tuple(None if d < 0 else d for d in info.dims[:info.rank])
-      found.append(IOInfo(info.name.decode("utf-8", "replace"), lib.tern_dtype_name(info.dtype).decode(), shape))
-    return found
-
   @property
   def inputs(self) -> list[IOInfo]:
-    return self._io(lib.tern_model_input_count, lib.tern_model_input)
+    return _io(self.handle, lib.tern_model_input_count, lib.tern_model_input)
 
   @property
   def outputs(self) -> list[IOInfo]:
-    return self._io(lib.tern_model_output_count, lib.tern_model_output)
+    return _io(self.handle, lib.tern_model_output_count, lib.tern_model_output)
 
   @property
   def weight_bytes(self) -> int:
@@ -209,16 +211,18 @@ class Session(Handle):
     out = ctypes.c_void_p()
     check(lib.tern_session_create(self.model.handle, ctypes.byref(desc), ctypes.byref(out)))
     self._handle = out.value
-    self._declared = {info.name: info for info in self.model.inputs}
-    self._output_names = [info.name for info in self.model.outputs]
+    self._declared = {info.name: info for info in self.inputs}
+    self._output_names = [info.name for info in self.outputs]
 
   @property
   def inputs(self) -> list[IOInfo]:
-    return self.model.inputs
+    """What `run` takes: the model's inputs, less (with kv_cache=True) what the session itself holds."""
+    return _io(self.handle, lib.tern_session_input_count, lib.tern_session_input)
 
   @property
   def outputs(self) -> list[IOInfo]:
-    return self.model.outputs
+    """What `run` gives, likewise."""
+    return _io(self.handle, lib.tern_session_output_count, lib.tern_session_output)
 
   def run(self, inputs: Mapping[str, Any], outputs: Optional[Sequence[str]] = None) -> dict[str, np.ndarray]:
     """Runs the graph on named arrays; returns the named outputs, or all of them."""

@@ -273,6 +273,12 @@ typedef struct tern_session_desc {
 TERN_API tern_status tern_session_create(tern_model *model, const tern_session_desc *desc,
                                          tern_session **out); /* [any] */
 TERN_API void tern_session_destroy(tern_session *session);
+/* What a run of this session takes and gives: the model's, less what the session itself holds (with kv_cache: the cache,
+ * and what only its attention read). [any] */
+TERN_API int32_t tern_session_input_count(const tern_session *session);
+TERN_API int32_t tern_session_output_count(const tern_session *session);
+TERN_API tern_status tern_session_input(const tern_session *session, int32_t index, tern_io_info *out);
+TERN_API tern_status tern_session_output(const tern_session *session, int32_t index, tern_io_info *out);
 
 typedef struct tern_memory_plan {
   uint32_t struct_size;
@@ -291,7 +297,7 @@ TERN_API tern_status tern_session_plan(tern_session *session, int32_t n_inputs, 
                                        const tern_tensor *const *inputs, tern_memory_plan *out);
 
 /* Runs the graph. `outputs[i]` receives a new tensor for output_names[i] (destroy it), for all outputs in the
- * model's order if n_outputs is their count and output_names is NULL. [one] */
+ * session's order if n_outputs is their count and output_names is NULL. [one] */
 TERN_API tern_status tern_session_run(tern_session *session, int32_t n_inputs, const char *const *input_names,
                                       const tern_tensor *const *inputs, int32_t n_outputs,
                                       const char *const *output_names, tern_tensor **outputs);

@@ -1,5 +1,6 @@
 """tern.Session and tern.Model: numpy in and out, against numpy's own results."""
 import gc
+import pathlib
 
 import numpy as np
 import pytest
@@ -45,6 +46,19 @@ def test_describes_inputs_and_outputs(linear):
   assert [o.name for o in session.outputs] == ["y", "z"]
   assert session.model.description["format"] == "onnx"
   assert session.model.weight_bytes == WEIGHT.nbytes
+
+
+def test_a_session_with_its_own_cache_lists_what_it_takes():
+  tiny = pathlib.Path(__file__).resolve().parents[2] / "models/tiny/tiny_llama.gguf"
+  model = tern.Model(tiny)
+  session = tern.Session(model, kv_cache=True, context_length=16)
+  assert [i.name for i in session.inputs] == ["input_ids"] and [o.name for o in session.outputs] == ["logits"]
+  whole = tern.Session(model)
+  cache = {i.name for i in whole.inputs} - {"input_ids"}
+  assert cache and all(name.startswith("past_key_values.") for name in cache)
+  assert whole.inputs == model.inputs and whole.outputs == model.outputs
+  found = session.run({"input_ids": [[1, 17, 5]]})  # without names: all that it gives
+  assert list(found) == ["logits"] and session.kv_length == 3
 
 
 def test_gives_the_outputs_that_are_named(linear):
