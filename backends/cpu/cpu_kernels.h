@@ -66,7 +66,7 @@ static inline size_t tern__cpu_padded(size_t k) {
   return (k + TERN__CPU_BLOCK - 1) / TERN__CPU_BLOCK * TERN__CPU_BLOCK;
 }
 
-enum { TERN__CPU_LINEAR_SCRATCH = 20 * 1024 + TERN__CPU_ROW_BLOCK * TERN__CPU_PANEL * 4 };
+enum { TERN__CPU_LINEAR_SCRATCH = 20 * 1024 + 2 * TERN__CPU_ROW_BLOCK * TERN__CPU_PANEL * 4 };
 
 /* Integer products: y = sum over k of q_x * q_w, wrapping, for Q8 panels without scales (block_bytes 512). */
 typedef struct tern__cpu_linear_i32_call {

@@ -5,10 +5,14 @@
  * in the L1 cache, and all rows pass over it in register tiles. One row: weights are decoded in registers as
  * they stream by. */
 
+#if !defined(TILE_PANELS)
+#  define TILE_PANELS 1 /* panels side by side in a tile of quantized rows; the tile then has fewer rows */
+#endif
 enum {
   PV = TERN__CPU_PANEL / VF,
   F32_CHUNK = 256,          /* k in an expanded piece of 16 KiB */
   INT_CHUNK_BLOCKS = 16,    /* blocks of 32 k, 1 KiB each when expanded */
+  PANEL_BLOCKS = TILE_PANELS == 1 ? 16 : 4, /* of each panel that quantized rows pass over at once */
   LINE = 64                 /* bytes of a line of a Q4 or Q8 block */
 };
 
@@ -32,39 +36,21 @@ INLINE void tile_f32(int n_rows, const float *w, const float *x, size_t ldx, siz
 }
 
 /* Keeps one pointer per row: gcc would otherwise keep one address per load, in memory. */
-#define ROW_POINTERS(T, rows, n_rows, x, ldx)                                  \
-  const T *rows[TILE_INT];                                                     \
+#define ROW_POINTERS(rows, n_rows, x, ldx)                                     \
+  const int16_t *rows[TILE_INT];                                               \
   UNROLL for (int t = 0; t < n_rows; t++) {                                    \
-    rows[t] = (const T *)((x) + (size_t)t * (ldx));                            \
+    rows[t] = (x) + (size_t)t * (ldx);                                         \
     __asm__("" : "+r"(rows[t]));                                               \
   }
 
 /* t from 0 on: rows in tiles of the widest size while they fit, then in narrower ones. Each further row of a tile
  * is nearly free, as a single one waits for its own sums. */
-#if TILE_INT > 8
-#  define INT_TILES_OF_8(m, tile) \
-    for (; t + 8 <= (m); t += 8) tile(8)
-#else
-#  define INT_TILES_OF_8(m, tile)
-#endif
-#define INT_TILES(m, tile)                             \
-  for (; t + TILE_INT <= (m); t += TILE_INT) tile(TILE_INT) \
-  INT_TILES_OF_8(m, tile)                              \
-  if (TILE_INT > 4)                                    \
-    for (; t + 4 <= (m); t += 4) tile(4)               \
-  for (; t + 2 <= (m); t += 2) tile(2)                 \
-  for (; t < (m); t++) tile(1)
-#if TILE_F32 > 8
-#  define F32_TILES_OF_8(m, tile) \
-    for (; t + 8 <= (m); t += 8) tile(8)
-#else
-#  define F32_TILES_OF_8(m, tile)
-#endif
-#define F32_TILES(m, tile)                             \
-  for (; t + TILE_F32 <= (m); t += TILE_F32) tile(TILE_F32) \
-  F32_TILES_OF_8(m, tile)                              \
-  if (TILE_F32 > 4)                                    \
-    for (; t + 4 <= (m); t += 4) tile(4)               \
+#define ROW_TILES(widest, m, tile)                     \
+  for (; t + (widest) <= (m); t += (widest)) tile(widest) \
+  if ((widest) > 8)                                    \
+    for (; t + 8 <= (m); t += 8) tile(((widest) > 8 ? 8 : 1)) \
+  if ((widest) > 4)                                    \
+    for (; t + 4 <= (m); t += 4) tile(((widest) > 4 ? 4 : 1)) \
   for (; t + 2 <= (m); t += 2) tile(2)                 \
   for (; t < (m); t++) tile(1)
 
@@ -73,7 +59,7 @@ static void rows_f32(const float *w, const float *x, size_t ldx, size_t m, size_
                      bool first) {
   size_t t = 0;
 #define TILE(n) tile_f32(n, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
-  F32_TILES(m, TILE)
+  ROW_TILES(TILE_F32, m, TILE)
 #undef TILE
 }
 
@@ -217,25 +203,23 @@ static void linear_f32(const tern__cpu_linear_call *c) {
 #ifdef SPLIT_BYTES
 enum { EXPANDED_BLOCK = 8 * LINE };
 
-/* acc += the dot products of lines [from, to) (bytes) with n_rows rows of x. */
-INLINE void dot_lines(int n_rows, const uint8_t *w, int from, int to, const int16_t *x, size_t ldx,
-                      vi (*acc)[PV]) {
-  vi high[TILE_INT][PV], low[TILE_INT][PV];
-  ROW_POINTERS(int8_t, rows, n_rows, x, ldx)
-  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++)
-      high[t][v] = low[t][v] = vi_set1(0);
+/* acc[row][vector] += the dot products of lines [from, to) (bytes) with rows of x, from `at` on. */
+INLINE void dot_lines(int n_rows, int n_vecs, const uint8_t *w, size_t panel_stride, int from, int to,
+                      const int16_t *const *rows, size_t at, vi *acc) {
+  vi high[TILE_INT * PV], low[TILE_INT * PV];
+  UNROLL for (int i = 0; i < n_rows * n_vecs; i++) high[i] = low[i] = vi_set1(0);
   UNROLL for (int l = from; l < to; l++) {
     UNROLL for (int t = 0; t < n_rows; t++) {
-      const int8_t *bytes = rows[t] + l / 2 * 16 + l % 2 * 4;
+      const int8_t *bytes = (const int8_t *)(rows[t] + at) + l / 2 * 16 + l % 2 * 4;
       vi h = vi_broadcast(bytes), o = vi_broadcast(bytes + 8);
-      UNROLL for (int v = 0; v < PV; v++) {
-        vi weight = vi_load(w + l * LINE + v * VF * 4);
-        high[t][v] = vi_dot_bytes(high[t][v], weight, h), low[t][v] = vi_dot_bytes(low[t][v], weight, o);
+      UNROLL for (int v = 0; v < n_vecs; v++) {
+        vi weight = vi_load(w + (size_t)(v / PV) * panel_stride + l * LINE + v % PV * VF * 4);
+        int i = t * n_vecs + v;
+        high[i] = vi_dot_bytes(high[i], weight, h), low[i] = vi_dot_bytes(low[i], weight, o);
       }
     }
   }
-  UNROLL for (int t = 0; t < n_rows; t++)
-    UNROLL for (int v = 0; v < PV; v++) acc[t][v] = acc[t][v] + high[t][v] * 128 + low[t][v];
+  UNROLL for (int i = 0; i < n_rows * n_vecs; i++) acc[i] = acc[i] + high[i] * 128 + low[i];
 }
 
 INLINE void expand_line(bool q4, const uint8_t *block, int l, vi out[PV]) {
@@ -268,15 +252,16 @@ INLINE void expand_pair(bool q4, const uint8_t *block, int pair, vi out[PV]) {
   }
 }
 
-INLINE void dot_lines(int n_rows, const uint8_t *w, int from, int to, const int16_t *x, size_t ldx,
-                      vi (*acc)[PV]) {
-  ROW_POINTERS(int16_t, rows, n_rows, x, ldx)
+INLINE void dot_lines(int n_rows, int n_vecs, const uint8_t *w, size_t panel_stride, int from, int to,
+                      const int16_t *const *rows, size_t at, vi *acc) {
   UNROLL for (int pair = 2 * from; pair < 2 * to; pair++) {
-    vi weight[PV];
-    UNROLL for (int v = 0; v < PV; v++) weight[v] = vi_load(w + pair * LINE + v * VF * 4);
+    vi weight[TILE_PANELS * PV];
+    UNROLL for (int v = 0; v < n_vecs; v++)
+        weight[v] = vi_load(w + (size_t)(v / PV) * panel_stride + pair * LINE + v % PV * VF * 4);
     UNROLL for (int t = 0; t < n_rows; t++) {
-      vi value = vi_broadcast(rows[t] + 2 * pair);
-      UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vi_madd(acc[t][v], weight[v], value);
+      vi value = vi_broadcast(rows[t] + at + 2 * pair);
+      UNROLL for (int v = 0; v < n_vecs; v++)
+          acc[t * n_vecs + v] = vi_madd(acc[t * n_vecs + v], weight[v], value);
     }
   }
 }
@@ -370,38 +355,49 @@ INLINE float x_sum_of(const float *sums, int part) {
   return part < 0 ? sums[0] : part ? sums[1] : sums[0] - sums[1];
 }
 
-INLINE void tile_scaled(int n_rows, bool mins, const float *scales, const float *x_scales,
-                        const float *x_sums, size_t k, int part, vi (*acc)[PV], vf (*sum)[PV]) {
-  UNROLL for (int v = 0; v < PV; v++) {
-    vf d = vf_load(scales + v * VF), m = vf_load(scales + SCALES + v * VF);
+/* A tile of quantized rows: panels side by side share each value of x that is loaded. */
+enum {
+  TILE_VECS = TILE_PANELS * PV,
+  TILE_ROWS = TILE_INT / TILE_PANELS,
+  PANEL_TILE = TERN__CPU_ROW_BLOCK * TERN__CPU_PANEL
+};
+
+INLINE void tile_scaled(int n_rows, bool mins, const float *scales, size_t panel_stride, const float *x_scales,
+                        const float *x_sums, size_t k, int part, vi *acc, vf *sum) {
+  UNROLL for (int v = 0; v < TILE_VECS; v++) {
+    const float *at = scales + (size_t)(v / PV) * panel_stride / sizeof *scales + v % PV * VF;
+    vf d = vf_load(at), m = vf_load(at + SCALES);
     UNROLL for (int t = 0; t < n_rows; t++) {
       vf x_scale = vf_set1(x_scales[(size_t)t * (k / TERN__CPU_BLOCK)]);
-      sum[t][v] = add_scaled(mins, sum[t][v], acc[t][v], d, m, x_scale,
-                             vf_set1(x_sum_of(x_sums + (size_t)t * (k / 16), part)));
-      acc[t][v] = vi_set1(0);
+      int i = t * TILE_VECS + v;
+      sum[i] = add_scaled(mins, sum[i], acc[i], d, m, x_scale,
+                          vf_set1(x_sum_of(x_sums + (size_t)t * (k / 16), part)));
+      acc[i] = vi_set1(0);
     }
   }
 }
 
-/* n_rows rows over n_blocks expanded blocks. */
-INLINE void tile_quantized(int n_rows, bool halves, bool mins, const uint8_t *w, size_t n_blocks,
-                           const tern__cpu_rows *rows, size_t k, float *tile) {
-  vf sum[TILE_INT][PV];
-  vi acc[TILE_INT][PV];
-  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++)
-      sum[t][v] = vf_load(tile + t * TERN__CPU_PANEL + v * VF),
-      acc[t][v] = vi_set1(0);
+/* n_rows rows over n_blocks expanded blocks of each panel. */
+INLINE void tile_quantized(int n_rows, bool halves, bool mins, const uint8_t *w, size_t panel_stride,
+                           size_t n_blocks, const tern__cpu_rows *x, size_t k, float *tile) {
+  vf sum[TILE_ROWS * TILE_VECS];
+  vi acc[TILE_ROWS * TILE_VECS];
+  ROW_POINTERS(rows, n_rows, x->q, k)
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < TILE_VECS; v++) {
+    sum[t * TILE_VECS + v] = vf_load(tile + v / PV * PANEL_TILE + t * TERN__CPU_PANEL + v % PV * VF);
+    acc[t * TILE_VECS + v] = vi_set1(0);
+  }
   for (size_t b = 0; b < n_blocks; b++, w += CHUNK_BLOCK) {
-    const int16_t *q = rows->q + b * TERN__CPU_BLOCK;
-    const float *scales = (const float *)(const void *)(w + EXPANDED_BLOCK), *x_sums = rows->sums + 2 * b;
-    dot_lines(n_rows, w, 0, 4, q, k, acc);
-    if (halves) tile_scaled(n_rows, mins, scales, rows->scales + b, x_sums, k, 0, acc, sum);
-    dot_lines(n_rows, w, 4, 8, q, k, acc);
-    tile_scaled(n_rows, mins, scales + TERN__CPU_PANEL, rows->scales + b, x_sums, k, halves ? 1 : -1, acc,
+    const float *scales = (const float *)(const void *)(w + EXPANDED_BLOCK), *x_scales = x->scales + b,
+                *x_sums = x->sums + 2 * b;
+    dot_lines(n_rows, TILE_VECS, w, panel_stride, 0, 4, rows, b * TERN__CPU_BLOCK, acc);
+    if (halves) tile_scaled(n_rows, mins, scales, panel_stride, x_scales, x_sums, k, 0, acc, sum);
+    dot_lines(n_rows, TILE_VECS, w, panel_stride, 4, 8, rows, b * TERN__CPU_BLOCK, acc);
+    tile_scaled(n_rows, mins, scales + TERN__CPU_PANEL, panel_stride, x_scales, x_sums, k, halves ? 1 : -1, acc,
                 sum);
   }
-  UNROLL for (int t = 0; t < n_rows; t++)
-    UNROLL for (int v = 0; v < PV; v++) vf_store(tile + t * TERN__CPU_PANEL + v * VF, sum[t][v]);
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < TILE_VECS; v++)
+      vf_store(tile + v / PV * PANEL_TILE + t * TERN__CPU_PANEL + v % PV * VF, sum[t * TILE_VECS + v]);
 }
 
 static tern__cpu_rows rows_from(const tern__cpu_rows *rows, size_t row, size_t block, size_t k) {
@@ -410,22 +406,25 @@ static tern__cpu_rows rows_from(const tern__cpu_rows *rows, size_t row, size_t b
                           rows->sums + row * (k / 16) + 2 * block};
 }
 
-INLINE void rows_quantized(bool halves, bool mins, const uint8_t *w, size_t b0, size_t b_count,
-                           const tern__cpu_linear_call *c, size_t k, float *tile) {
+/* Expanded blocks [b0, b0 + n) of TILE_PANELS panels, panel_stride bytes apart (0: one panel in place of all). */
+typedef struct expanded_blocks { const uint8_t *w; size_t panel_stride, b0, n; } expanded_blocks;
+
+INLINE void rows_quantized(bool halves, bool mins, const expanded_blocks *e, const tern__cpu_linear_call *c, size_t k,
+                           float *tile) {
   size_t t = 0;
-#define TILE(n)                                                                              \
-  {                                                                                          \
-    tern__cpu_rows rows = rows_from(&c->rows, t, b0, k);                                     \
-    tile_quantized(n, halves, mins, w, b_count, &rows, k, tile + t * TERN__CPU_PANEL);       \
+#define TILE(rows_of_tile)                                                                           \
+  {                                                                                                  \
+    tern__cpu_rows rows = rows_from(&c->rows, t, e->b0, k);                                          \
+    tile_quantized(rows_of_tile, halves, mins, e->w, e->panel_stride, e->n, &rows, k,                \
+                   tile + t * TERN__CPU_PANEL);                                                      \
   }
-  INT_TILES(c->m, TILE)
+  ROW_TILES(TILE_ROWS, c->m, TILE)
 #undef TILE
 }
 
 #define ROWS(name, halves, mins)                                                                             \
-  static void rows_##name(const uint8_t *w, size_t b0, size_t n, const tern__cpu_linear_call *c, size_t k,   \
-                          float *tile) {                                                                     \
-    rows_quantized(halves, mins, w, b0, n, c, k, tile);                                                      \
+  static void rows_##name(const expanded_blocks *e, const tern__cpu_linear_call *c, size_t k, float *tile) { \
+    rows_quantized(halves, mins, e, c, k, tile);                                                             \
   }
 ROWS(32, false, false)
 ROWS(32_min, false, true)
@@ -433,26 +432,35 @@ ROWS(16, true, false)
 ROWS(16_min, true, true)
 #undef ROWS
 
+static void expand_blocks(const tern__cpu_weight_format *f, const uint8_t *block, size_t n, uint8_t *out) {
+  for (size_t b = 0; b < n; b++, block += f->block_bytes, out += CHUNK_BLOCK) {
+    expand_block(f->kind, block, out);
+    expand_scales(f, block, (float *)(void *)(out + EXPANDED_BLOCK));
+  }
+}
+
 static void linear_many(const tern__cpu_linear_call *c) {
-  static void (*const bodies[2][2])(const uint8_t *, size_t, size_t, const tern__cpu_linear_call *, size_t,
-                                    float *) = {{rows_32, rows_32_min}, {rows_16, rows_16_min}};
+  static void (*const bodies[2][2])(const expanded_blocks *, const tern__cpu_linear_call *, size_t, float *) = {
+      {rows_32, rows_32_min}, {rows_16, rows_16_min}};
   const tern__cpu_weight_format *f = &c->format;
   uint8_t *expanded = c->scratch;
-  float *tile = (float *)(void *)(expanded + INT_CHUNK_BLOCKS * CHUNK_BLOCK);
+  float *tiles = (float *)(void *)(expanded + INT_CHUNK_BLOCKS * CHUNK_BLOCK);
   size_t all = tern__cpu_padded(c->k) / TERN__CPU_BLOCK, k = all * TERN__CPU_BLOCK;
-  size_t n_chunks = (all + INT_CHUNK_BLOCKS - 1) / INT_CHUNK_BLOCKS, chunk = (all + n_chunks - 1) / n_chunks;
-  for (size_t p = 0; p < c->n_panels; p++) {
-    memset(tile, 0, c->m * TERN__CPU_PANEL * sizeof *tile);
+  size_t n_chunks = (all + PANEL_BLOCKS - 1) / PANEL_BLOCKS, chunk = (all + n_chunks - 1) / n_chunks;
+  for (size_t p = 0; p < c->n_panels; p += TILE_PANELS) {
+    size_t panels = c->n_panels - p < TILE_PANELS ? 1 : TILE_PANELS;
+    for (size_t i = 0; i < TILE_PANELS; i++) memset(tiles + i * PANEL_TILE, 0, c->m * TERN__CPU_PANEL * sizeof *tiles);
     for (size_t b0 = 0; b0 < all; b0 += chunk) {
-      size_t n = all - b0 < chunk ? all - b0 : chunk;
-      const uint8_t *block = c->panels + p * c->panel_bytes + b0 * f->block_bytes;
-      for (size_t b = 0; b < n; b++, block += f->block_bytes) {
-        expand_block(f->kind, block, expanded + b * CHUNK_BLOCK);
-        expand_scales(f, block, (float *)(void *)(expanded + b * CHUNK_BLOCK + EXPANDED_BLOCK));
-      }
-      bodies[f->scale_block == 16][uses_mins(f)](expanded, b0, n, c, k, tile);
+      expanded_blocks e = {expanded, panels == 1 ? 0 : PANEL_BLOCKS * CHUNK_BLOCK, b0,
+                           all - b0 < chunk ? all - b0 : chunk};
+      for (size_t i = 0; i < panels; i++)
+        expand_blocks(f, c->panels + (p + i) * c->panel_bytes + b0 * f->block_bytes, e.n,
+                      expanded + i * PANEL_BLOCKS * CHUNK_BLOCK);
+      bodies[f->scale_block == 16][uses_mins(f)](&e, c, k, tiles);
     }
-    store_tile(tile, c->y + p * TERN__CPU_PANEL, c->ldy, c->m, columns_of(c->n, p), bias_of(c, p));
+    for (size_t i = 0; i < panels; i++)
+      store_tile(tiles + i * PANEL_TILE, c->y + (p + i) * TERN__CPU_PANEL, c->ldy, c->m, columns_of(c->n, p + i),
+                 bias_of(c, p + i));
   }
 }
 
@@ -559,13 +567,12 @@ static void linear(const tern__cpu_linear_call *c) {
 
 INLINE void tile_i32(int n_rows, const uint8_t *w, size_t n_blocks, const int16_t *q, size_t k, int32_t *tile,
                      bool first) {
-  vi acc[TILE_INT][PV];
-  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++)
-      acc[t][v] = first ? vi_set1(0) : vi_load(tile + t * TERN__CPU_PANEL + v * VF);
+  vi acc[TILE_INT * PV];
+  ROW_POINTERS(rows, n_rows, q, k)
+  UNROLL for (int i = 0; i < n_rows * PV; i++) acc[i] = first ? vi_set1(0) : vi_load(tile + i * VF);
   for (size_t b = 0; b < n_blocks; b++)
-    dot_lines(n_rows, w + b * EXPANDED_BLOCK, 0, 8, q + b * TERN__CPU_BLOCK, k, acc);
-  UNROLL for (int t = 0; t < n_rows; t++)
-    UNROLL for (int v = 0; v < PV; v++) vi_store(tile + t * TERN__CPU_PANEL + v * VF, acc[t][v]);
+    dot_lines(n_rows, PV, w + b * EXPANDED_BLOCK, 0, 0, 8, rows, b * TERN__CPU_BLOCK, acc);
+  UNROLL for (int i = 0; i < n_rows * PV; i++) vi_store(tile + i * VF, acc[i]);
 }
 
 static void linear_i32_one(const tern__cpu_linear_i32_call *c) {
@@ -596,7 +603,7 @@ static void linear_i32(const tern__cpu_linear_i32_call *c) {
         expand_block(TERN__CPU_WEIGHT_Q8, c->panels + p * c->panel_bytes + (b0 + b) * 8 * LINE,
                      expanded + b * EXPANDED_BLOCK);
 #define TILE(rows) tile_i32(rows, expanded, n, q + t * c->k, c->k, tile + t * TERN__CPU_PANEL, b0 == 0);
-      INT_TILES(c->m, TILE)
+      ROW_TILES(TILE_INT, c->m, TILE)
 #undef TILE
     }
     for (size_t t = 0; t < c->m; t++)

@@ -3,7 +3,13 @@
 #include "cpu/cpu_pack.h"
 
 /* A chunk of a one-row product reads about this much: long enough to stream, short enough to share out. */
-enum { CHUNK_BYTES = 24 * 1024, CHUNK_PRODUCTS = 1 << 19, QUANTIZE_ROWS = 8, PANEL_GROUP = 8 };
+enum {
+  CHUNK_BYTES = 24 * 1024,
+  CHUNK_PRODUCTS = 1 << 19,
+  QUANTIZE_ROWS = 8,
+  PANEL_GROUP = 8, /* dense panels that one row reads at once */
+  PANEL_PAIR = 2   /* quantized panels that many rows read at once, with AVX-512 */
+};
 
 typedef struct linear_params {
   tern__cpu_weight_format format;
@@ -95,6 +101,7 @@ static tern_status add_linear(tern__program *program, const tern__node *node,
   if (m == 1 && format.kind < TERN__CPU_WEIGHT_Q4)
     p->chunk_panels = tern__cpu_divide_up(p->chunk_panels, PANEL_GROUP) * PANEL_GROUP; /* read side by side */
   if (p->chunk_panels < 1) p->chunk_panels = 1;
+  if (m > 1 && p->quantized) p->chunk_panels = tern__cpu_divide_up(p->chunk_panels, PANEL_PAIR) * PANEL_PAIR;
   if (m == 1 && format.kind < TERN__CPU_WEIGHT_Q4 && p->chunk_panels < PANEL_GROUP)
     p->chunk_panels = PANEL_GROUP;
   p->panel_chunks = tern__cpu_divide_up(p->n_panels, p->chunk_panels);

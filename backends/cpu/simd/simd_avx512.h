@@ -5,6 +5,7 @@
 
 #define TILE_F32 12
 #define TILE_INT 12
+#define TILE_PANELS 2
 #define PANELS_F32 8
 #define PREFETCH_NEAR 2048 /* of weights that stream by: see prefetch_ahead */
 #define PREFETCH_FAR 8192
