@@ -13,23 +13,43 @@ INLINE const void *kv_row(const tern__cpu_attention_call *c, const void *base, s
   return (const char *)base + j * c->kv_stride * (f16 ? 2 : 4);
 }
 
+/* Few queries read the cache as fast as memory gives it: asks for a key's value, which is needed once the block's
+ * scores are known, and for the key half a block ahead. */
+INLINE void prefetch_cache(bool f16, const tern__cpu_attention_call *c, size_t j) {
+#ifdef PREFETCH_NEAR
+  size_t bytes = c->d * (f16 ? 2 : 4);
+  const char *value = kv_row(c, c->v, j, f16), *key = kv_row(c, c->k, j + KEYS / 2, f16);
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(value + i, 0, 3), __builtin_prefetch(key + i, 0, 3);
+#else
+  (void)f16, (void)c, (void)j;
+#endif
+}
+
+/* A vector of keys at a time, so that sums across lanes are taken together. */
 INLINE void dot_keys(int n, bool f16, const tern__cpu_attention_call *c, const float *q, size_t j0, size_t j1,
                      float scores[QUERIES][KEYS]) {
-  for (size_t j = j0; j < j1; j++) {
-    const void *k = kv_row(c, c->k, j, f16);
-    vf acc[QUERIES];
-    size_t i = 0;
-    UNROLL for (int t = 0; t < n; t++) acc[t] = vf_set1(0);
-    for (; i + VF <= c->d; i += VF) {
-      vf key = load_kv(f16, k, i);
-      UNROLL for (int t = 0; t < n; t++)
-          acc[t] = vf_fma(key, vf_load(q + (size_t)t * c->q_stride + i), acc[t]);
+  for (size_t j = j0; j < j1; j += VF) {
+    vf part[QUERIES][VF];
+    size_t keys = j1 - j < VF ? j1 - j : VF, whole = c->d / VF * VF;
+    for (size_t s = 0; s < keys; s++) {
+      const void *k = kv_row(c, c->k, j + s, f16);
+      vf acc[QUERIES];
+      prefetch_cache(f16, c, j + s);
+      UNROLL for (int t = 0; t < n; t++) acc[t] = vf_set1(0);
+      for (size_t i = 0; i < whole; i += VF) {
+        vf key = load_kv(f16, k, i);
+        UNROLL for (int t = 0; t < n; t++)
+            acc[t] = vf_fma(key, vf_load(q + (size_t)t * c->q_stride + i), acc[t]);
+      }
+      UNROLL for (int t = 0; t < n; t++) part[t][s] = acc[t];
     }
-    UNROLL for (int t = 0; t < n; t++) {
-      float sum = vf_sum(acc[t]);
-      for (size_t r = i; r < c->d; r++) sum += load_kv_one(f16, k, r) * q[(size_t)t * c->q_stride + r];
-      scores[t][j - j0] = sum;
-    }
+    for (size_t s = keys; s < VF; s++) UNROLL for (int t = 0; t < n; t++) part[t][s] = vf_set1(0);
+    UNROLL for (int t = 0; t < n; t++) vf_store(&scores[t][j - j0], vf_sums(part[t]));
+    for (size_t s = 0; whole < c->d && s < keys; s++)
+      for (int t = 0; t < n; t++)
+        for (size_t i = whole; i < c->d; i++)
+          scores[t][j - j0 + s] +=
+              load_kv_one(f16, kv_row(c, c->k, j + s, f16), i) * q[(size_t)t * c->q_stride + i];
   }
 }
 

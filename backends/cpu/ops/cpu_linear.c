@@ -83,6 +83,14 @@ static bool follows_sibling(const tern__program *program, const tern__node *node
          (p->bias < 0 || tern__cpu_constant(program, before->node, p->bias));
 }
 
+/* Panels of a chunk of one row: about CHUNK_BYTES, and if possible as many chunks as all threads share evenly. */
+static size_t row_chunk(size_t n_panels, size_t panel_bytes, size_t n_threads) {
+  size_t most = CHUNK_BYTES / panel_bytes > 0 ? CHUNK_BYTES / panel_bytes : 1;
+  for (size_t c = most; 2 * c >= most && c > 0; c--)
+    if (tern__cpu_divide_up(n_panels, c) % n_threads == 0 && n_panels % c == 0) return c;
+  return most;
+}
+
 /* Adds the steps for Y [m, n] = X [m, k] * W^T (+ input `bias`). */
 static tern_status add_linear(tern__program *program, const tern__node *node,
                               const tern__weight_source *source, size_t m, int32_t bias, bool *taken) {
@@ -97,7 +105,8 @@ static tern_status add_linear(tern__program *program, const tern__node *node,
   p->n_panels = tern__cpu_divide_up(p->n, TERN__CPU_PANEL);
   p->quantized = format.kind >= TERN__CPU_WEIGHT_Q4 && program->plan->numerics == TERN_NUMERICS_FAST;
   size_t rows = m < TERN__CPU_ROW_BLOCK ? m : TERN__CPU_ROW_BLOCK;
-  p->chunk_panels = m == 1 ? CHUNK_BYTES / p->panel_bytes : CHUNK_PRODUCTS / (rows * p->k * TERN__CPU_PANEL);
+  p->chunk_panels = m == 1 ? row_chunk(p->n_panels, p->panel_bytes, (size_t)program->n_threads)
+                           : CHUNK_PRODUCTS / (rows * p->k * TERN__CPU_PANEL);
   if (m == 1 && format.kind < TERN__CPU_WEIGHT_Q4)
     p->chunk_panels = tern__cpu_divide_up(p->chunk_panels, PANEL_GROUP) * PANEL_GROUP; /* read side by side */
   if (p->chunk_panels < 1) p->chunk_panels = 1;

@@ -39,3 +39,11 @@ INLINE float vf_largest(vf a) {
   b = _mm_max_ps(b, _mm_movehl_ps(b, b));
   return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
 }
+/* Lane i: the sum of a[i]'s lanes. */
+INLINE vf vf_sums(const vf a[VF]) {
+  __m256 half[2];
+  UNROLL for (int h = 0; h < 2; h++) half[h] = _mm256_hadd_ps(_mm256_hadd_ps(a[4 * h], a[4 * h + 1]),
+                                                              _mm256_hadd_ps(a[4 * h + 2], a[4 * h + 3]));
+  return _mm256_add_ps(_mm256_permute2f128_ps(half[0], half[1], 0x20),
+                       _mm256_permute2f128_ps(half[0], half[1], 0x31));
+}

@@ -31,3 +31,14 @@ INLINE vi vi_madd(vi acc, vi w, vi x) {
 }
 INLINE float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
 INLINE float vf_largest(vf a) { return _mm512_reduce_max_ps(a); }
+/* Lane i: the sum of a[i]'s lanes. */
+INLINE vf vf_sums(const vf a[VF]) {
+  const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0),
+                odd = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+  vf b[VF];
+  UNROLL for (int i = 0; i < VF; i++) b[i] = a[i];
+  UNROLL for (int n = VF / 2; n > 0; n /= 2) UNROLL for (int i = 0; i < n; i++)
+      b[i] = (vf)_mm512_permutex2var_ps(b[2 * i], even, b[2 * i + 1]) +
+             (vf)_mm512_permutex2var_ps(b[2 * i], odd, b[2 * i + 1]);
+  return b[0];
+}

@@ -31,6 +31,11 @@ INLINE vi vi_madd(vi acc, vi w, vi x) {
 }
 INLINE float vf_sum(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 INLINE float vf_largest(vf a) { return vmaxvq_f32((float32x4_t)a); }
+/* Lane i: the sum of a[i]'s lanes. */
+INLINE vf vf_sums(const vf a[VF]) {
+  return (vf)vpaddq_f32(vpaddq_f32((float32x4_t)a[0], (float32x4_t)a[1]),
+                        vpaddq_f32((float32x4_t)a[2], (float32x4_t)a[3]));
+}
 #if defined(__ARM_FEATURE_DOTPROD)
 #  define SPLIT_BYTES 1
 INLINE vi vi_dot_bytes(vi acc, vi w, vi x) {

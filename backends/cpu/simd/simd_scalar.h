@@ -49,3 +49,5 @@ INLINE float vf_largest(vf a) {
   for (int i = 1; i < VF; i++) m = a[i] > m ? a[i] : m;
   return m;
 }
+/* Lane i: the sum of a[i]'s lanes. */
+INLINE vf vf_sums(const vf a[VF]) { return (vf){vf_sum(a[0]), vf_sum(a[1]), vf_sum(a[2]), vf_sum(a[3])}; }

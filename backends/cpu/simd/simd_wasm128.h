@@ -44,3 +44,5 @@ INLINE float vf_largest(vf a) {
   b = vf_max(b, (vf)wasm_i32x4_shuffle((v128_t)b, (v128_t)b, 1, 0, 3, 2));
   return b[0];
 }
+/* Lane i: the sum of a[i]'s lanes. */
+INLINE vf vf_sums(const vf a[VF]) { return (vf){vf_sum(a[0]), vf_sum(a[1]), vf_sum(a[2]), vf_sum(a[3])}; }
