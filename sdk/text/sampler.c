@@ -127,18 +127,37 @@ static void apply_penalty(const tern__sampler *s, float *logits) {
     if (s->seen[i]) logits[i] = logits[i] > 0 ? logits[i] / penalty : logits[i] * penalty;
 }
 
-/* The lowest id of the largest logit. */
-static tern_status find_best(const float *logits, int32_t n, int32_t *best) {
-  int32_t b = 0;
-  for (int32_t i = 0; i < n; i++) {
-    if (isnan(logits[i]) || logits[i] == INFINITY)
+static tern_status bad_logit(const float *logits, int32_t n) {
+  for (int32_t i = 0; i < n; i++)
+    if (!(logits[i] < INFINITY))
       return tern__fail(TERN_STATUS_INTERNAL,
                         "the model gave %f as logit of token %d; no token can be picked", (double)logits[i],
                         i);
-    if (logits[i] > logits[b]) b = i;
+  return tern__fail(TERN_STATUS_INTERNAL, "all logits are -infinity; no token can be picked");
+}
+
+/* The lowest id of the largest logit. Side by side in lanes, as a vocabulary can have 262144 tokens. */
+static tern_status find_best(const float *logits, int32_t n, int32_t *best) {
+  enum { LANES = 16 };
+  float top[LANES], largest = -INFINITY;
+  int32_t numbers[LANES], i = 0, b = 0; /* numbers: all bits set while a lane has only seen such below infinity */
+  for (int j = 0; j < LANES; j++) top[j] = -INFINITY, numbers[j] = -1;
+  for (; i + LANES <= n; i += LANES)
+    for (int j = 0; j < LANES; j++) {
+      float x = logits[i + j];
+      top[j] = x > top[j] ? x : top[j];
+      numbers[j] &= -(int32_t)(x < INFINITY);
+    }
+  for (int j = 0; i < n; i++, j++) {
+    top[j] = logits[i] > top[j] ? logits[i] : top[j];
+    numbers[j] &= -(int32_t)(logits[i] < INFINITY);
   }
-  if (logits[b] == -INFINITY)
-    return tern__fail(TERN_STATUS_INTERNAL, "all logits are -infinity; no token can be picked");
+  for (int j = 0; j < LANES; j++) {
+    if (!numbers[j]) return bad_logit(logits, n);
+    largest = top[j] > largest ? top[j] : largest;
+  }
+  if (largest == -INFINITY) return bad_logit(logits, n);
+  while (logits[b] != largest) b++;
   *best = b;
   return TERN_OK;
 }

@@ -185,6 +185,25 @@ Test(sampler, greedy_takes_the_first_best_and_penalty_counts_once) {
   destroy(s);
 }
 
+/* Every length and place around the lanes that the search works in. */
+Test(sampler, greedy_looks_at_every_logit) {
+  for (int32_t n = 1; n <= 70; n++) {
+    tern__sampler *s = create((tern__sampler_options){.temperature = 0}, n);
+    for (int32_t at = 0; at < n; at++) {
+      float logits[70];
+      int32_t id = -1;
+      for (int32_t i = 0; i < n; i++) logits[i] = i > at ? 2.0f : -1.0f - (float)i;
+      logits[at] = 2;
+      cr_expect(tern__sampler_pick(s, logits, &id) == TERN_OK && id == at, "%d of %d: token %d", at, n, id);
+      logits[at] = NAN;
+      cr_expect(tern__sampler_pick(s, logits, &id) == TERN_STATUS_INTERNAL, "NaN at %d of %d", at, n);
+      logits[at] = INFINITY;
+      cr_expect(tern__sampler_pick(s, logits, &id) == TERN_STATUS_INTERNAL, "infinity at %d of %d", at, n);
+    }
+    destroy(s);
+  }
+}
+
 Test(sampler, bad_logits_are_errors) {
   static const float bad[][3] = {
       {0, NAN, 1}, {NAN, NAN, NAN}, {INFINITY, 0, 0}, {-INFINITY, -INFINITY, -INFINITY}};
