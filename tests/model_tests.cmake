@@ -70,9 +70,9 @@ endforeach()
 # The browser build, under node and in Chromium (bindings/web/build.sh, npm ci in tests/web); 77 where one is missing.
 find_program(TERN_NODE node)
 if(TERN_NODE AND NOT TERN_SANITIZE) # of the browser build's own compiler: no sanitizer of this build sees them
-  foreach(name engine browser sample)
+  foreach(name engine browser webgpu sample)
     add_test(NAME web_${name} COMMAND ${TERN_NODE} ${CMAKE_CURRENT_SOURCE_DIR}/web/test_${name}.mjs)
-    set_tests_properties(web_${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 RUN_SERIAL TRUE ENVIRONMENT
+    set_tests_properties(web_${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800 RUN_SERIAL TRUE ENVIRONMENT
       "TERN=${CMAKE_BINARY_DIR}/bin/tern;TERN_MODEL_CACHE=${TERN_MODEL_CACHE}")
   endforeach()
 endif()

@@ -1,8 +1,8 @@
 /* What the GPU backends' shared host logic asks of a device: backends/vulkan answers over volk, backends/webgpu over
  * the browser. No type of either API appears here.
  *
- * A device's functions may be called from any thread (unless it is one_thread); it locks what it must. Failures leave out parameters NULL and
- * say what could not be had, of which size, and what to try. */
+ * A device's functions may be called from any thread (unless it is one_thread); it locks what it must. Failures leave
+ * out parameters NULL and say what could not be had, of which size, and what to try. */
 #ifndef TERN_GPU_DEVICE_H
 #define TERN_GPU_DEVICE_H
 

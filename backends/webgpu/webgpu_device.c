@@ -102,8 +102,9 @@ static tern_status webgpu_buffer_create(tern__gpu_device *device, tern__gpu_memo
   tern__gpu_buffer *buffer = NULL;
   *out = NULL;
   if (size > device->info.max_buffer_bytes)
-    TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "%s: a buffer of %llu bytes; one can have %llu: use a smaller model or context",
-              device->info.name, (unsigned long long)size, (unsigned long long)device->info.max_buffer_bytes);
+    TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY,
+              "%s: a buffer of %llu bytes; one can have %llu: use a smaller model or context", device->info.name,
+              (unsigned long long)size, (unsigned long long)device->info.max_buffer_bytes);
   buffer = tern__calloc(device->alloc, 1, sizeof *buffer);
   TERN_CHECK_ALLOC(buffer);
   buffer->memory = memory, buffer->size = size ? (size + 3) & ~(uint64_t)3 : 4;

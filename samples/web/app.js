@@ -18,6 +18,8 @@ const TEXTS = [
 ];
 const LONG = 'The lighthouse keeper wrote down the weather every evening, and the ships that passed. '.repeat(6);
 
+const MEASURE_MS = 3000;
+
 const most = crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
 for (let n = most; n >= 1; n--) $('threads').add(new Option(n, n));
 $('isolation').textContent = crossOriginIsolated ? '' : 'one thread: this page is not cross-origin isolated';
@@ -32,7 +34,8 @@ async function open(section, task, model, options) {
   box.hidden = bar.hidden = false;
   bar.value = 0;
   const begin = performance.now();
-  let cached = true;
+  let cached = true,
+    note = '';
   try {
     const pipe = await pipeline(task, model, {
       ...options,
@@ -43,12 +46,13 @@ async function open(section, task, model, options) {
           label.textContent = `${mb(p.loaded)} of ${mb(p.total)}${cached ? ', kept from before' : ''}`;
         }
         if (p.status === 'open') label.textContent = `opening: ${p.phase}`;
+        if (p.status === 'log') note = ` (${p.text})`; // why another device than the wanted one
       },
     });
     bar.hidden = true;
     label.textContent =
       `${mb(pipe.info.weight_bytes)} of weights on ${pipe.device}, ${pipe.threads} thread${pipe.threads > 1 ? 's' : ''}, ` +
-      `open after ${ms(performance.now() - begin)}`;
+      `open after ${ms(performance.now() - begin)}${note}`;
     return pipe;
   } catch (error) {
     label.textContent = error.message;
@@ -167,15 +171,17 @@ $('find').onsubmit = async event => {
 
 // ---- comparison ----
 
+/** Of at most n runs after a first one, and of fewer where they take long. */
 async function median(n, fn) {
-  const times = [];
+  const times = [],
+    enough = performance.now() + MEASURE_MS;
   await fn();
-  for (let i = 0; i < n; i++) {
+  while (times.length < n && (times.length < 3 || performance.now() < enough)) {
     const begin = performance.now();
     await fn();
     times.push(performance.now() - begin);
   }
-  return times.sort((a, b) => a - b)[n >> 1];
+  return times.sort((a, b) => a - b)[times.length >> 1];
 }
 
 async function measure(device, threads) {
@@ -196,14 +202,18 @@ async function measure(device, threads) {
     numerics: 'fast',
     context_length: 256,
   });
-  const [{generated_text}] = await generate('Once upon a time', {
-    max_new_tokens: 48,
-    ignore_eos: true,
-    return_full_text: false,
-  });
-  const speed = rate(generate.timings);
+  await generate('Once upon a time', {max_new_tokens: 48, ignore_eos: true});
+  const speed = rate(generate.timings),
+    [{tokens}] = generate.outputs,
+    {description} = generate.devices.find(d => d.name === generate.device) ?? {};
   await generate.dispose();
-  return {opened, vectors, short, long, speed, text: generated_text};
+  return {opened, vectors, short, long, speed, tokens, description};
+}
+
+/** How far two greedy runs agree. */
+function compareTokens(a, b) {
+  const differs = a.findIndex((token, i) => token !== b[i]);
+  return differs < 0 ? `all ${a.length} tokens` : `first ${differs} tokens`;
 }
 
 function compareVectors(a, b) {
@@ -243,9 +253,11 @@ $('measure').onclick = async () => {
         m.speed.toFixed(1),
         worst,
         least,
-        m === first ? '–' : m.text === first.text ? 'yes' : 'no',
+        m === first ? '–' : compareTokens(first.tokens, m.tokens),
       ])
         cell(text);
+      row.cells[0].title = m.description;
+      if (device !== 'wasm') row.cells[0].textContent = `${device}: ${m.description}`;
     } catch (error) {
       const why = row.insertCell();
       ((why.colSpan = 7), (why.className = 'why'), (why.textContent = error.message));

@@ -1,6 +1,7 @@
 // tern beside Transformers.js in one Chromium: the same MiniLM folder, q8, one text of 12 and of 100 tokens
-// at a time, on WebAssembly. Rounds alternate; figures are medians. Prints a table, and JSON with --json.
-//   node tests/bench/web_compare.mjs [--threads 1,2] [--rounds 7] [--json]
+// at a time, on WebAssembly and on WebGPU (here SwiftShader). Rounds alternate; figures are medians. Prints a table, and
+// JSON with --json.
+//   node tests/bench/web_compare.mjs [--rows wasm:1,wasm:2,webgpu:1] [--rounds 7] [--json]     a row: device:threads
 // Needs: npm ci in tests/web (with the optional packages), bindings/web/build.sh, the models, Debian's
 // chromium.
 import {existsSync} from 'node:fs';
@@ -16,7 +17,7 @@ if (!existsSync(join(ROOT, 'tests/web/node_modules/@huggingface/transformers')))
   skip('@huggingface/transformers is missing: npm ci in tests/web');
 
 /** In the page. */
-async function compare({threads, rounds}) {
+async function compare({device, threads, rounds}) {
   const {env, pipeline: theirs} = await import('/node_modules/@huggingface/transformers/dist/transformers.web.js');
   const {pipeline: ours} = await import('/dist/tern.js');
   ((env.allowRemoteModels = false),
@@ -33,16 +34,17 @@ async function compare({threads, rounds}) {
       pipe = await fn();
     return {pipe, ms: performance.now() - begin};
   };
-  const tern = await open(() => ours('feature-extraction', folder, {dtype: 'q8', threads, cache}));
-  const peer = await open(() => theirs('feature-extraction', 'all-MiniLM-L6-v2', {dtype: 'q8', device: 'wasm'}));
+  const tern = await open(() => ours('feature-extraction', folder, {dtype: 'q8', device, threads, cache}));
+  const peer = await open(() => theirs('feature-extraction', 'all-MiniLM-L6-v2', {dtype: 'q8', device}));
   // One token a word, and two special ones.
   const words =
     'the sea was calm when we left and nobody on the old boat said a word until the sun came up again'.split(' ');
   const text = tokens => Array.from({length: tokens - 2}, (_, i) => words[i % words.length]).join(' ');
   const times = {};
+  const repeats = device === 'wasm' ? [20, 5] : [3, 1];
   for (const [tokens, repeat] of [
-    [12, 20],
-    [100, 5],
+    [12, repeats[0]],
+    [100, repeats[1]],
   ])
     for (let round = -1; round < rounds; round++)
       for (const [name, {pipe}] of [
@@ -55,7 +57,7 @@ async function compare({threads, rounds}) {
           if (round >= 0) ((times[name] ??= {})[tokens] ??= []).push(performance.now() - begin);
         }
   const median = list => list.sort((a, b) => a - b)[list.length >> 1];
-  const exact = await ours('feature-extraction', folder, {dtype: 'fp32', threads, cache});
+  const exact = await ours('feature-extraction', folder, {dtype: 'fp32', device: 'wasm', threads, cache});
   const sentences = [
     'A man is eating food.',
     'The quick brown fox jumps over the lazy dog.',
@@ -87,6 +89,8 @@ async function compare({threads, rounds}) {
     };
   }
   return {
+    device,
+    adapter: tern.pipe.devices.find(d => d.name === device)?.description,
     threads,
     ...result,
     ratio_12: result['transformers.js'].ms_12 / result.tern.ms_12,
@@ -101,9 +105,12 @@ async function compare({threads, rounds}) {
 const server = await serve(),
   browser = await launch(),
   results = [];
-for (const threads of option('--threads', '1,2').split(',').map(Number)) {
+for (const row of option('--rows', 'wasm:1,wasm:2,webgpu:1').split(',')) {
+  const [device, threads] = row.split(':');
   const page = await browser.page(`${server.url}/tests/compare.html`);
-  results.push(await page.evaluate(compare, {threads, rounds: Number(option('--rounds', 7))}));
+  results.push(
+    await page.evaluate(compare, {device, threads: Number(threads), rounds: Number(option('--rounds', 7))}),
+  );
   await page.close();
 }
 const version = browser.context.browser()?.version();
@@ -112,7 +119,7 @@ server.close();
 if (args.includes('--json')) console.log(JSON.stringify({chromium: version, results}, null, 1));
 else
   for (const r of results) {
-    console.log(`${r.threads} thread${r.threads > 1 ? 's' : ''}, ${r.tokens} tokens`);
+    console.log(`${r.device} (${r.adapter}), ${r.threads} thread${r.threads > 1 ? 's' : ''}, ${r.tokens} tokens`);
     for (const name of ['tern', 'transformers.js'])
       console.log(
         `  ${name.padEnd(16)} open ${r[name].open_ms.toFixed(0)} ms   12: ${r[name].ms_12.toFixed(2)} ms   100: ${r[name].ms_100.toFixed(1)} ms   ` +

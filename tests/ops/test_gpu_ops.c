@@ -4,7 +4,12 @@
 #include "gpu/gpu_fuse.h"
 #include "ops/op_builder.h"
 
-extern const tern__backend_api tern__backend_cpu, tern__backend_vulkan;
+#if defined(__wasm__)
+#  define GPU_BACKEND tern__backend_webgpu
+#else
+#  define GPU_BACKEND tern__backend_vulkan
+#endif
+extern const tern__backend_api tern__backend_cpu, GPU_BACKEND;
 
 typedef struct machine {
   tern__alloc alloc;
@@ -25,7 +30,7 @@ static bool as_hardware;
 /* When a test's process ends: what is still held then was leaked, and the test crashes. */
 static void close_machine(void) {
   if (!m.gpu) return;
-  tern__backend_vulkan.close(m.gpu);
+  GPU_BACKEND.close(m.gpu);
   tern__backend_cpu.close(m.cpu);
   tern__pool_destroy(m.pool);
   m.gpu = NULL;
@@ -51,7 +56,7 @@ static machine *open_machine(const one_op *t) {
   cr_assert_eq(tern__pool_create(&m.alloc, 2, &m.pool), TERN_OK);
   m.env = (tern__backend_env){&m.alloc, NULL, m.pool};
   cr_assert_eq(tern__backend_cpu.open(&m.env, NULL, &m.cpu), TERN_OK);
-  cr_assert_eq(tern__backend_vulkan.open(&m.env, which && which[0] ? which : NULL, &m.gpu), TERN_OK, "%s",
+  cr_assert_eq(GPU_BACKEND.open(&m.env, which && which[0] ? which : NULL, &m.gpu), TERN_OK, "%s",
                tern_last_error());
   atexit(close_machine); /* before the handlers that the driver registered while it was opened */
   m.binding_limit = m.gpu->info->max_binding_bytes, m.groups_limit = m.gpu->info->max_groups;
@@ -105,7 +110,7 @@ static void send_layer(const machine *at, const tern__kv_cache *cache, int l, co
 static tern__device_memory *send_cache(one_op *t, const machine *at) {
   tern__device_memory *kv = NULL;
   if (!t->kv) return NULL;
-  cr_assert_eq(tern__backend_vulkan.device->kv_create(at->gpu, t->kv, &kv), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(GPU_BACKEND.device->kv_create(at->gpu, t->kv, &kv), TERN_OK, "%s", tern_last_error());
   for (int l = 0; l < t->kv->n_layers; l++) {
     send_layer(at, t->kv, l, t->kv->k[l], kv->buffer, kv->k[l], kv->bytes[l]);
     send_layer(at, t->kv, l, t->kv->v[l], kv->buffer, kv->v[l], kv->bytes[l]);
@@ -150,13 +155,13 @@ static result run_on_gpu(one_op *t, const char *what) {
   tern__pack_cache *cache;
   tern__session_plan *plan;
   tern__device_memory *arena = NULL, *kv;
-  const tern__device_api *device = tern__backend_vulkan.device;
+  const tern__device_api *device = GPU_BACKEND.device;
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
-  tern__plan_options options = {.api = &tern__backend_vulkan, .backend = at->gpu, .host_api = &tern__backend_cpu,
+  tern__plan_options options = {.api = &GPU_BACKEND, .backend = at->gpu, .host_api = &tern__backend_cpu,
                                 .host_backend = at->cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
                                 .n_threads = 2, .all_on_device = true};
   cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
-  cr_assert(tern__array_count(plan->segments) == 1 && plan->segments[0].api == &tern__backend_vulkan,
+  cr_assert(tern__array_count(plan->segments) == 1 && plan->segments[0].api == &GPU_BACKEND,
             "%s %s has no kernel on the device", t->op->name, what);
   tern__program *program = plan->segments[0].program;
   cr_assert_eq(tern__gpu_prepare(program, NULL, NULL), TERN_OK, "%s", tern_last_error());

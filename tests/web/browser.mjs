@@ -6,8 +6,9 @@ import {skip} from './node_models.mjs';
 
 const CHROMIUM = process.env.TERN_CHROMIUM ?? '/usr/bin/chromium';
 
-/** A browser with a profile of its own: {page(url), close()}. Pages print their console and errors when verbose. */
-export async function launch({args = []} = {}) {
+/** A browser with a profile of its own: {page(url), close()}. Pages print their console and errors when verbose. webgpu:
+ *  whether it has an adapter. */
+export async function launch({args = [], webgpu = true} = {}) {
   if (!existsSync(CHROMIUM)) skip(`${CHROMIUM} is missing (apt-get install chromium)`);
   const {chromium} = await import('playwright-core').catch(() =>
     skip('playwright-core is missing (npm ci in tests/web)'),
@@ -18,7 +19,7 @@ export async function launch({args = []} = {}) {
     headless: true,
     args: [
       '--no-sandbox',
-      '--enable-unsafe-webgpu',
+      ...(webgpu ? ['--enable-unsafe-webgpu'] : []),
       '--disable-quic',
       '--no-first-run',
       '--disable-background-networking',

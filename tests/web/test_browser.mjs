@@ -379,7 +379,7 @@ test('loading can be cancelled; what cannot be is said', async () => {
     });
     return {
       load: await load,
-      webgpu: await attempt('text-generation', gguf, {device: 'webgpu'}),
+      device: await attempt('text-generation', gguf, {device: 'webnn'}),
       task: await attempt('summarization', gguf),
       threads: await attempt('text-generation', gguf, {threads: 4}),
       missing: await attempt('feature-extraction', '/models/no-such-model'),
@@ -388,7 +388,7 @@ test('loading can be cancelled; what cannot be is said', async () => {
     };
   });
   assert.match(got.load, /^(20|AbortError)/);
-  assert.match(got.webgpu, /^NO_DEVICE: .*webgpu/);
+  assert.match(got.device, /^NO_DEVICE: no device 'webnn' here; this build has: wasm, webgpu/);
   assert.match(got.task, /^UNSUPPORTED: no task 'summarization'.*text-generation/);
   assert.match(got.threads, /^UNSUPPORTED: .*Cross-Origin-Opener-Policy/);
   assert.match(got.missing, /^NOT_FOUND: .*no-such-model.*tokenizer\.json/);

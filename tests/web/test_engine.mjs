@@ -53,10 +53,7 @@ test('text-generation streams what it returns and stops when told to', async () 
   assert.equal(result.reason, 'length');
   assert.deepEqual(result.json, [{generated_text: result.text}]);
   assert.equal(result.timings.n_new_tokens, 8);
-  assert.equal(
-    await run({max_new_tokens: 8, on_text: () => true}, r => r.finishReason(0)),
-    'cancelled',
-  );
+  assert.equal(await run({max_new_tokens: 8, on_text: () => true}, r => r.finishReason(0)), 'cancelled');
   const begin = performance.now();
   await assert.rejects(() => run({max_new_tokens: 200, cancelled: () => performance.now() - begin > 100}), {
     status: 'CANCELLED',
@@ -69,16 +66,19 @@ test('what is wrong is said with a status and a sentence', async () => {
   const engine = await createEngine();
   addGguf(engine);
   const open = options => engine.openPipeline({task: 'text-generation', path: '/model.gguf', ...options});
-  await assert.rejects(() => open({device: 'webgpu'}), {status: 'NO_DEVICE', message: /WebGPU: no WebGPU device was given/});
+  await assert.rejects(() => open({device: 'webgpu'}), {
+    status: 'NO_DEVICE',
+    message: /WebGPU: no WebGPU device was given/,
+  });
   await assert.rejects(() => open({path: '/other.gguf'}), {status: 'NOT_FOUND', message: /other\.gguf/});
   await assert.rejects(() => open({task: 'nonsense'}), {status: 'UNSUPPORTED', message: /nonsense/});
   await assert.rejects(() => open({numerics: 'odd'}), {status: 'INVALID_ARGUMENT'});
   const pipe = await open({});
-  await assert.rejects(() => engine.run(pipe, {texts: ['a'], pooling: 2}), {status: 'INVALID_ARGUMENT', message: /pooling/});
+  await assert.rejects(() => engine.run(pipe, {texts: ['a'], pooling: 2}), {
+    status: 'INVALID_ARGUMENT',
+    message: /pooling/,
+  });
   await assert.rejects(() => engine.run(pipe, {texts: ['a\0b']}), {status: 'INVALID_ARGUMENT', message: /NUL/});
   assert.throws(() => engine.addFile('/huge', 4.2e9), {status: 'OUT_OF_MEMORY', message: /4200000000/});
-  assert.equal(
-    await engine.run(pipe, {texts: ['a'], max_new_tokens: 1}, r => r.count),
-    1,
-  ); // still works
+  assert.equal(await engine.run(pipe, {texts: ['a'], max_new_tokens: 1}, r => r.count), 1); // still works
 });

@@ -38,15 +38,22 @@ const LIMITS = [
 
 const DECLARATION = /@group\(0\) @binding\((?:([A-Z_]+)(?: \+ )?)?(?:(\d+)u?)?\) var<storage, (read|read_write)>/g;
 
-/** What a WGSL text binds: per binding whether it is writable. A variant may need fewer (tern__gpu_kernel.n_bindings), but
- *  for a browser every declared one is used that any variant uses. */
-function declaredBindings(code) {
+/** What a WGSL text binds: per binding whether it is writable. A variant may need fewer (tern__gpu_kernel.n_bindings),
+ *  but for a browser every declared one is used that any variant uses. */
+export function declaredBindings(code) {
   const writable = [];
   for (const [, name, offset = 0, access] of code.matchAll(DECLARATION)) {
     const base = name ? Number(new RegExp(`const ${name}: u32 = (\\d+)u`).exec(code)[1]) : 0;
     writable[base + Number(offset)] = access === 'read_write';
   }
   return writable;
+}
+
+/** The WGSL of a kernel of kernels.js; without immediates its parameters are a uniform buffer after its bindings. */
+export function textOf({enables, files}, immediates) {
+  const code = enables + [...math, ...files].map(file => texts[file]).join('\n');
+  if (immediates) return code;
+  return code.replace(/var<immediate>/g, `@group(0) @binding(${declaredBindings(code).length}) var<uniform>`);
 }
 
 /** Why there is no WebGPU device. */
@@ -163,7 +170,11 @@ export class Gpu {
         this.#alive();
       },
       dispatch: (commands, kernel, ranges, immediates, x, y, z) =>
-        this.#dispatch(this.#objects.get(commands), this.#kernels.get(kernel), ranges >>> 0, immediates >>> 0, [x, y, z]),
+        this.#dispatch(this.#objects.get(commands), this.#kernels.get(kernel), ranges >>> 0, immediates >>> 0, [
+          x,
+          y,
+          z,
+        ]),
       copy: (commands, from, fromAt, to, toAt, size) => {
         const [source, target] = [this.#objects.get(from), this.#objects.get(to)];
         this.#objects.get(commands).steps.push({copy: [source.buffer, fromAt, target.buffer, toAt, size]});
@@ -280,7 +291,9 @@ export class Gpu {
       if (error) throw new Failure(OUT_OF_MEMORY, `a buffer of ${size} bytes could not be had: ${error.message}`);
     });
     const keep = () =>
-      this.memory.view().setInt32(out >>> 0, this.#put({kind, buffer, size, host: host >>> 0, destroyed: false}), true);
+      this.memory
+        .view()
+        .setInt32(out >>> 0, this.#put({kind, buffer, size, host: host >>> 0, destroyed: false}), true);
     if (size >= LARGE_BYTES) return Promise.race([failure, this.#whenLost]).then(() => (this.#alive(), keep()));
     failure.catch(error => (this.#failure ??= error));
     keep();
@@ -318,14 +331,12 @@ export class Gpu {
   }
 
   /** Variants of a kernel share the text; what tells them apart are overrides. */
-  #module({enables, files}) {
-    const key = `${enables}|${files}`;
+  #module(source) {
+    const key = `${source.enables}|${source.files}`;
     if (!this.#modules.has(key)) {
-      let code = enables + [...math, ...files].map(file => texts[file]).join('\n');
-      const writable = declaredBindings(code);
-      if (!this.immediates)
-        code = code.replace(/var<immediate>/g, `@group(0) @binding(${writable.length}) var<uniform>`);
-      this.#modules.set(key, {module: this.device.createShaderModule({label: files.at(-1), code}), writable});
+      const code = textOf(source, this.immediates),
+        module = this.device.createShaderModule({label: source.files.at(-1), code});
+      this.#modules.set(key, {module, writable: declaredBindings(code)});
     }
     return this.#modules.get(key);
   }
@@ -514,4 +525,3 @@ export class Gpu {
     this.device.destroy();
   }
 }
-

@@ -21,8 +21,11 @@ export type Progress =
   | {status: 'ready'; task: Task; model: Model};
 
 export interface PipelineOptions {
-  /** 'auto' (default) and 'wasm'; 'webgpu' is an error (NO_DEVICE) in a build without it. */
+  /** 'auto' (default): WebGPU where the adapter is a GPU, else WebAssembly. 'webgpu' is an error (NO_DEVICE) where there is
+   *  no adapter or no JavaScript Promise Integration. */
   device?: Device;
+  /** A device that is absent, lost or out of memory is left for 'wasm', with a warning in the log. Default: with 'auto'. */
+  fallback?: boolean;
   /** Which file of a folder; 'q8' if not given. */
   dtype?: Dtype;
   /** Base name in the folder's onnx/; 'model' if not given. */
@@ -34,6 +37,8 @@ export interface PipelineOptions {
   context_length?: number;
   /** More than 1 needs a cross-origin isolated page. */
   threads?: number;
+  /** Keep times of single kernels for profile(); costs some speed. */
+  profile?: boolean;
   /** Where downloads stay; 'cache-storage' if not given. */
   cache?: 'cache-storage' | 'opfs' | 'none';
   progress_callback?: (progress: Progress) => void;

@@ -80,6 +80,7 @@ const operations = {
     };
     const {device: wanted = 'auto', fallback = wanted === 'auto'} = options;
     const {device: chosen, gpu} = await chooseDevice(wanted, text => log(constants.TERN_LOG_INFO, text));
+    if (typeof gpu === 'string' && !fallback) throw new TernError('NO_DEVICE', `device '${wanted}': ${gpu}`);
     const shared = WebAssembly.Module.imports(module).some(i => i.kind === 'memory');
     const memory = shared ? createSharedMemory() : undefined;
     const pool = shared ? await startThreads(module, memory, threads - 1) : [];
