@@ -124,6 +124,8 @@ interface PipelineBase {
   readonly timings: Timings;
   /** Bytes that the library holds, held at most, and the size of WebAssembly memory. */
   memory(): Promise<{live: number; peak: number; wasm: number}>;
+  /** Where the last run's work was done: tern_session_profile in tern.h. null before the first run. */
+  profile(): Promise<{device: string; segments: object[]} | null>;
   /** Ends the worker and gives all memory back. */
   dispose(): Promise<void>;
 }
