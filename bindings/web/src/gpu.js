@@ -84,7 +84,7 @@ export class Gpu {
   #failure = null; // what the browser reported by itself, until a wait tells it
   #fillers = null;
   #lost = null;
-  #whenLost;
+  #waiters = new Set(); // what waits for the device, to be told of its loss
 
   /** The browser's best device, or NoGpu with the reason and what to try. immediates: false: parameters go through
    *  uniform buffers even where the browser could do better. */
@@ -140,8 +140,9 @@ export class Gpu {
     this.software =
       !!(adapter.info.isFallbackAdapter ?? adapter.isFallbackAdapter) ||
       /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${this.name} ${this.driver}`);
-    this.#whenLost = device.lost.then(info => {
-      this.#lost ??= `the device was lost (${info.reason}): ${info.message || 'the browser does not say why'}`;
+    device.lost.then(info => {
+      this.#lost = `the device was lost (${info.reason}): ${info.message || 'the browser does not say why'}`;
+      for (const tell of this.#waiters) tell();
     });
     device.addEventListener('uncapturederror', event => {
       event.preventDefault();
@@ -164,11 +165,7 @@ export class Gpu {
       write: (buffer, offset, data, size) => this.#write(this.#objects.get(buffer), offset, data >>> 0, size >>> 0),
       compile: (kernel, name, nBindings, immediateBytes) =>
         this.#compile(kernel, this.memory.string(name), nBindings, immediateBytes),
-      compiled: async kernel => {
-        const {promise} = this.#kernels.get(kernel);
-        await Promise.race([promise, this.#whenLost]);
-        this.#alive();
-      },
+      compiled: kernel => this.#unlessLost(this.#kernels.get(kernel).promise),
       dispatch: (commands, kernel, ranges, immediates, x, y, z) =>
         this.#dispatch(this.#objects.get(commands), this.#kernels.get(kernel), ranges >>> 0, immediates >>> 0, [
           x,
@@ -252,6 +249,16 @@ export class Gpu {
     if (this.#lost) throw new Failure(DEVICE_LOST, `${this.#lost}; open the pipeline again, or use device: 'wasm'`);
   }
 
+  /** What the promise says, unless the device is lost before. */
+  #unlessLost(promise) {
+    return new Promise((resolve, reject) => {
+      const tell = () => resolve(undefined);
+      this.#waiters.add(tell);
+      promise.then(resolve, reject).finally(() => this.#waiters.delete(tell));
+      if (this.#lost) tell();
+    }).finally(() => this.#alive());
+  }
+
   #open(which, out) {
     this.#alive();
     if (which && !this.name.toLowerCase().includes(which.toLowerCase()))
@@ -294,7 +301,7 @@ export class Gpu {
       this.memory
         .view()
         .setInt32(out >>> 0, this.#put({kind, buffer, size, host: host >>> 0, destroyed: false}), true);
-    if (size >= LARGE_BYTES) return Promise.race([failure, this.#whenLost]).then(() => (this.#alive(), keep()));
+    if (size >= LARGE_BYTES) return this.#unlessLost(failure).then(keep);
     failure.catch(error => (this.#failure ??= error));
     keep();
   }
@@ -470,9 +477,13 @@ export class Gpu {
     const {queue} = this.device,
       readbacks = [...commands.readbacks];
     for (const target of readbacks) if (target.buffer.mapState !== 'unmapped') target.buffer.unmap();
+    let refused;
     this.device.pushErrorScope('validation');
-    queue.submit([this.#encode(commands)]);
-    const refused = this.device.popErrorScope();
+    try {
+      queue.submit([this.#encode(commands)]);
+    } finally {
+      refused = this.device.popErrorScope();
+    }
     const mapped = [...readbacks.map(target => target.buffer), ...(commands.timers ? [commands.timers.mapped] : [])];
     const ended = mapped.length
       ? Promise.all(mapped.map(buffer => buffer.mapAsync(GPUMapMode.READ)))
@@ -507,14 +518,10 @@ export class Gpu {
   async #wait(ticket) {
     const runs = [...this.#runs].filter(([number]) => number <= ticket);
     try {
-      await Promise.race([Promise.all(runs.map(([, run]) => run.done)), this.#whenLost]);
-    } catch (error) {
-      this.#alive();
-      throw error;
+      await this.#unlessLost(Promise.all(runs.map(([, run]) => run.done)));
     } finally {
       for (const [number] of runs) this.#runs.delete(number);
     }
-    this.#alive();
     const failure = this.#failure;
     this.#failure = null;
     if (failure) throw failure;
