@@ -90,19 +90,22 @@ INLINE void finish_channel(const channel_piece *c, size_t t, const vi acc[PV]) {
 }
 
 INLINE void tile_channel(int n_rows, const channel_piece *c, size_t t) {
-  vi acc[TILE_INT][PV];
+  vi acc[TILE_INT * PV];
+  const int16_t *rows[TILE_INT];
   int32_t *integers = c->integers + t * TERN__CPU_PANEL;
-  UNROLL for (int r = 0; r < n_rows; r++) UNROLL for (int v = 0; v < PV; v++)
-      acc[r][v] = c->first ? vi_set1(0) : vi_load(integers + r * TERN__CPU_PANEL + v * VF);
-  const int16_t *q = c->q + t * c->k;
+  UNROLL for (int r = 0; r < n_rows; r++) {
+    rows[r] = c->q + (t + (size_t)r) * c->k;
+    UNROLL for (int v = 0; v < PV; v++)
+        acc[r * PV + v] = c->first ? vi_set1(0) : vi_load(integers + r * TERN__CPU_PANEL + v * VF);
+  }
   for (size_t b = 0; b < c->n_blocks; b++)
-    dot_lines(n_rows, c->w + b * EXPANDED_BLOCK, 0, 8, q + b * TERN__CPU_BLOCK, c->k, acc);
+    dot_lines(n_rows, PV, c->w + b * EXPANDED_BLOCK, 0, 0, 8, rows, b * TERN__CPU_BLOCK, acc);
   if (c->last) {
-    UNROLL for (int r = 0; r < n_rows; r++) finish_channel(c, t + (size_t)r, acc[r]);
+    UNROLL for (int r = 0; r < n_rows; r++) finish_channel(c, t + (size_t)r, acc + r * PV);
     return;
   }
   UNROLL for (int r = 0; r < n_rows; r++)
-    UNROLL for (int v = 0; v < PV; v++) vi_store(integers + r * TERN__CPU_PANEL + v * VF, acc[r][v]);
+    UNROLL for (int v = 0; v < PV; v++) vi_store(integers + r * TERN__CPU_PANEL + v * VF, acc[r * PV + v]);
 }
 
 /* Tiles of even heights rather than one of all registers and single rows: a low tile waits for its sums. */
