@@ -50,11 +50,12 @@ tern_script_test(tokenizers_equal_oracles conformance/tokenizer/compare_tokenize
 tern_script_test(parity_greedy_gguf models/test_parity.py --only smollm2-gguf --only gemma3-gguf --require
                  ${TERN_PROMPTS})
 tern_script_test(parity_greedy_onnx models/test_parity.py --only smollm2-onnx-fp32 --only smollm2-onnx-fp16
-                 --only smollm2-onnx-q4 --only smollm2-onnx-q4f16 --only smollm2-onnx-plain --require ${TERN_PROMPTS})
+                 --only smollm2-onnx-q8 --only smollm2-onnx-q4 --only smollm2-onnx-q4f16 --only smollm2-onnx-plain
+                 --require ${TERN_PROMPTS})
 # Every model that has golden/logits_*.json; what is committed there is enough (teacher_forced.py).
 tern_python_test(parity_logits models/test_parity.py --logits --require)
-# Each quantization of a run of the q8 file, held to the operators' definitions. Its greedy tokens are not among those
-# above: right computations of that file differ by whole logits (docs/numerics.md).
+# Each quantization of a run of the q8 file, held to the operators' definitions: its greedy tokens, above, say less, for
+# right computations of that file differ by whole logits (docs/numerics.md).
 tern_python_test(parity_q8_arithmetic models/test_q8_arithmetic.py ${TERN_PROMPTS})
 tern_script_test(parity_embeddings models/test_parity.py --only minilm --require)
 tern_script_test(parity_judge models/test_judge.py)

@@ -11,7 +11,8 @@ between its best token and ours decides:
               whole logits, the operators' definitions: test_q8_arithmetic.py says more about it)
   f16 cache   the gap is above that, but within F16_CACHE: how far a KV cache in float16 (our choice, see
               docs/architecture.md) moves gaps of a float32 model. Counted apart, so that it can be seen
-  oracle off  the gap is larger, but the golden file's reference prefers our token: the oracle strays there
+  oracle off  the gap is larger, but the golden file's reference prefers our token: the oracle strays there (q8:
+              one of several references does: right computations of it differ by whole logits)
   DIFFERS     anything else: the test fails
 What follows a difference is another text and is not compared.
 

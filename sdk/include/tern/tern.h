@@ -273,8 +273,8 @@ typedef struct tern_session_desc {
 TERN_API tern_status tern_session_create(tern_model *model, const tern_session_desc *desc,
                                          tern_session **out); /* [any] */
 TERN_API void tern_session_destroy(tern_session *session);
-/* What a run of this session takes and gives: the model's, less what the session itself holds (with kv_cache: the cache,
- * and what only its attention read). [any] */
+/* What a run of this session takes and gives: the model's, less what the session itself holds (with kv_cache: the
+ * cache, and what only its attention read). [any] */
 TERN_API int32_t tern_session_input_count(const tern_session *session);
 TERN_API int32_t tern_session_output_count(const tern_session *session);
 TERN_API tern_status tern_session_input(const tern_session *session, int32_t index, tern_io_info *out);
