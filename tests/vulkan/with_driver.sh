@@ -28,6 +28,7 @@ trap 'rm -rf "$folder"' EXIT
 export XDG_RUNTIME_DIR=$folder # the loader and the drivers complain where there is none
 # Drivers keep memory until the end. What tern holds its own allocator counts, and objects of Vulkan the layer.
 export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
+export TSAN_OPTIONS="${TSAN_OPTIONS:+$TSAN_OPTIONS:}suppressions=$(cd "$(dirname "$0")" && pwd)/../sanitize/drivers.supp"
 
 if [ $validate = 0 ]; then
   "$@"
