@@ -22,14 +22,21 @@ typedef enum tern__cpu_weight_kind {
   TERN__CPU_WEIGHT_F16,
   TERN__CPU_WEIGHT_BF16,
   TERN__CPU_WEIGHT_Q4, /* blocks of 32 k: 256 bytes of nibbles, scales[16], mins[16] */
+  TERN__CPU_WEIGHT_Q5, /* blocks of 32 k: 256 bytes of nibbles, 64 of fifth bits, scales[16] in f16 */
   TERN__CPU_WEIGHT_Q8  /* blocks of 32 k: 512 bytes, scales[16] (two such if scale_block is 16), mins[16]
                           likewise */
 } tern__cpu_weight_kind;
 
-/* Q4 and Q8 panels, a block of 32 k. Weight = scale * (q - offset) + min.
+/* Lines of 64 bytes of integers in a block of a quantized kind. */
+static inline int tern__cpu_block_lines(int kind) {
+  return kind == TERN__CPU_WEIGHT_Q4 ? 4 : kind == TERN__CPU_WEIGHT_Q5 ? 5 : 8;
+}
+
+/* Q4, Q5 and Q8 panels, a block of 32 k. Weight = scale * (q - offset) + min.
  * Q4: four lines of [16 rows][4 bytes], q in 0..15. In the 32-bit word of a row in line j, nibble n of
  * halfword h is k = 8 j + 2 n + h: shifted and masked by 0x000f000f a word holds k and k + 1 as 16-bit
- * values. Q8: eight lines of [16 rows][4 bytes], q in -128..127, offset 0. Line j holds k = 8 (j / 2) + 2 (j
+ * values. Q5: q in -16..15 as the nibbles of q + 16, and a line of [16 rows][32 bits]: bit 4 j + n + 16 h is the
+ * fifth bit of k. Q8: eight lines of [16 rows][4 bytes], q in -128..127, offset 0. Line j holds k = 8 (j / 2) + 2 (j
  * % 2) + {0, 4, 1, 5}. */
 typedef struct tern__cpu_weight_format {
   uint8_t kind;

@@ -17,7 +17,8 @@ bool tern__cpu_weight_format_of(const tern__weight_source *source, tern__cpu_wei
     case TERN_DTYPE_BF16: f.kind = TERN__CPU_WEIGHT_BF16; break;
     case TERN_DTYPE_Q4_0: f.kind = TERN__CPU_WEIGHT_Q4, f.offset = 8; break;
     case TERN_DTYPE_Q4_1: f.kind = TERN__CPU_WEIGHT_Q4, f.has_min = true; break;
-    case TERN_DTYPE_Q5_0: case TERN_DTYPE_Q8_0: break;
+    case TERN_DTYPE_Q5_0: f.kind = TERN__CPU_WEIGHT_Q5; break;
+    case TERN_DTYPE_Q8_0: break;
     case TERN_DTYPE_Q5_1: f.has_min = true; break;
     case TERN_DTYPE_Q4_K: f.kind = TERN__CPU_WEIGHT_Q4, f.has_min = f.f32_scales = true; break;
     case TERN_DTYPE_Q5_K: f.has_min = f.f32_scales = true; break;
@@ -35,7 +36,7 @@ bool tern__cpu_weight_format_of(const tern__weight_source *source, tern__cpu_wei
     default: return false;
   }
   if (f.kind >= TERN__CPU_WEIGHT_Q4)
-    f.block_bytes = (uint16_t)((f.kind == TERN__CPU_WEIGHT_Q4 ? 4 : 8) * LINE +
+    f.block_bytes = (uint16_t)(tern__cpu_block_lines(f.kind) * LINE +
                                TERN__CPU_BLOCK / f.scale_block * TERN__CPU_PANEL * (f.f32_scales ? 4 : 2) *
                                    (f.has_min ? 2 : 1));
   if (source->k_major && f.kind >= TERN__CPU_WEIGHT_Q4) return false;
@@ -75,12 +76,27 @@ static void put_q4(uint8_t *block, int row, const int8_t q[TERN__CPU_BLOCK]) {
       block[j * LINE + row * 4 + i] = (uint8_t)(q[8 * j + line_order[i]] | q[8 * j + line_order[4 + i]] << 4);
 }
 
+static void put_q5(uint8_t *block, int row, const int8_t q[TERN__CPU_BLOCK]) {
+  int8_t low[TERN__CPU_BLOCK];
+  uint32_t fifth = 0;
+  for (int k = 0; k < TERN__CPU_BLOCK; k++) {
+    int value = q[k] + 16, pair = k / 2, half = k % 2;
+    low[k] = (int8_t)(value & 15);
+    fifth |= (uint32_t)(value >> 4 & 1) << (pair + 16 * half);
+  }
+  put_q4(block, row, low);
+  memcpy(block + 4 * LINE + row * 4, &fifth, sizeof fifth);
+}
+
 static void put_block(const tern__cpu_weight_format *f, uint8_t *block, int row, const tern__weight_block *u) {
-  bool q4 = f->kind == TERN__CPU_WEIGHT_Q4;
   int n_scales = TERN__CPU_BLOCK / f->scale_block;
-  uint8_t *scales = block + (q4 ? 4 : 8) * LINE;
+  uint8_t *scales = block + tern__cpu_block_lines(f->kind) * LINE;
   uint8_t *mins = scales + n_scales * TERN__CPU_PANEL * (f->f32_scales ? 4 : 2);
-  (q4 ? put_q4 : tern__cpu_put_q8)(block, row, u->q);
+  switch (f->kind) {
+    case TERN__CPU_WEIGHT_Q4: put_q4(block, row, u->q); break;
+    case TERN__CPU_WEIGHT_Q5: put_q5(block, row, u->q); break;
+    default: tern__cpu_put_q8(block, row, u->q); break;
+  }
   for (int h = 0; h < n_scales; h++) {
     put_scale(f, scales, (size_t)(h * TERN__CPU_PANEL + row), u->scales[h]);
     if (f->has_min) put_scale(f, mins, (size_t)(h * TERN__CPU_PANEL + row), u->mins[h]);

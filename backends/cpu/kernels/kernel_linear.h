@@ -13,7 +13,7 @@ enum {
   F32_CHUNK = 256,          /* k in an expanded piece of 16 KiB */
   INT_CHUNK_BLOCKS = 16,    /* blocks of 32 k, 1 KiB each when expanded */
   PANEL_BLOCKS = TILE_PANELS == 1 ? 16 : 4, /* of each panel that quantized rows pass over at once */
-  LINE = 64                 /* bytes of a line of a Q4 or Q8 block */
+  LINE = 64                 /* bytes of a line of a Q4, Q5 or Q8 block */
 };
 
 /* ---- f32 ---- */
@@ -73,19 +73,22 @@ INLINE vf load_scale(bool f32, const uint8_t *p, size_t i) {
   return f32 ? vf_load(p + 4 * i) : vf_load_f16(p + 2 * i);
 }
 
-/* The weight of row k (0 to 31) of a Q4 or Q8 block, before its offset. */
-INLINE vi block_integer(bool q4, const uint8_t *block, int k, int v) {
+/* The weight of row k (0 to 31) of a quantized block, before its offset. */
+INLINE vi block_integer(int kind, const uint8_t *block, int k, int v) {
   int j = k / 8, n = k % 8;
-  if (q4) return (vi_load(block + j * LINE + v * VF * 4) >> (4 * (n / 2) + 16 * (n % 2))) & 15;
+  if (kind != TERN__CPU_WEIGHT_Q8) {
+    vi low = (vi_load(block + j * LINE + v * VF * 4) >> (4 * (n / 2) + 16 * (n % 2))) & 15;
+    if (kind == TERN__CPU_WEIGHT_Q4) return low;
+    return (low | ((vi_load(block + 4 * LINE + v * VF * 4) >> (k / 2 + 16 * (k % 2))) & 1) << 4) - 16;
+  }
   /* byte of k in {0, 4, 1, 5 | 2, 6, 3, 7} */
   int line = 2 * j + (n >> 1 & 1), byte = (n & 1) * 2 + (n >> 2);
   return vi_load(block + line * LINE + v * VF * 4) << (24 - 8 * byte) >> 24;
 }
 
-/* One block of 32 k of a Q4 or Q8 panel as f32 [32][16]; scales are decoded once for all k that share them. */
+/* One block of 32 k of a quantized panel as f32 [32][16]; scales are decoded once for all k that share them. */
 static void block_to_f32(const tern__cpu_weight_format *format, const uint8_t *block, float *out) {
-  bool q4 = format->kind == TERN__CPU_WEIGHT_Q4;
-  const uint8_t *scales = block + (q4 ? 4 : 8) * LINE;
+  const uint8_t *scales = block + tern__cpu_block_lines(format->kind) * LINE;
   int n_scales = TERN__CPU_BLOCK / format->scale_block;
   const uint8_t *mins = scales + n_scales * TERN__CPU_PANEL * (format->f32_scales ? 4 : 2);
   for (int s = 0; s < n_scales; s++)
@@ -94,7 +97,7 @@ static void block_to_f32(const tern__cpu_weight_format *format, const uint8_t *b
       vf scale = load_scale(format->f32_scales, scales, at), min = vf_set1(0);
       if (format->has_min) min = load_scale(format->f32_scales, mins, at);
       for (int k = s * format->scale_block; k < (s + 1) * format->scale_block; k++) {
-        vf w = vi_to_vf(block_integer(q4, block, k, v) - format->offset) * scale;
+        vf w = vi_to_vf(block_integer(format->kind, block, k, v) - format->offset) * scale;
         vf_store(out + k * TERN__CPU_PANEL + v * VF, format->has_min ? w + min : w);
       }
     }
@@ -222,18 +225,29 @@ INLINE void dot_lines(int n_rows, int n_vecs, const uint8_t *w, size_t panel_str
   UNROLL for (int i = 0; i < n_rows * n_vecs; i++) acc[i] = acc[i] + high[i] * 128 + low[i];
 }
 
-INLINE void expand_line(bool q4, const uint8_t *block, int l, vi out[PV]) {
+INLINE vi shifted_left(vi a, int by) { return by < 0 ? (vi)((vu)a >> -by) : a << by; }
+
+INLINE void expand_line(int kind, const uint8_t *block, int l, vi out[PV]) {
+  typedef int8_t vb __attribute__((vector_size(4 * VF)));
   UNROLL for (int v = 0; v < PV; v++) {
-    if (q4) out[v] = (vi_load(block + l / 2 * LINE + v * VF * 4) >> (4 * (l % 2))) & 0x0f0f0f0f;
-    else out[v] = vi_load(block + l * LINE + v * VF * 4);
+    if (kind == TERN__CPU_WEIGHT_Q8) {
+      out[v] = vi_load(block + l * LINE + v * VF * 4);
+      continue;
+    }
+    out[v] = (vi_load(block + l / 2 * LINE + v * VF * 4) >> (4 * (l % 2))) & 0x0f0f0f0f;
+    if (kind == TERN__CPU_WEIGHT_Q5) { /* bits b, b + 2, b + 16, b + 18 to bit 4 of bytes 0 to 3 */
+      vi fifth = vi_load(block + 4 * LINE + v * VF * 4);
+      int b = l / 2 * 4 + l % 2;
+      out[v] |= (shifted_left(fifth, 4 - b) & 0x00100010) | (shifted_left(fifth, 10 - b) & 0x10001000);
+      out[v] = (vi)((vb)out[v] - 16);
+    }
   }
 }
 
 static void expand_block(uint8_t kind, const uint8_t *block, uint8_t *out) {
-  bool q4 = kind == TERN__CPU_WEIGHT_Q4;
   for (int l = 0; l < 8; l++) {
     vi line[PV];
-    expand_line(q4, block, l, line);
+    expand_line(kind, block, l, line);
     for (int v = 0; v < PV; v++) vi_store(out + l * LINE + v * VF * 4, line[v]);
   }
 }
@@ -241,10 +255,15 @@ static void expand_block(uint8_t kind, const uint8_t *block, uint8_t *out) {
 enum { EXPANDED_BLOCK = 16 * LINE };
 
 /* The pair of 16-bit weights for k = 2 pair and k + 1. */
-INLINE void expand_pair(bool q4, const uint8_t *block, int pair, vi out[PV]) {
+INLINE void expand_pair(int kind, const uint8_t *block, int pair, vi out[PV]) {
   UNROLL for (int v = 0; v < PV; v++) {
-    if (q4) out[v] = (vi_load(block + pair / 4 * LINE + v * VF * 4) >> (4 * (pair % 4))) & 0x000f000f;
-    else {
+    if (kind != TERN__CPU_WEIGHT_Q8) {
+      out[v] = (vi_load(block + pair / 4 * LINE + v * VF * 4) >> (4 * (pair % 4))) & 0x000f000f;
+      if (kind == TERN__CPU_WEIGHT_Q5) { /* the fifth bit, inverted, is the sign: it fills what is left of the nibble */
+        vi sign = (vi)((vs)(vi_load(block + 4 * LINE + v * VF * 4) << (15 - pair)) >> 11);
+        out[v] |= ~sign & (int32_t)0xfff0fff0;
+      }
+    } else {
       /* pairs 0, 2 of 8 k sit in bytes 0 2, 1 3 of the first line; pairs 1, 3 in those of the second. */
       vs bytes = (vs)vi_load(block + (pair / 4 * 2 + pair % 2) * LINE + v * VF * 4);
       out[v] = pair % 4 < 2 ? (vi)((vs)(bytes << 8) >> 8) : (vi)(bytes >> 8);
@@ -266,22 +285,23 @@ INLINE void dot_lines(int n_rows, int n_vecs, const uint8_t *w, size_t panel_str
   }
 }
 
-INLINE void expand_pairs(bool q4, const uint8_t *block, uint8_t *out) {
+INLINE void expand_pairs(int kind, const uint8_t *block, uint8_t *out) {
   UNROLL for (int pair = 0; pair < 16; pair++) {
     vi words[PV];
-    expand_pair(q4, block, pair, words);
+    expand_pair(kind, block, pair, words);
     UNROLL for (int v = 0; v < PV; v++) vi_store(out + pair * LINE + v * VF * 4, words[v]);
   }
 }
 
 static void expand_block(uint8_t kind, const uint8_t *block, uint8_t *out) {
-  if (kind == TERN__CPU_WEIGHT_Q4) expand_pairs(true, block, out);
-  else expand_pairs(false, block, out);
+  if (kind == TERN__CPU_WEIGHT_Q4) expand_pairs(TERN__CPU_WEIGHT_Q4, block, out);
+  else if (kind == TERN__CPU_WEIGHT_Q5) expand_pairs(TERN__CPU_WEIGHT_Q5, block, out);
+  else expand_pairs(TERN__CPU_WEIGHT_Q8, block, out);
 }
 #endif
 
 /* Lines [from, to) of a packed block with one row. */
-INLINE void dot_packed(bool q4, const uint8_t *block, int from, int to, const int16_t *x, vi acc[PV]) {
+INLINE void dot_packed(int kind, const uint8_t *block, int from, int to, const int16_t *x, vi acc[PV]) {
 #ifdef SPLIT_BYTES
   vi high[PV], low[PV];
   UNROLL for (int v = 0; v < PV; v++) high[v] = low[v] = vi_set1(0);
@@ -289,7 +309,7 @@ INLINE void dot_packed(bool q4, const uint8_t *block, int from, int to, const in
     vi line[PV];
     const int8_t *bytes = (const int8_t *)x + l / 2 * 16 + l % 2 * 4;
     vi h = vi_broadcast(bytes), o = vi_broadcast(bytes + 8);
-    expand_line(q4, block, l, line);
+    expand_line(kind, block, l, line);
     UNROLL for (int v = 0; v < PV; v++)
       high[v] = vi_dot_bytes(high[v], line[v], h), low[v] = vi_dot_bytes(low[v], line[v], o);
   }
@@ -302,7 +322,7 @@ INLINE void dot_packed(bool q4, const uint8_t *block, int from, int to, const in
                                                                                              : acc[v];
   UNROLL for (int pair = 2 * from; pair < 2 * to; pair++) {
     vi words[PV], value = vi_broadcast(x + 2 * pair);
-    expand_pair(q4, block, pair, words);
+    expand_pair(kind, block, pair, words);
     UNROLL for (int v = 0; v < PV; v++)
         sums[pair % CHAINS][v] = vi_madd(sums[pair % CHAINS][v], words[v], value);
   }
@@ -325,7 +345,7 @@ static bool uses_mins(const tern__cpu_weight_format *f) { return f->has_min || f
 
 INLINE void load_scales(const tern__cpu_weight_format *f, const uint8_t *block, int part, int v, vf *d,
                         vf *m) {
-  const uint8_t *scales = block + (f->kind == TERN__CPU_WEIGHT_Q4 ? 4 : 8) * LINE;
+  const uint8_t *scales = block + tern__cpu_block_lines(f->kind) * LINE;
   size_t n_scales = TERN__CPU_BLOCK / f->scale_block, at = (size_t)(part * TERN__CPU_PANEL + v * VF);
   *d = load_scale(f->f32_scales, scales, at);
   *m = f->has_min
@@ -480,16 +500,16 @@ INLINE void prefetch_ahead(const uint8_t *block, size_t bytes) {
 }
 
 /* One row. All of the format but its offset is known when this is compiled: a block is decoded in a straight line. */
-INLINE void linear_one(bool q4, bool halves, bool f32_scales, bool has_min, const tern__cpu_linear_call *c) {
+INLINE void linear_one(int kind, bool halves, bool f32_scales, bool has_min, const tern__cpu_linear_call *c) {
   const tern__cpu_weight_format f = {
-      .kind = q4 ? TERN__CPU_WEIGHT_Q4 : TERN__CPU_WEIGHT_Q8,
+      .kind = (uint8_t)kind,
       .scale_block = halves ? 16 : 32,
       .offset = c->format.offset,
       .f32_scales = f32_scales,
       .has_min = has_min,
-      .block_bytes = (uint16_t)((q4 ? 4 : 8) * LINE +
+      .block_bytes = (uint16_t)(tern__cpu_block_lines(kind) * LINE +
                                 TERN__CPU_PANEL * (halves ? 2 : 1) * (f32_scales ? 4 : 2) * (has_min ? 2 : 1))};
-  const bool mins = has_min || q4;
+  const bool mins = has_min || kind == TERN__CPU_WEIGHT_Q4;
   size_t n_blocks = tern__cpu_padded(c->k) / TERN__CPU_BLOCK;
   for (size_t p = 0; p < c->n_panels; p++) {
     const uint8_t *block = c->panels + p * c->panel_bytes;
@@ -504,15 +524,15 @@ INLINE void linear_one(bool q4, bool halves, bool f32_scales, bool has_min, cons
       UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
       prefetch_ahead(block, f.block_bytes);
       if (halves) {
-        dot_packed(q4, block, 0, 4, q, acc);
+        dot_packed(kind, block, 0, 4, q, acc);
         UNROLL for (int v = 0; v < PV; v++) {
           load_scales(&f, block, 0, v, &d, &m);
           sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, vf_set1(x_sum_of(x_sums, 0)));
           acc[v] = vi_set1(0);
         }
-        dot_packed(q4, block, 4, 8, q, acc);
+        dot_packed(kind, block, 4, 8, q, acc);
       } else {
-        dot_packed(q4, block, 0, 8, q, acc);
+        dot_packed(kind, block, 0, 8, q, acc);
       }
       vf x_sum = vf_set1(x_sum_of(x_sums, halves ? 1 : -1));
       UNROLL for (int v = 0; v < PV; v++) {
@@ -525,31 +545,34 @@ INLINE void linear_one(bool q4, bool halves, bool f32_scales, bool has_min, cons
   }
 }
 
-/* name, 4 bits, scales per 16, scales in f32, mins */
-#define ONE_ROW_FORMATS(X)                                                                                   \
-  X(q4, true, false, false, false)                                                                           \
-  X(q4_min, true, false, false, true)                                                                        \
-  X(q4_f32, true, false, true, false)                                                                        \
-  X(q4_f32_min, true, false, true, true)                                                                     \
-  X(q8, false, false, false, false)                                                                          \
-  X(q8_min, false, false, false, true)                                                                       \
-  X(q8_f32, false, false, true, false)                                                                       \
-  X(q8_f32_min, false, false, true, true)                                                                    \
-  X(q8_16, false, true, true, false)                                                                         \
-  X(q8_16_min, false, true, true, true)
+/* name, kind, scales per 16, scales in f32, mins */
+#define ONE_ROW_FORMATS(X)                      \
+  X(q4, Q4, false, false, false)                \
+  X(q4_min, Q4, false, false, true)             \
+  X(q4_f32, Q4, false, true, false)             \
+  X(q4_f32_min, Q4, false, true, true)          \
+  X(q5, Q5, false, false, false)                \
+  X(q8, Q8, false, false, false)                \
+  X(q8_min, Q8, false, false, true)             \
+  X(q8_f32, Q8, false, true, false)             \
+  X(q8_f32_min, Q8, false, true, true)          \
+  X(q8_16, Q8, true, true, false)               \
+  X(q8_16_min, Q8, true, true, true)
 
-#define ONE_ROW(name, q4, halves, f32_scales, has_min)                                                       \
-  static void one_row_##name(const tern__cpu_linear_call *c) { linear_one(q4, halves, f32_scales, has_min, c); }
+#define ONE_ROW(name, bits, halves, f32_scales, has_min)                         \
+  static void one_row_##name(const tern__cpu_linear_call *c) {                   \
+    linear_one(TERN__CPU_WEIGHT_##bits, halves, f32_scales, has_min, c);         \
+  }
 ONE_ROW_FORMATS(ONE_ROW)
 #undef ONE_ROW
 
 static void linear_one_row(const tern__cpu_linear_call *c) {
   const tern__cpu_weight_format *f = &c->format;
-  bool is_q4 = f->kind == TERN__CPU_WEIGHT_Q4, is_16 = f->scale_block == 16;
-#define ONE_ROW(name, q4, halves, f32, min)                                                                  \
-  if (is_q4 == q4 && is_16 == halves && f->f32_scales == f32 && f->has_min == min) {                         \
-    one_row_##name(c);                                                                                       \
-    return;                                                                                                  \
+  bool is_16 = f->scale_block == 16;
+#define ONE_ROW(name, bits, halves, f32, min)                                                                   \
+  if (f->kind == TERN__CPU_WEIGHT_##bits && is_16 == halves && f->f32_scales == f32 && f->has_min == min) {     \
+    one_row_##name(c);                                                                                          \
+    return;                                                                                                     \
   }
   ONE_ROW_FORMATS(ONE_ROW)
 #undef ONE_ROW
@@ -581,7 +604,8 @@ static void linear_i32_one(const tern__cpu_linear_i32_call *c) {
     vi acc[PV];
     UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
     for (size_t b = 0; b < c->k / TERN__CPU_BLOCK; b++)
-      dot_packed(false, c->panels + p * c->panel_bytes + b * 8 * LINE, 0, 8, c->q + b * TERN__CPU_BLOCK, acc);
+      dot_packed(TERN__CPU_WEIGHT_Q8, c->panels + p * c->panel_bytes + b * 8 * LINE, 0, 8,
+                 c->q + b * TERN__CPU_BLOCK, acc);
     UNROLL for (int v = 0; v < PV; v++) vi_store(row + v * VF, acc[v]);
     memcpy(c->y + p * TERN__CPU_PANEL, row, columns_of(c->n, p) * sizeof *row);
   }
