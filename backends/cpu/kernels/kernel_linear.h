@@ -8,6 +8,9 @@
 #if !defined(TILE_PANELS)
 #  define TILE_PANELS 1 /* panels side by side in a tile of quantized rows; the tile then has fewer rows */
 #endif
+#if !defined(ROW_PANELS)
+#  define ROW_PANELS 1 /* quantized panels that one row reads side by side */
+#endif
 enum {
   PV = TERN__CPU_PANEL / VF,
   F32_CHUNK = 256,          /* k in an expanded piece of 16 KiB */
@@ -499,6 +502,50 @@ INLINE void prefetch_ahead(const uint8_t *block, size_t bytes) {
 #endif
 }
 
+/* sum += a block of a panel with one row */
+INLINE void row_block(const tern__cpu_weight_format *f, const uint8_t *block, const tern__cpu_rows *x, size_t b,
+                      vf *sum) {
+  const bool halves = f->scale_block == 16, mins = f->has_min || f->kind == TERN__CPU_WEIGHT_Q4;
+  const int16_t *q = x->q + b * TERN__CPU_BLOCK;
+  const float *x_sums = x->sums + 2 * b;
+  vf x_scale = vf_set1(x->scales[b]), d, m;
+  vi acc[PV];
+  UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
+  prefetch_ahead(block, f->block_bytes);
+  if (halves) {
+    dot_packed(f->kind, block, 0, 4, q, acc);
+    UNROLL for (int v = 0; v < PV; v++) {
+      load_scales(f, block, 0, v, &d, &m);
+      sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, vf_set1(x_sum_of(x_sums, 0)));
+      acc[v] = vi_set1(0);
+    }
+    dot_packed(f->kind, block, 4, 8, q, acc);
+  } else {
+    dot_packed(f->kind, block, 0, 8, q, acc);
+  }
+  vf x_sum = vf_set1(x_sum_of(x_sums, halves ? 1 : -1));
+  UNROLL for (int v = 0; v < PV; v++) {
+    load_scales(f, block, halves, v, &d, &m);
+    sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, x_sum);
+  }
+}
+
+/* One row over n_panels panels side by side: two streams keep more of the memory busy than one. */
+INLINE void row_panels(int n_panels, const tern__cpu_weight_format *f, const tern__cpu_linear_call *c, size_t panel) {
+  vf sum[ROW_PANELS][PV];
+  const uint8_t *block = c->panels + panel * c->panel_bytes;
+  size_t n_blocks = tern__cpu_padded(c->k) / TERN__CPU_BLOCK, stride = c->panel_bytes;
+  UNROLL for (int p = 0; p < n_panels; p++) UNROLL for (int v = 0; v < PV; v++) sum[p][v] = vf_set1(0);
+  for (size_t b = 0; b < n_blocks; b++, block += f->block_bytes)
+    UNROLL for (int p = 0; p < n_panels; p++) row_block(f, block + (size_t)p * stride, &c->rows, b, sum[p]);
+  UNROLL for (int p = 0; p < n_panels; p++) {
+    float tile[TERN__CPU_PANEL];
+    size_t at = panel + (size_t)p;
+    UNROLL for (int v = 0; v < PV; v++) vf_store(tile + v * VF, sum[p][v]);
+    store_tile(tile, c->y + at * TERN__CPU_PANEL, c->ldy, 1, columns_of(c->n, at), bias_of(c, at));
+  }
+}
+
 /* One row. All of the format but its offset is known when this is compiled: a block is decoded in a straight line. */
 INLINE void linear_one(int kind, bool halves, bool f32_scales, bool has_min, const tern__cpu_linear_call *c) {
   const tern__cpu_weight_format f = {
@@ -509,40 +556,9 @@ INLINE void linear_one(int kind, bool halves, bool f32_scales, bool has_min, con
       .has_min = has_min,
       .block_bytes = (uint16_t)(tern__cpu_block_lines(kind) * LINE +
                                 TERN__CPU_PANEL * (halves ? 2 : 1) * (f32_scales ? 4 : 2) * (has_min ? 2 : 1))};
-  const bool mins = has_min || kind == TERN__CPU_WEIGHT_Q4;
-  size_t n_blocks = tern__cpu_padded(c->k) / TERN__CPU_BLOCK;
-  for (size_t p = 0; p < c->n_panels; p++) {
-    const uint8_t *block = c->panels + p * c->panel_bytes;
-    float tile[TERN__CPU_PANEL];
-    vf sum[PV], d, m;
-    UNROLL for (int v = 0; v < PV; v++) sum[v] = vf_set1(0);
-    for (size_t b = 0; b < n_blocks; b++, block += f.block_bytes) {
-      const int16_t *q = c->rows.q + b * TERN__CPU_BLOCK;
-      const float *x_sums = c->rows.sums + 2 * b;
-      vf x_scale = vf_set1(c->rows.scales[b]);
-      vi acc[PV];
-      UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
-      prefetch_ahead(block, f.block_bytes);
-      if (halves) {
-        dot_packed(kind, block, 0, 4, q, acc);
-        UNROLL for (int v = 0; v < PV; v++) {
-          load_scales(&f, block, 0, v, &d, &m);
-          sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, vf_set1(x_sum_of(x_sums, 0)));
-          acc[v] = vi_set1(0);
-        }
-        dot_packed(kind, block, 4, 8, q, acc);
-      } else {
-        dot_packed(kind, block, 0, 8, q, acc);
-      }
-      vf x_sum = vf_set1(x_sum_of(x_sums, halves ? 1 : -1));
-      UNROLL for (int v = 0; v < PV; v++) {
-        load_scales(&f, block, halves, v, &d, &m);
-        sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, x_sum);
-      }
-    }
-    UNROLL for (int v = 0; v < PV; v++) vf_store(tile + v * VF, sum[v]);
-    store_tile(tile, c->y + p * TERN__CPU_PANEL, c->ldy, 1, columns_of(c->n, p), bias_of(c, p));
-  }
+  size_t p = 0;
+  for (; p + ROW_PANELS <= c->n_panels; p += ROW_PANELS) row_panels(ROW_PANELS, &f, c, p);
+  for (; ROW_PANELS > 1 && p < c->n_panels; p++) row_panels(1, &f, c, p);
 }
 
 /* name, kind, scales per 16, scales in f32, mins */

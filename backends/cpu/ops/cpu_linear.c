@@ -8,7 +8,7 @@ enum {
   CHUNK_PRODUCTS = 1 << 19,
   QUANTIZE_ROWS = 8,
   PANEL_GROUP = 8, /* dense panels that one row reads at once */
-  PANEL_PAIR = 2   /* quantized panels that many rows read at once, with AVX-512 */
+  PANEL_PAIR = 2   /* quantized panels that are read at once, of many rows with AVX-512 alone */
 };
 
 typedef struct linear_params {
@@ -83,11 +83,13 @@ static bool follows_sibling(const tern__program *program, const tern__node *node
          (p->bias < 0 || tern__cpu_constant(program, before->node, p->bias));
 }
 
-/* Panels of a chunk of one row: about CHUNK_BYTES, and if possible as many chunks as all threads share evenly. */
+/* Panels of a chunk of one row: about CHUNK_BYTES, an even number (they are read in pairs), and if possible as many
+ * chunks as all threads share evenly. */
 static size_t row_chunk(size_t n_panels, size_t panel_bytes, size_t n_threads) {
-  size_t most = CHUNK_BYTES / panel_bytes > 0 ? CHUNK_BYTES / panel_bytes : 1;
-  for (size_t c = most; 2 * c >= most && c > 0; c--)
-    if (tern__cpu_divide_up(n_panels, c) % n_threads == 0 && n_panels % c == 0) return c;
+  size_t most = CHUNK_BYTES / panel_bytes / PANEL_PAIR * PANEL_PAIR;
+  if (most < PANEL_PAIR) most = PANEL_PAIR;
+  for (size_t c = most; 2 * c >= most && c > 0; c -= PANEL_PAIR)
+    if (n_panels % c == 0 && n_panels / c % n_threads == 0) return c;
   return most;
 }
 

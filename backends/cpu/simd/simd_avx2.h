@@ -6,6 +6,7 @@
 #define TILE_F32 6
 #define TILE_INT 4
 #define PANELS_F32 4
+#define ROW_PANELS 2
 #define PREFETCH_NEAR 2048 /* of weights that stream by: see prefetch_ahead */
 #define PREFETCH_FAR 8192
 
