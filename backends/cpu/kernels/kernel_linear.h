@@ -488,7 +488,7 @@ static void linear_many(const tern__cpu_linear_call *c) {
 }
 
 /* Asks for what comes after a block of a stream of weights. A product of one row decodes too much between two
- * loads for the hardware's prefetchers to have enough of them under way: on Sapphire Rapids a core gets 9 GB/s
+ * loads for the hardware's prefetchers to have enough of them under way: a core of a Xeon (model 207) gets 9 GB/s
  * of DRAM so, and 15.5 of the 16.1 of a plain read with lines asked for twice, far ahead into L2 and then near
  * into L1. */
 INLINE void prefetch_ahead(const uint8_t *block, size_t bytes) {
