@@ -141,14 +141,16 @@ INLINE void attend(int n, bool f16, const tern__cpu_attention_call *c, size_t qu
 
 /* Where a query stands among others must not change its result: one and four queries do the same sums in the
  * same order. */
-#define ATTEND(n)                                                                                        \
-  static void attend_f16_##n(const tern__cpu_attention_call *c, size_t i) { attend(n, true, c, i); }    \
-  static void attend_f32_##n(const tern__cpu_attention_call *c, size_t i) { attend(n, false, c, i); }
+#define ATTEND(n) \
+  static void attend_f16_##n(const tern__cpu_attention_call *c, size_t i) { attend(n, true, c, i); }
 ATTEND(1)
 ATTEND(2)
 ATTEND(3)
 ATTEND(4)
 #undef ATTEND
+/* Keys in f32 are an encoder's: here only with heads that are no whole vectors. */
+static void attend_f32_1(const tern__cpu_attention_call *c, size_t i) { attend(1, false, c, i); }
+static void attend_f32_4(const tern__cpu_attention_call *c, size_t i) { attend(4, false, c, i); }
 
 /* ---- many queries ---- */
 
@@ -344,15 +346,16 @@ static void attend_group(const tern__cpu_attention_call *c, size_t query) {
 }
 
 static void attention(const tern__cpu_attention_call *c) {
-  static void (*const attends[2][QUERIES])(const tern__cpu_attention_call *, size_t) = {
-      {attend_f32_1, attend_f32_2, attend_f32_3, attend_f32_4},
-      {attend_f16_1, attend_f16_2, attend_f16_3, attend_f16_4}};
+  static void (*const attends[QUERIES])(const tern__cpu_attention_call *, size_t) = {attend_f16_1, attend_f16_2,
+                                                                                     attend_f16_3, attend_f16_4};
   if (c->scratch && c->d % VF == 0) {
     for (size_t i = 0; i < c->n_queries; i += GROUP) attend_group(c, i);
     return;
   }
   for (size_t i = 0, n; i < c->n_queries; i += n) {
     n = c->n_queries - i < QUERIES ? c->n_queries - i : QUERIES;
-    attends[c->f16][n - 1](c, i);
+    if (!c->f16 && n < QUERIES) n = 1;
+    if (c->f16) attends[n - 1](c, i);
+    else (n == 1 ? attend_f32_1 : attend_f32_4)(c, i);
   }
 }

@@ -22,7 +22,7 @@ INLINE vf vf_min(vf a, vf b) { return vf_select(a < b, a, b); }
 INLINE vi vf_round(vf a) { return (vi)(a + 12582912.0f) - 0x4b400000; }
 INLINE vf vf_load_f16(const void *p) {
   uint16_t h[VF];
-  vf a;
+  vf a = {0, 0, 0, 0};
   memcpy(h, p, sizeof h);
   for (int i = 0; i < VF; i++) a[i] = tern__f16_to_f32(h[i]);
   return a;
@@ -34,7 +34,7 @@ INLINE void vf_store_f16(void *p, vf a) {
 }
 INLINE vf vf_load_bf16(const void *p) {
   uint16_t h[VF];
-  vf a;
+  vf a = {0, 0, 0, 0};
   memcpy(h, p, sizeof h);
   for (int i = 0; i < VF; i++) a[i] = tern__bf16_to_f32(h[i]);
   return a;
