@@ -89,6 +89,26 @@ INLINE void finish_channel(const channel_piece *c, size_t t, const vi acc[PV]) {
   }
 }
 
+/* acc += the products of all expanded blocks with n_rows rows. */
+INLINE void dot_blocks(int n_rows, const channel_piece *c, const int16_t *const *rows, vi *acc) {
+#ifdef SMALL_LOOPS
+  /* Pairs of k follow one another through the blocks. Engines that compile WebAssembly spill in longer loops. */
+  const uint8_t *w = c->w, *end = w + c->n_blocks * EXPANDED_BLOCK;
+  const int16_t *q = rows[0];
+  for (; w < end; w += LINE, q += 2) {
+    vi weight[PV];
+    UNROLL for (int v = 0; v < PV; v++) weight[v] = vi_load(w + v * VF * 4);
+    UNROLL for (int r = 0; r < n_rows; r++) {
+      vi value = vi_broadcast(q + (size_t)r * c->k);
+      UNROLL for (int v = 0; v < PV; v++) acc[r * PV + v] = vi_madd(acc[r * PV + v], weight[v], value);
+    }
+  }
+#else
+  for (size_t b = 0; b < c->n_blocks; b++)
+    dot_lines(n_rows, PV, c->w + b * EXPANDED_BLOCK, 0, 0, 8, rows, b * TERN__CPU_BLOCK, acc);
+#endif
+}
+
 INLINE void tile_channel(int n_rows, const channel_piece *c, size_t t) {
   vi acc[TILE_INT * PV];
   const int16_t *rows[TILE_INT];
@@ -98,8 +118,7 @@ INLINE void tile_channel(int n_rows, const channel_piece *c, size_t t) {
     UNROLL for (int v = 0; v < PV; v++)
         acc[r * PV + v] = c->first ? vi_set1(0) : vi_load(integers + r * TERN__CPU_PANEL + v * VF);
   }
-  for (size_t b = 0; b < c->n_blocks; b++)
-    dot_lines(n_rows, PV, c->w + b * EXPANDED_BLOCK, 0, 0, 8, rows, b * TERN__CPU_BLOCK, acc);
+  dot_blocks(n_rows, c, rows, acc);
   if (c->last) {
     UNROLL for (int r = 0; r < n_rows; r++) finish_channel(c, t + (size_t)r, acc + r * PV);
     return;

@@ -206,6 +206,13 @@ static void linear_f32(const tern__cpu_linear_call *c) {
 
 /* ---- integers ---- */
 
+/* Engines that compile WebAssembly spill registers in long blocks of code. */
+#ifdef SMALL_LOOPS
+#  define UNROLL_PAIRS _Pragma("clang loop unroll(disable)")
+#else
+#  define UNROLL_PAIRS UNROLL
+#endif
+
 #ifdef SPLIT_BYTES
 enum { EXPANDED_BLOCK = 8 * LINE };
 
@@ -276,7 +283,7 @@ INLINE void expand_pair(int kind, const uint8_t *block, int pair, vi out[PV]) {
 
 INLINE void dot_lines(int n_rows, int n_vecs, const uint8_t *w, size_t panel_stride, int from, int to,
                       const int16_t *const *rows, size_t at, vi *acc) {
-  UNROLL for (int pair = 2 * from; pair < 2 * to; pair++) {
+  UNROLL_PAIRS for (int pair = 2 * from; pair < 2 * to; pair++) {
     vi weight[TILE_PANELS * PV];
     UNROLL for (int v = 0; v < n_vecs; v++)
         weight[v] = vi_load(w + (size_t)(v / PV) * panel_stride + pair * LINE + v % PV * VF * 4);

@@ -7,6 +7,7 @@
 #define TILE_F32 2
 #define TILE_INT 2
 #define PANELS_F32 2
+#define SMALL_LOOPS 1
 
 INLINE vf vf_set1(float a) { return (vf)wasm_f32x4_splat(a); }
 INLINE vi vi_set1(int32_t a) { return (vi)wasm_i32x4_splat(a); }
@@ -37,7 +38,11 @@ INLINE void vf_store_f16(void *p, vf a) {
 }
 INLINE vf vf_load_bf16(const void *p) { return (vf)((vi)wasm_u32x4_load16x4(p) << 16); }
 /* acc + products of the two signed 16-bit halves of each lane. */
-INLINE vi vi_madd(vi acc, vi w, vi x) { return acc + (vi)wasm_i32x4_dot_i16x8((v128_t)w, (v128_t)x); }
+INLINE vi vi_madd(vi acc, vi w, vi x) {
+  acc += (vi)wasm_i32x4_dot_i16x8((v128_t)w, (v128_t)x);
+  __asm__("" : "+r"(acc)); /* LLVM would sum along k first, and engines would spill every value of X */
+  return acc;
+}
 INLINE float vf_sum(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 INLINE float vf_largest(vf a) {
   vf b = vf_max(a, (vf)wasm_i32x4_shuffle((v128_t)a, (v128_t)a, 2, 3, 0, 1));
