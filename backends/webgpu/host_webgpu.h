@@ -54,8 +54,8 @@ TERN_HOST("commands_destroy") void tern__host_gpu_commands_destroy(int32_t comma
 
 /* Tickets are 1, 2, 3 ... */
 TERN_HOST("submit") int32_t tern__host_gpu_submit(int32_t commands, double *ticket);
-/* Nonzero once the ticket is done or the device lost: `wait` would not suspend. */
-TERN_HOST("done") int32_t tern__host_gpu_done(double ticket);
+/* -1 while the ticket is not done; then what `wait` would return, which would not suspend. */
+TERN_HOST("poll") int32_t tern__host_gpu_poll(double ticket);
 /* Suspends until the ticket is done; then what it copied to READBACK buffers is in their mirrors. */
 TERN_HOST("wait") int32_t tern__host_gpu_wait(double ticket);
 /* Of the last waited run of the commands; how many there are. */

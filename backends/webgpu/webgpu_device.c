@@ -348,9 +348,10 @@ cleanup:
 
 /* A promise cannot be waited for in part: a timeout that is not zero waits for the end. */
 static tern_status webgpu_wait(tern__gpu_device *device, uint64_t ticket, uint64_t timeout_ns) {
-  if (!timeout_ns && !tern__host_gpu_done((double)ticket))
+  int32_t status = tern__host_gpu_poll((double)ticket);
+  if (status < 0 && !timeout_ns)
     return tern__fail(TERN_STATUS_TIMEOUT, "%s: the work is not done", device->info.name);
-  return said(device, tern__host_gpu_wait((double)ticket));
+  return said(device, status < 0 ? tern__host_gpu_wait((double)ticket) : status);
 }
 
 static void webgpu_profile(tern__gpu_commands *commands, bool on) { tern__host_gpu_profile(commands->handle, on); }

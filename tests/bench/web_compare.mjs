@@ -1,7 +1,8 @@
 // tern beside Transformers.js in one Chromium: the same MiniLM folder, q8, one text of 12 and of 100 tokens
 // at a time, on WebAssembly and on WebGPU (here SwiftShader). Rounds alternate; figures are medians. Prints a table, and
 // JSON with --json.
-//   node tests/bench/web_compare.mjs [--rows wasm:1,wasm:2,webgpu:1] [--rounds 7] [--json]     a row: device:threads
+//   node tests/bench/web_compare.mjs [--rows wasm:1,wasm:2,webgpu:1] [--rounds 7] [--no-cosine] [--json]
+//   a row: device:threads
 // Needs: npm ci in tests/web (with the optional packages), bindings/web/build.sh, the models, Debian's
 // chromium.
 import {existsSync} from 'node:fs';
@@ -17,7 +18,7 @@ if (!existsSync(join(ROOT, 'tests/web/node_modules/@huggingface/transformers')))
   skip('@huggingface/transformers is missing: npm ci in tests/web');
 
 /** In the page. */
-async function compare({device, threads, rounds}) {
+async function compare({device, threads, rounds, withCosine}) {
   const {env, pipeline: theirs} = await import('/node_modules/@huggingface/transformers/dist/transformers.web.js');
   const {pipeline: ours} = await import('/dist/tern.js');
   ((env.allowRemoteModels = false),
@@ -57,7 +58,8 @@ async function compare({device, threads, rounds}) {
           if (round >= 0) ((times[name] ??= {})[tokens] ??= []).push(performance.now() - begin);
         }
   const median = list => list.sort((a, b) => a - b)[list.length >> 1];
-  const exact = await ours('feature-extraction', folder, {dtype: 'fp32', device: 'wasm', threads, cache});
+  const exact =
+    withCosine && (await ours('feature-extraction', folder, {dtype: 'fp32', device: 'wasm', threads, cache}));
   const sentences = [
     'A man is eating food.',
     'The quick brown fox jumps over the lazy dog.',
@@ -73,19 +75,22 @@ async function compare({device, threads, rounds}) {
     for (const s of sentences) all.push(Array.from((await pipe(s, options)).data)); // alone: q8 quantizes a batch as one
     return all;
   };
-  const want = await rows(exact),
+  const want = withCosine ? await rows(exact) : [],
     result = {};
   for (const [name, {pipe, ms}] of [
     ['tern', tern],
     ['transformers.js', peer],
   ]) {
-    const cosines = (await rows(pipe)).map((row, i) => row.reduce((n, x, j) => n + x * want[i][j], 0));
+    const vectors = withCosine ? await rows(pipe) : [],
+      cosines = vectors.map((row, i) => row.reduce((n, x, j) => n + x * want[i][j], 0));
     result[name] = {
       open_ms: ms,
       ms_12: median(times[name][12]),
       ms_100: median(times[name][100]),
-      cosine_min: Math.min(...cosines),
-      cosine_mean: cosines.reduce((a, b) => a + b) / cosines.length,
+      ...(withCosine && {
+        cosine_min: Math.min(...cosines),
+        cosine_mean: cosines.reduce((a, b) => a + b) / cosines.length,
+      }),
     };
   }
   return {
@@ -109,7 +114,12 @@ for (const row of option('--rows', 'wasm:1,wasm:2,webgpu:1').split(',')) {
   const [device, threads] = row.split(':');
   const page = await browser.page(`${server.url}/tests/compare.html`);
   results.push(
-    await page.evaluate(compare, {device, threads: Number(threads), rounds: Number(option('--rounds', 7))}),
+    await page.evaluate(compare, {
+      device,
+      threads: Number(threads),
+      rounds: Number(option('--rounds', 7)),
+      withCosine: !args.includes('--no-cosine'),
+    }),
   );
   await page.close();
 }
@@ -123,7 +133,7 @@ else
     for (const name of ['tern', 'transformers.js'])
       console.log(
         `  ${name.padEnd(16)} open ${r[name].open_ms.toFixed(0)} ms   12: ${r[name].ms_12.toFixed(2)} ms   100: ${r[name].ms_100.toFixed(1)} ms   ` +
-          `cosine to fp32 min ${r[name].cosine_min.toFixed(5)} mean ${r[name].cosine_mean.toFixed(5)}`,
+          `cosine to fp32 min ${r[name].cosine_min?.toFixed(5)} mean ${r[name].cosine_mean?.toFixed(5)}`,
       );
     console.log(`  ratio            12: ${r.ratio_12.toFixed(2)}   100: ${r.ratio_100.toFixed(2)}`);
   }

@@ -366,8 +366,10 @@ export class Engine {
     return JSON.parse(this.string(this.c.tern_pipeline_profile(pipeline)) || 'null');
   }
 
-  devices() {
-    return Array.from({length: this.c.tern_runtime_device_count(this.runtime)}, (_, i) =>
+  /** All that this build has here; opens them, and so may wait. */
+  async devices() {
+    const count = await this.#waiting('tern_runtime_device_count', this.runtime);
+    return Array.from({length: count}, (_, i) =>
       this.scope(s => {
         const info = s.struct('tern_device_info', {}),
           {name, description} = structs.tern_device_info.fields;

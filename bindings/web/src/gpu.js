@@ -185,6 +185,7 @@ export class Gpu {
       wait: ticket => this.#wait(ticket),
     };
     const imports = Object.fromEntries(Object.entries(calls).map(([name, fn]) => [name, this.#guarded(fn)]));
+    const finished = this.#guarded(ticket => this.#settle(ticket));
     for (const name of ['buffer', 'compiled', 'wait']) imports[name] = new WebAssembly.Suspending(imports[name]);
     return {
       ...imports,
@@ -203,7 +204,7 @@ export class Gpu {
         uniforms?.destroy();
         if (timers) [timers.set, timers.resolved, timers.mapped].forEach(part => part.destroy());
       },
-      done: ticket => (this.#lost || (this.#runs.get(ticket)?.finished ?? true) ? 1 : 0),
+      poll: ticket => (this.#lost || this.#upTo(ticket).every(([, run]) => run.finished) ? finished(ticket) : -1),
       timestamps: (id, out, capacity) => {
         const {times = []} = this.#objects.get(id),
           n = Math.min(times.length, capacity),
@@ -490,14 +491,17 @@ export class Gpu {
       : queue.onSubmittedWorkDone();
     const run = {finished: false};
     run.done = Promise.all([refused, ended]).then(([error]) => {
-      run.finished = true;
-      if (error) throw this.#failure ?? new Failure(INTERNAL, error.message);
+      if (error) throw new Failure(INTERNAL, error.message);
       for (const target of readbacks) this.#bringBack(target);
       if (commands.timers) this.#readTimes(commands);
     });
-    run.done.catch(() => {
-      run.finished = true;
-    });
+    run.done = run.done
+      .catch(error => {
+        this.#failure ??= error.status ? error : new Failure(INTERNAL, error.message);
+      })
+      .then(() => {
+        run.finished = true;
+      });
     this.#runs.set(++this.#ticket, run);
     return this.#ticket;
   }
@@ -515,13 +519,19 @@ export class Gpu {
     mapped.unmap();
   }
 
+  #upTo(ticket) {
+    return [...this.#runs].filter(([number]) => number <= ticket);
+  }
+
   async #wait(ticket) {
-    const runs = [...this.#runs].filter(([number]) => number <= ticket);
-    try {
-      await this.#unlessLost(Promise.all(runs.map(([, run]) => run.done)));
-    } finally {
-      for (const [number] of runs) this.#runs.delete(number);
-    }
+    await this.#unlessLost(Promise.all(this.#upTo(ticket).map(([, run]) => run.done)));
+    this.#settle(ticket);
+  }
+
+  /** After the ticket is done: throws what went wrong until then. */
+  #settle(ticket) {
+    for (const [number] of this.#upTo(ticket)) this.#runs.delete(number);
+    this.#alive();
     const failure = this.#failure;
     this.#failure = null;
     if (failure) throw failure;

@@ -106,7 +106,7 @@ const operations = {
       progress: (phase, done, total) => void emit({status: 'open', phase, done, total}),
       cancelled: cancelCheck(cancel),
     });
-    return {info: engine.describe(pipeline), device, devices: engine.devices(), threads: pool.length + 1};
+    return {info: engine.describe(pipeline), device, devices: await engine.devices(), threads: pool.length + 1};
   },
 
   run({members, streaming, tensor, cancel}, emit) {
