@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gpu/gpu_cache.h"
 #include "gpu/gpu_check.h"
 #include "gpu/gpu_fuse.h"
 
@@ -15,6 +16,7 @@ tern_status tern__gpu_open(const tern__backend_env *env, const tern__gpu_api *ap
   TERN_TRY(api->open(&backend->env, which, &backend->device));
   backend->info = api->info(backend->device);
   snprintf(backend->description, sizeof backend->description, "%s", backend->info->name);
+  tern__gpu_cache_load(backend);
   TERN_TRY(tern__gpu_check(backend));
   *out = backend, backend = NULL;
 cleanup:
@@ -24,7 +26,10 @@ cleanup:
 
 void tern__gpu_close(tern__backend *backend) {
   if (!backend) return;
-  if (backend->device) backend->api->close(backend->device);
+  if (backend->device) {
+    tern__gpu_cache_close(backend);
+    backend->api->close(backend->device);
+  }
   tern__free(backend->env.alloc, backend);
 }
 
@@ -97,6 +102,7 @@ void tern__gpu_destroy_program(tern__program *program) {
   TERN_ARRAY_FREE(alloc, program->steps);
   TERN_ARRAY_FREE(alloc, program->weights);
   TERN_ARRAY_FREE(alloc, program->constants);
+  TERN_ARRAY_FREE(alloc, program->index_checks);
   tern__arena_deinit(&program->arena);
   tern__free(alloc, program);
 }

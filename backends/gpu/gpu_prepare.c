@@ -2,7 +2,7 @@
  * from one list of tasks, the largest weights first. */
 #include <string.h>
 
-#include "gpu/gpu_program.h"
+#include "gpu/gpu_cache.h"
 #include "runtime/thread_pool.h"
 
 enum { ERROR_TEXT = 512, RAW_LAYOUT = 0x72617721 };
@@ -153,7 +153,10 @@ tern_status tern__gpu_prepare(tern__program *program, const tern_progress *progr
   program->cancel = cancel;
   tern__pool_run(backend->env.pool, backend->info->one_thread ? 1 : tern__pool_n_threads(backend->env.pool), work, &p);
   program->cancel = NULL;
-  if (!atomic_load(&p.failed)) return TERN_OK;
+  if (!atomic_load(&p.failed)) {
+    if (p.n_kernels) tern__gpu_cache_save(program->backend, false);
+    return TERN_OK;
+  }
   tern__error_set(p.error);
   status = p.status;
 cleanup:

@@ -108,6 +108,31 @@ cleanup:
   return status;
 }
 
+tern_status tern__gpu_check_indices(const tern__gpu_index_check *check, const tern__view *indices) {
+  uint64_t n = tern__gpu_elements(indices);
+  for (uint64_t i = 0; i < n; i++) {
+    int64_t index = indices->dtype == TERN_DTYPE_I64 ? ((const int64_t *)indices->data)[i]
+                                                     : ((const int32_t *)indices->data)[i];
+    if (index < -check->dim || index >= check->dim)
+      return tern__fail(TERN_STATUS_SHAPE_MISMATCH,
+                        "node '%s' (%s): index %lld is out of range for a dimension of %lld", check->node->name,
+                        check->node->op->name, (long long)index, (long long)check->dim);
+  }
+  return TERN_OK;
+}
+
+tern_status tern__gpu_add_index_check(tern__program *program, const tern__node *node, int32_t i, int64_t dim,
+                                      bool *good) {
+  tern_status status = TERN_OK;
+  tern__gpu_index_check check = {node, node->inputs[i], dim};
+  const tern__view *view = tern__gpu_in(program, node, i);
+  *good = true;
+  if (view->data) *good = tern__gpu_check_indices(&check, view) == TERN_OK;
+  else if (!program->dry) TERN_ARRAY_PUSH(program->backend->env.alloc, program->index_checks, check);
+cleanup:
+  return status;
+}
+
 void tern__gpu_cost(tern__program *program, uint64_t operations, uint64_t bytes) {
   size_t n = tern__array_count(program->steps);
   if (program->dry || !n) return;

@@ -54,6 +54,13 @@ typedef struct tern__gpu_constant_value {
   tern__gpu_buffer *buffer;    /* after prepare */
 } tern__gpu_constant_value;
 
+/* Indices into a dimension of `dim`, counted from the end where negative, as ONNX's Gather has them. */
+typedef struct tern__gpu_index_check {
+  const tern__node *node;
+  tern__value_id indices;
+  int64_t dim;
+} tern__gpu_index_check;
+
 typedef struct tern__gpu_recording tern__gpu_recording; /* gpu_run.c */
 
 struct tern__program {
@@ -64,6 +71,7 @@ struct tern__program {
   tern__gpu_step *steps;       /* base/array.h arrays */
   tern__gpu_weight *weights;
   tern__gpu_constant_value *constants;
+  tern__gpu_index_check *index_checks;
   uint64_t scratch_bytes;      /* the largest need of one node */
   int64_t rotary_positions;    /* of the shortest rotary table; 0 = no table */
   bool dry;                    /* asking only: nothing is added */
@@ -80,6 +88,15 @@ struct tern__device_memory {
   uint64_t *k, *v, *bytes;     /* per layer: offsets, and the size of either */
 };
 
+/* The file that the device's compiled kernels are kept in: gpu_cache.h. */
+typedef struct tern__gpu_cache {
+  char *path;                  /* NULL = none */
+  size_t size;                 /* of what is in it, as far as known; 0 = nothing */
+  uint64_t hash;
+  _Atomic int32_t busy;
+  bool failed;                 /* it cannot be written */
+} tern__gpu_cache;
+
 /* The one backend over two device APIs: backends/vulkan and backends/webgpu each define a tern__backend_api that opens
  * it with theirs. */
 struct tern__backend {
@@ -88,6 +105,7 @@ struct tern__backend {
   tern__gpu_device *device;
   tern__gpu_info *info;
   _Atomic uint64_t n_memories; /* made so far */
+  tern__gpu_cache cache;
   char description[400];       /* the device's name, and what of it is not used */
 };
 
@@ -112,6 +130,13 @@ void tern__gpu_cost(tern__program *program, uint64_t operations, uint64_t bytes)
 void tern__gpu_need_scratch(tern__program *program, uint64_t bytes);
 /* The index of a weight, for TERN__GPU_WEIGHT. Weights with the same key and layout are one. */
 tern_status tern__gpu_add_weight(tern__program *program, const tern__gpu_weight *weight, int32_t *index);
+/* Input i of the node holds indices into a dimension of `dim`. A run looks at those that come from the host before it
+ * starts, so that one out of range is the error that it is on the CPU; one that the device computed gives NaN or 0.
+ * False if they are known already and one is out of range: the node is the CPU's, to say so. */
+tern_status tern__gpu_add_index_check(tern__program *program, const tern__node *node, int32_t i, int64_t dim,
+                                      bool *good);
+/* SHAPE_MISMATCH, naming the node and the first index that is out of range. */
+tern_status tern__gpu_check_indices(const tern__gpu_index_check *check, const tern__view *indices);
 void *tern__gpu_params(tern__program *program, size_t size); /* zeroed, lives with the program; NULL = no memory */
 
 /* Groups for `count` invocations of a kernel with workgroup size `size` in x: x fills up to the device's limit and

@@ -352,12 +352,26 @@ cleanup:
   return status;
 }
 
+/* Only what the host has: the rest is not worth a wait. */
+static tern_status check_indices(const tern__program *program) {
+  tern_status status = TERN_OK;
+  const tern__plan *plan = program->plan;
+  for (size_t i = 0; i < tern__array_count(program->index_checks); i++) {
+    const tern__gpu_index_check *check = &program->index_checks[i];
+    tern__value_id root = plan->root[check->indices];
+    if (import_of(plan, root) >= 0) TERN_TRY(tern__gpu_check_indices(check, &plan->views[root]));
+  }
+cleanup:
+  return status;
+}
+
 tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
   const tern__gpu_api *api = program->backend->api;
   uint64_t last = 0, before = 0;
   TERN_TRY(check_positions(program, args));
+  TERN_TRY(check_indices(program));
   TERN_TRY(send_inputs(program, args));
   for (size_t i = 0; i < tern__array_count(r->pieces); i++) {
     uint64_t ticket;

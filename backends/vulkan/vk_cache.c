@@ -8,13 +8,25 @@
 typedef struct envelope {
   char magic[8];
   uint64_t size, hash;         /* of the driver's data, which follows */
+  uint64_t kernels;            /* the code that it was made from */
 } envelope;
 
-static const char magic[8] = {'t', 'e', 'r', 'n', 'v', 'k', 'p', '1'};
+static const char magic[8] = {'t', 'e', 'r', 'n', 'v', 'k', 'p', '2'};
 
 static uint64_t hash_of(const uint8_t *data, size_t size) {
   uint64_t hash = 14695981039346656037u; /* FNV-1a */
   for (size_t i = 0; i < size; i++) hash = (hash ^ data[i]) * 1099511628211u;
+  return hash;
+}
+
+/* Data of other kernels is of no use, and would be kept with ours for ever. */
+static uint64_t hash_of_kernels(void) {
+  uint64_t hash = 14695981039346656037u;
+  for (int k = 0; k < TERN__KERNEL_COUNT; k++) {
+    size_t words = 0;
+    const uint32_t *code = tern__gpu_kernel_spirv((tern__gpu_kernel_id)k, &words);
+    for (size_t i = 0; i < words; i++) hash = (hash ^ code[i]) * 1099511628211u;
+  }
   return hash;
 }
 
@@ -31,7 +43,7 @@ tern_status tern__vk_cache_read(tern__gpu_device *device, void *data, size_t *si
               "vkGetPipelineCacheData");
   *size = inner + sizeof(envelope);
   if (!data) goto cleanup;
-  envelope e = {.size = inner, .hash = hash_of(to, inner)};
+  envelope e = {.size = inner, .hash = hash_of(to, inner), .kernels = hash_of_kernels()};
   memcpy(e.magic, magic, sizeof magic);
   memcpy(data, &e, sizeof e);
 cleanup:
@@ -46,7 +58,7 @@ static bool is_ours(const tern__gpu_device *device, const uint8_t *data, size_t 
   if (!data || size < sizeof e + sizeof header) return false;
   memcpy(&e, data, sizeof e);
   if (memcmp(e.magic, magic, sizeof magic) || e.size != size - sizeof e) return false;
-  if (hash_of(data + sizeof e, e.size) != e.hash) return false;
+  if (hash_of(data + sizeof e, e.size) != e.hash || e.kernels != hash_of_kernels()) return false;
   memcpy(&header, data + sizeof e, sizeof header);
   device->instance.GetPhysicalDeviceProperties2(device->physical, &p);
   return header.headerSize == sizeof header && header.headerVersion == VK_PIPELINE_CACHE_HEADER_VERSION_ONE &&

@@ -122,19 +122,40 @@ static int print_table(const char *json) {
   return CLI_OK;
 }
 
-/* The library's object with a member "memory" before its last brace; free it. */
-static char *with_memory(const char *json, const tern_memory_plan *plan) {
+/* A name as a JSON string. */
+static void put_text(FILE *out, const char *text) {
+  cJSON *string = cJSON_CreateString(text);
+  char *quoted = string ? cJSON_PrintUnformatted(string) : NULL;
+  fputs(quoted ? quoted : "\"\"", out);
+  cJSON_free(quoted);
+  cJSON_Delete(string);
+}
+
+/* The library's object, before its last brace the members "devices", those that are open (what of them is not used is
+ * in their descriptions), and "memory" if there is a plan; free it. */
+static char *with_more(const char *json, const tern_runtime *runtime, const tern_memory_plan *plan) {
   char *text = NULL;
   size_t size = 0;
   const char *end = strrchr(json, '}');
   FILE *out = end ? open_memstream(&text, &size) : NULL;
   if (!out) return NULL;
-  fprintf(out,
-          "%.*s,\"memory\":{\"peak_bytes\":%" PRIu64 ",\"activation_bytes\":%" PRIu64
-          ",\"packed_bytes\":%" PRIu64 ",\"kv_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64
-          ",\"steps\":%d}}",
-          (int)(end - json), json, plan->peak_bytes, plan->activation_bytes, plan->packed_bytes,
-          plan->kv_bytes, plan->scratch_bytes, plan->n_steps);
+  fprintf(out, "%.*s,\"devices\":[", (int)(end - json), json);
+  tern_device_info device = {.struct_size = sizeof device};
+  for (int32_t i = 0; tern_runtime_device(runtime, i, &device) == TERN_OK; i++) {
+    fputs(i ? ",{\"name\":" : "{\"name\":", out);
+    put_text(out, device.name);
+    fputs(",\"description\":", out);
+    put_text(out, device.description);
+    fputc('}', out);
+  }
+  fputc(']', out);
+  if (plan)
+    fprintf(out,
+            ",\"memory\":{\"peak_bytes\":%" PRIu64 ",\"activation_bytes\":%" PRIu64 ",\"packed_bytes\":%" PRIu64
+            ",\"kv_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64 ",\"steps\":%d}",
+            plan->peak_bytes, plan->activation_bytes, plan->packed_bytes, plan->kv_bytes, plan->scratch_bytes,
+            plan->n_steps);
+  fputc('}', out);
   return fclose(out) ? NULL : text;
 }
 
@@ -156,9 +177,9 @@ static int inspect(const inspect_options *o) {
   /* A model that cannot run here, or whose shapes are open, is still shown; the reason is said. */
   const char *json = tern_model_json(model);
   status = plan_memory(o, &app, model, &plan);
-  if (status == TERN_OK) text = with_memory(json, &plan);
-  else if (status == TERN_STATUS_CANCELLED) rc = cli_fail(status);
-  else cli_error("no memory plan: %s", *tern_last_error() ? tern_last_error() : "see above");
+  if (status == TERN_STATUS_CANCELLED) rc = cli_fail(status);
+  else if (status != TERN_OK) cli_error("no memory plan: %s", *tern_last_error() ? tern_last_error() : "see above");
+  text = with_more(json, app.runtime, status == TERN_OK ? &plan : NULL);
   if (rc == CLI_OK && o->common.json) puts(text ? text : json);
   else if (rc == CLI_OK) rc = print_table(text ? text : json);
 cleanup:

@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,14 +38,26 @@ static void log_line(void *user_data, tern_log_level level, const char *text) {
   fprintf(stderr, "tern: %s: %s\n", level >= 1 && level <= 4 ? names[level] : "log", text);
 }
 
+/* Where compiled kernels are kept: TERN_CACHE (empty: nowhere), else the user's cache folder. */
+static const char *cache_folder(char *path, size_t size) {
+  const char *own = getenv("TERN_CACHE"), *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+  int n = -1;
+  if (own) return *own ? own : NULL;
+  if (base && *base) n = snprintf(path, size, "%s/tern", base);
+  else if (home && *home) n = snprintf(path, size, "%s/.cache/tern", home);
+  return n > 0 && (size_t)n < size ? path : NULL;
+}
+
 int cli_start(const cli_common *common, bool interruptible, cli_app *app) {
   tern_runtime_desc desc = TERN_RUNTIME_DESC_INIT;
   tern_status status;
+  char folder[1024];
   *app = (cli_app){0};
   if (!common->model)
     return cli_usage("--model PATH is missing: a .gguf or .onnx file, or a Transformers.js folder");
   desc.n_threads = (int32_t)common->threads;
   desc.budget_bytes = common->memory_budget;
+  desc.cache_path = cache_folder(folder, sizeof folder);
   desc.log.message = log_line;
   desc.log.max_level = common->verbose ? TERN_LOG_DEBUG : TERN_LOG_WARNING;
   if ((status = tern_runtime_create(&desc, &app->runtime)) != TERN_OK) return cli_fail(status);

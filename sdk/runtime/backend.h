@@ -19,6 +19,7 @@ typedef struct tern__backend_env {
   tern__alloc *alloc;
   const tern_log *log;
   tern__pool *pool;
+  const char *cache_path; /* a folder for what can be made again; NULL = none. Lives as long as the backend */
 } tern__backend_env;
 
 /* Concrete shapes for one set of inputs, made by the runtime; the steps are those that one backend runs in a row. */

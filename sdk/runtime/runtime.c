@@ -31,7 +31,7 @@ static tern_status open_device(tern_runtime *runtime, const tern__backend_api *a
   if (n == TERN__MAX_DEVICES || strlen(which) >= sizeof device->which)
     TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "device '%s:%s': %s", api->name, which,
               n == TERN__MAX_DEVICES ? "a runtime opens at most 32, lost ones included" : "the name is too long");
-  tern__backend_env env = {&runtime->alloc, &runtime->log, runtime->pool};
+  tern__backend_env env = {&runtime->alloc, &runtime->log, runtime->pool, runtime->cache_path};
   TERN_TRY(api->open(&env, which[0] ? which : NULL, &device->backend));
   device->api = api;
   memcpy(device->which, which, strlen(which) + 1);
@@ -53,6 +53,12 @@ tern_status tern__runtime_create(const tern_runtime_desc *desc, tern_runtime **o
   atomic_init(&runtime->refs, 1);
   tern__alloc_init(&runtime->alloc, &desc->allocator, desc->budget_bytes);
   runtime->log = desc->log;
+  if (desc->cache_path && *desc->cache_path) {
+    size_t size = strlen(desc->cache_path) + 1;
+    runtime->cache_path = tern__calloc(&runtime->alloc, size, 1);
+    TERN_CHECK_ALLOC(runtime->cache_path);
+    memcpy(runtime->cache_path, desc->cache_path, size);
+  }
   int32_t n_threads = desc->n_threads > 0 ? desc->n_threads : tern__online_cpus();
   TERN_TRY(tern__pool_create(&runtime->alloc, n_threads, &runtime->pool));
   tern__mutex_init(&runtime->mutex);
@@ -72,6 +78,7 @@ void tern__runtime_unref(tern_runtime *runtime) {
   for (int32_t i = 0; i < runtime->n_devices; i++) runtime->devices[i].api->close(runtime->devices[i].backend);
   tern__mutex_deinit(&runtime->mutex);
   tern__pool_destroy(runtime->pool);
+  tern__free(&runtime->alloc, runtime->cache_path);
   tern_allocator fns = runtime->alloc.fns;
   fns.free(fns.user_data, runtime, sizeof *runtime, 16);
 }

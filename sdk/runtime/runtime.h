@@ -19,6 +19,7 @@ struct tern_runtime {
   tern__alloc alloc;
   tern_log log;
   tern__pool *pool;
+  char *cache_path;             /* NULL = none */
   tern__mutex mutex;            /* opening devices */
   _Atomic int32_t n_devices;    /* entries only ever join */
   tern__device devices[TERN__MAX_DEVICES];

@@ -365,6 +365,37 @@ Test(vk_sessions, plain_session) {
   hooked_close(&h);
 }
 
+/* An id that no row of the embedding table answers to is the same error on every device, and no harm is done. */
+Test(vk_sessions, ids_out_of_range) {
+  static const int64_t bad[] = {64, -65, INT64_MAX, INT64_MIN};
+  hooked h;
+  hooked_open(&h);
+  tern_model *model = open_model(&h);
+  tern_session *sessions[2] = {open_session(model, "cpu", 0, true), open_session(model, "vulkan", 0, true)};
+  feed f;
+  make_feed(&h, model, 0, PROMPT, true, &f);
+  int64_t *ids = tern_tensor_data(f.tensors[0]), good = ids[3];
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    char message[512];
+    for (int d = 0; d < 2; d++) {
+      tern_tensor *got = NULL;
+      ids[3] = bad[i];
+      cr_assert_eq(run_feed(sessions[d], &f, &got), TERN_STATUS_SHAPE_MISMATCH, "%lld on device %d: %s",
+                   (long long)bad[i], d, tern_last_error());
+      if (!d) snprintf(message, sizeof message, "%s", tern_last_error());
+      else cr_assert_str_eq(tern_last_error(), message);
+      ids[3] = i % 2 ? good : -1; /* the last row, by ONNX's rule */
+      OK(run_feed(sessions[d], &f, &got));
+      tern_tensor_destroy(got);
+      OK(tern_session_kv_truncate(sessions[d], 0));
+    }
+  }
+  drop_feed(&f);
+  for (int d = 0; d < 2; d++) tern_session_destroy(sessions[d]);
+  tern_model_close(model);
+  hooked_close(&h);
+}
+
 /* What a lost cache held the session cannot know: the run fails, and the CPU goes on from an empty one. */
 Test(vk_sessions, session_with_cache) {
   hooked h;

@@ -41,9 +41,9 @@ static tern_status hooked_device(const tern__backend_env *env, const char *which
 }
 
 /* A runtime without the device. */
-static inline void hooked_start(hooked *h, const tern_runtime_desc *from) {
+static inline void hooked_start(hooked *h, const char *cache_path) {
   tern_runtime_desc desc = TERN_RUNTIME_DESC_INIT;
-  if (from) desc = *from;
+  desc.cache_path = cache_path;
   memset(h, 0, sizeof *h);
   desc.allocator = (tern_allocator){hooked_alloc, hooked_free, h};
   desc.log.message = hooked_message, desc.log.user_data = h;
@@ -54,7 +54,7 @@ static inline void hooked_start(hooked *h, const tern_runtime_desc *from) {
 /* Opens the device into the runtime's table, as asking for "vulkan" would. */
 static inline tern_status hooked_try_device(hooked *h) {
   static tern__gpu_api api;
-  tern__backend_env env = {&h->runtime->alloc, &h->runtime->log, h->runtime->pool};
+  tern__backend_env env = {&h->runtime->alloc, &h->runtime->log, h->runtime->pool, h->runtime->cache_path};
   tern__device *device = &h->runtime->devices[1];
   api = tern__gpu_api_vulkan, api.open = hooked_device;
   tern_status status = tern__gpu_open(&env, &api, NULL, &device->backend);

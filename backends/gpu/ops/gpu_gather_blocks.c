@@ -18,6 +18,8 @@ static tern_status add_gather(tern__program *program, const tern__node *node, co
       w.format < TERN__GPU_WEIGHT_q4_h || n * w.blocks * TERN__WEIGHT_BLOCK > UINT32_MAX ||
       n * w.k * sizeof(float) > program->backend->info->max_binding_bytes)
     return TERN_OK;
+  TERN_TRY(tern__gpu_add_index_check(program, node, 1, (int64_t)source->n, taken));
+  if (!*taken) return TERN_OK;
   TERN_TRY(tern__gpu_pack_weights(program, &sources, &w));
   tern__gpu_kernel_id kernel =
       (tern__gpu_kernel_id)((int)TERN__KERNEL_gather_blocks_q4_h + (int)w.format - (int)TERN__GPU_WEIGHT_q4_h);

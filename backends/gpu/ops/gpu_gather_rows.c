@@ -43,7 +43,8 @@ tern_status tern__gpu_compile_gather(tern__program *program, const tern__node *n
     slice = limit / (row_bytes * even) * even;
     if (slice == 0) return TERN_OK;
   }
-  *taken = true;
+  TERN_TRY(tern__gpu_add_index_check(program, node, 1, (int64_t)dim, taken));
+  if (!*taken) return TERN_OK;
   gather_params p = {(uint32_t)(outer * n * (row_bytes / cell)), (uint32_t)(row_bytes / cell), (uint32_t)n,
                      (uint32_t)dim, 0, 0, index_words(j), y->dtype == TERN_DTYPE_F32 ? NOT_A_NUMBER : 0,
                      x->dtype == TERN_DTYPE_BF16};
@@ -101,7 +102,8 @@ tern_status tern__gpu_compile_gather_elements(tern__program *program, const tern
   if (walk.rank > 1) p.dim2 = walk.dims[walk.rank - 2];
   if (walk.rank > 2) p.dim1 = walk.dims[walk.rank - 3];
   tern__gpu_walk_inner(&walk, 0, KERNEL_RANK, p.steps);
-  *taken = true;
+  TERN_TRY(tern__gpu_add_index_check(program, node, 1, x->shape.dims[axis], taken));
+  if (!*taken) return TERN_OK;
   if (p.count == 0) return TERN_OK;
   tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_input(node, 1),
                                   tern__gpu_output(node, 0)};

@@ -107,6 +107,7 @@ class tern_runtime_desc(Structure):
     ("allocator", tern_allocator),
     ("log", tern_log),
     ("budget_bytes", c_uint64),
+    ("cache_path", c_char_p),
   ]
 
 

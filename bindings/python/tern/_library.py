@@ -125,13 +125,16 @@ def _log_message(_user_data: int, level: int, text: bytes) -> None:
 
 class Runtime(Handle):
   """Threads, memory and devices. `threads`: how many may compute at once (0: physical cores). `memory_budget`: bytes
-  that tern may allocate (0: no limit). Messages go to the logger "tern"; `log_level` is the most it passes on."""
+  that tern may allocate (0: no limit). Messages go to the logger "tern"; `log_level` is the most it passes on.
+  `cache_path`: a folder in which kernels are kept as a device's driver compiled them (None: nothing is kept)."""
   _close_function = lib.tern_runtime_destroy
 
-  def __init__(self, threads: int = 0, memory_budget: int = 0, log_level: int = logging.WARNING) -> None:
+  def __init__(self, threads: int = 0, memory_budget: int = 0, log_level: int = logging.WARNING,
+               cache_path: str | os.PathLike[str] | None = None) -> None:
     desc = new_desc(_abi.tern_runtime_desc)
     desc.n_threads = threads
     desc.budget_bytes = memory_budget
+    desc.cache_path = os.fsencode(cache_path) if cache_path else None
     desc.log.message = _log_message
     desc.log.max_level = next((level for level, python in sorted(_LEVELS.items(), reverse=True)
                                if python >= log_level), 1)

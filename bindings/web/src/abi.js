@@ -91,12 +91,13 @@ export const structs = {
     fn: {at: 0, kind: 'pointer'},
     user_data: {at: 4, kind: 'pointer'},
   }},
-  tern_runtime_desc: {size: 40, fields: {
+  tern_runtime_desc: {size: 48, fields: {
     struct_size: {at: 0, kind: 'u32'},
     n_threads: {at: 4, kind: 'i32'},
     allocator: {at: 8, kind: 'struct', of: 'tern_allocator'},
     log: {at: 20, kind: 'struct', of: 'tern_log'},
     budget_bytes: {at: 32, kind: 'u64'},
+    cache_path: {at: 40, kind: 'pointer'},
   }},
   tern_device_info: {size: 16, fields: {
     struct_size: {at: 0, kind: 'u32'},

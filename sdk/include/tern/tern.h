@@ -168,9 +168,12 @@ typedef struct tern_runtime_desc {
   tern_allocator allocator; /* zero = the C library's */
   tern_log log;
   uint64_t budget_bytes;    /* all memory that tern may hold through `allocator`; 0 = no limit */
+  const char *cache_path;   /* a folder for what can be made again: kernels as a device's driver compiled them. Made
+                               where it is missing; what cannot be read or written there is no error. NULL = nothing is
+                               kept */
 } tern_runtime_desc;
 #define TERN_RUNTIME_DESC_INIT \
-  { sizeof(tern_runtime_desc), 0, {NULL, NULL, NULL}, {NULL, NULL, (tern_log_level)0}, 0 }
+  { sizeof(tern_runtime_desc), 0, {NULL, NULL, NULL}, {NULL, NULL, (tern_log_level)0}, 0, NULL }
 
 TERN_API tern_status tern_runtime_create(const tern_runtime_desc *desc, tern_runtime **out); /* [any] */
 TERN_API void tern_runtime_destroy(tern_runtime *runtime);                                   /* [any] */

@@ -195,6 +195,23 @@ def test_inspect(tern, gguf, minilm):
   assert "MatMul" in table and "input_ids int64 [?,?]" in table and "int8" in table
 
 
+def test_inspect_devices(tern, tmp_path):
+  """Which devices of the build lack an operator does not depend on which are open."""
+  onnx = pytest.importorskip("onnx")
+  helper, kind = onnx.helper, onnx.TensorProto
+  graph = helper.make_graph([helper.make_node("Relu", ["a"], ["b"]), helper.make_node("Shrink", ["b"], ["c"])], "g",
+                            [helper.make_tensor_value_info("a", kind.FLOAT, [2, 3])],
+                            [helper.make_tensor_value_info("c", kind.FLOAT, [2, 3])])
+  path = tmp_path / "two.onnx"
+  onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+  found = json.loads(tern("inspect", path, "--json"))
+  lacking = {op["name"]: op["reference_only_on"] for op in found["operators"]}
+  assert lacking["Relu"] == []
+  assert found["devices"][0]["name"] == "cpu" and found["devices"][0]["description"]
+  vulkan = "vulkan" in tern("run", "feature-extraction", "--model", path, "--device", "nonsense", "x", status=1)
+  assert ("vulkan" in lacking["Shrink"]) == vulkan
+
+
 @pytest.fixture
 def elementwise(tmp_path):
   onnx = pytest.importorskip("onnx")
