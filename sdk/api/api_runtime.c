@@ -8,7 +8,8 @@ tern_status tern_runtime_create(const tern_runtime_desc *desc, tern_runtime **ou
   tern_runtime_desc d;
   TERN_REQUIRE(out);
   *out = NULL;
-  tern_status status = tern__desc_read("tern_runtime_desc", desc, offsetof(tern_runtime_desc, cache_path), &d, sizeof d);
+  tern_status status =
+      tern__desc_read("tern_runtime_desc", desc, offsetof(tern_runtime_desc, cache_path), &d, sizeof d);
   if (status != TERN_OK) return status;
   if (d.n_threads < 0 || d.n_threads > 256)
     return tern__fail(TERN_STATUS_INVALID_ARGUMENT,
