@@ -54,7 +54,7 @@ static machine *open_machine(const one_op *t) {
   if (m.gpu) return with_limits(t);
   tern__alloc_init(&m.alloc, NULL, 0);
   cr_assert_eq(tern__pool_create(&m.alloc, 2, &m.pool), TERN_OK);
-  m.env = (tern__backend_env){&m.alloc, NULL, m.pool};
+  m.env = (tern__backend_env){.alloc = &m.alloc, .pool = m.pool};
   cr_assert_eq(tern__backend_cpu.open(&m.env, NULL, &m.cpu), TERN_OK);
   cr_assert_eq(GPU_BACKEND.open(&m.env, which && which[0] ? which : NULL, &m.gpu), TERN_OK, "%s",
                tern_last_error());

@@ -107,6 +107,14 @@ Test(api_errors, budgets_are_refused_with_numbers) {
 
 Test(api_errors, descs_of_other_versions) {
   tern_pipeline *p;
+  tern_runtime *older;
+  tern_runtime_desc rd = TERN_RUNTIME_DESC_INIT;
+  rd.struct_size = offsetof(tern_runtime_desc, cache_path); /* a program from before there was one */
+  rd.cache_path = (const char *)(uintptr_t)8;              /* what lies behind its desc */
+  cr_assert_eq(tern_runtime_create(&rd, &older), TERN_OK, "%s", tern_last_error());
+  tern_runtime_destroy(older);
+  rd.struct_size -= 8;
+  cr_assert_eq(tern_runtime_create(&rd, &older), TERN_STATUS_INVALID_ARGUMENT);
   struct { tern_pipeline_desc d; uint64_t later; } longer = {TERN_PIPELINE_DESC_INIT, 0};
   longer.d.struct_size = sizeof longer;
   longer.d.task = "text-generation", longer.d.path = TINY;
