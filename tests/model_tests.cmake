@@ -80,6 +80,6 @@ endif()
 if(TERN_WITH_VULKAN)
   add_test(NAME devices_agree COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/vulkan/with_driver.sh both ${TERN_PYTHON}
            ${CMAKE_CURRENT_SOURCE_DIR}/models/test_devices.py WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(devices_agree PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800
+  set_tests_properties(devices_agree PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3600
     ENVIRONMENT "TERN=${CMAKE_BINARY_DIR}/bin/tern;TERN_MODEL_CACHE=${TERN_MODEL_CACHE}")
 endif()

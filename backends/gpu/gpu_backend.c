@@ -5,6 +5,7 @@
 #include "gpu/gpu_cache.h"
 #include "gpu/gpu_check.h"
 #include "gpu/gpu_fuse.h"
+#include "gpu/gpu_recording.h"
 
 tern_status tern__gpu_open(const tern__backend_env *env, const tern__gpu_api *api, const char *which,
                            tern__backend **out) {
@@ -172,4 +173,7 @@ const tern__device_api tern__gpu_device_api = {
     .memory_destroy = memory_destroy,
     .kv_create = kv_create,
     .bind = tern__gpu_bind,
+    .want_top = tern__gpu_want_top,
+    .top = tern__gpu_get_top,
+    .fetch = tern__gpu_fetch,
 };

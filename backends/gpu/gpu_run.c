@@ -4,30 +4,15 @@
  * device is never idle between: the next piece is submitted before the last one is waited for. */
 #include <string.h>
 
-#include "gpu/gpu_program.h"
+#include "gpu/gpu_recording.h"
 
 enum {
-  PLACE = 256,                 /* alignment of everything in a staging buffer */
   DIRECT_BYTES = 16 * 1024,    /* an input up to this size is read by kernels where the host left it */
-  MAX_PENDING = 64,            /* ranges remembered between two barriers */
   POLL_NS = 4 * 1000 * 1000,
 };
 /* Work of one piece: some ten milliseconds of a slow device of either kind. */
 static const uint64_t piece_operations = 20000000000, software_piece_operations = 40000000;
 
-typedef struct tern__gpu_recording {
-  tern__gpu_buffer *upload, *readback, *scratch;
-  tern__gpu_buffer *none[2];       /* bound for absent operands: declared read, and read_write */
-  uint64_t upload_bytes, readback_bytes, scratch_bytes, positions_bytes;
-  uint64_t *import_at, *export_at; /* offsets in upload and readback */
-  tern__gpu_commands **pieces;     /* base/array.h array */
-  const tern__device_memory *arena, *kv;
-  uint64_t arena_id, kv_id;        /* theirs: another one may lie where one was */
-  uint64_t dispatches, barriers;   /* recorded in all pieces */
-  int32_t batch;                   /* sequences that there is room for in the positions */
-} tern__gpu_recording;
-
-static uint64_t place(uint64_t bytes) { return (bytes + PLACE - 1) / PLACE * PLACE; }
 
 tern_status tern__gpu_recording_create(tern__program *program) {
   tern_status status = TERN_OK;
@@ -44,17 +29,17 @@ tern_status tern__gpu_recording_create(tern__program *program) {
     const tern__shape *shape = &plan->views[plan->graph->inputs[i]].shape;
     if (shape->rank > 0 && shape->dims[0] > r->batch && shape->dims[0] < 65536) r->batch = (int32_t)shape->dims[0];
   }
-  r->positions_bytes = place((uint64_t)r->batch * 8);
+  r->positions_bytes = tern__gpu_place((uint64_t)r->batch * 8);
   r->upload_bytes = r->positions_bytes;
   for (int32_t i = 0; i < plan->n_imports; i++) {
     r->import_at[i] = r->upload_bytes;
-    r->upload_bytes += place(plan->views[plan->imports[i]].size_bytes);
+    r->upload_bytes += tern__gpu_place(plan->views[plan->imports[i]].size_bytes);
   }
   for (int32_t i = 0; i < plan->n_exports; i++) {
     r->export_at[i] = r->readback_bytes;
-    r->readback_bytes += place(plan->views[plan->exports[i]].size_bytes);
+    r->readback_bytes += tern__gpu_place(plan->views[plan->exports[i]].size_bytes);
   }
-  r->scratch_bytes = place(program->scratch_bytes);
+  r->scratch_bytes = tern__gpu_place(program->scratch_bytes);
 cleanup:
   return status;
 }
@@ -69,8 +54,9 @@ static void drop_pieces(tern__program *program) {
   for (size_t i = 0; i < tern__array_count(r->pieces); i++)
     program->backend->api->commands_destroy(r->pieces[i]);
   tern__array_clear(r->pieces);
+  tern__gpu_top_drop(program);
   r->arena = r->kv = NULL;
-  r->dispatches = r->barriers = 0;
+  r->dispatches = r->barriers = r->bytes_back = 0;
 }
 
 void tern__gpu_recording_destroy(tern__program *program) {
@@ -83,19 +69,10 @@ void tern__gpu_recording_destroy(tern__program *program) {
   backend->api->buffer_destroy(backend->device, r->readback);
   backend->api->buffer_destroy(backend->device, r->scratch);
   for (int i = 0; i < 2; i++) backend->api->buffer_destroy(backend->device, r->none[i]);
+  backend->api->buffer_destroy(backend->device, r->top.buffer);
 }
 
 /* ---- recording ---- */
-
-typedef struct pending { tern__gpu_range range; bool write; } pending;
-
-typedef struct recorder {
-  tern__program *program;
-  tern__gpu_commands *commands; /* the piece being recorded */
-  uint64_t operations;          /* in it */
-  pending list[MAX_PENDING];    /* since the last barrier */
-  int n_pending;
-} recorder;
 
 static int32_t import_of(const tern__plan *plan, tern__value_id root) {
   for (int32_t i = 0; i < plan->n_imports; i++)
@@ -107,7 +84,7 @@ static tern_status slice(const tern__gpu_step *step, const tern__gpu_operand *op
                          tern__gpu_range *out) {
   tern_status status = TERN_OK;
   uint64_t size = operand->size ? operand->size : whole.size - operand->offset;
-  if (operand->offset > whole.size || size > place(whole.size) - operand->offset)
+  if (operand->offset > whole.size || size > tern__gpu_place(whole.size) - operand->offset)
     TERN_FAIL(TERN_STATUS_INTERNAL, "node '%s' (%s): an operand of kernel %s goes beyond its memory", step->node->name,
               step->node->op->name, tern__gpu_kernels[step->kernel].name);
   *out = (tern__gpu_range){whole.buffer, whole.offset + operand->offset, (size + 3) / 4 * 4};
@@ -116,8 +93,19 @@ cleanup:
   return status;
 }
 
+/* Where a value that has memory lies; no buffer if it has none. */
+static tern__gpu_range range_of_value(const tern__program *program, tern__value_id root) {
+  const tern__gpu_recording *r = program->recording;
+  const tern__plan *plan = program->plan;
+  int32_t import = import_of(plan, root);
+  uint64_t size = plan->views[root].size_bytes;
+  if (import >= 0 && size <= DIRECT_BYTES) return (tern__gpu_range){r->upload, r->import_at[import], size};
+  if (plan->offsets[root] == SIZE_MAX) return (tern__gpu_range){NULL, 0, size};
+  return (tern__gpu_range){r->arena->buffer, plan->offsets[root], size};
+}
+
 /* Where the bytes of an operand are. */
-static tern_status range_of(const recorder *rec, const tern__gpu_step *step, int index, tern__gpu_range *out) {
+static tern_status range_of(const tern__gpu_recorder *rec, const tern__gpu_step *step, int index, tern__gpu_range *out) {
   tern_status status = TERN_OK;
   const tern__program *program = rec->program;
   const tern__gpu_recording *r = program->recording;
@@ -127,16 +115,9 @@ static tern_status range_of(const recorder *rec, const tern__gpu_step *step, int
   switch (operand->kind) {
     case TERN__GPU_NONE:
       whole = (tern__gpu_range){r->none[tern__gpu_kernels[step->kernel].writable >> index & 1],
-                                (uint64_t)index * PLACE, PLACE};
+                                (uint64_t)index * TERN__GPU_PLACE, TERN__GPU_PLACE};
       break;
-    case TERN__GPU_VALUE: {
-      tern__value_id root = plan->root[operand->index];
-      int32_t import = import_of(plan, root);
-      uint64_t size = plan->views[root].size_bytes;
-      if (import >= 0 && size <= DIRECT_BYTES) whole = (tern__gpu_range){r->upload, r->import_at[import], size};
-      else if (plan->offsets[root] != SIZE_MAX) whole = (tern__gpu_range){r->arena->buffer, plan->offsets[root], size};
-      break;
-    }
+    case TERN__GPU_VALUE: whole = range_of_value(program, plan->root[operand->index]); break;
     case TERN__GPU_WEIGHT: {
       const tern__gpu_weight *weight = &program->weights[operand->index];
       whole = (tern__gpu_range){weight->buffer, 0, weight->size};
@@ -178,9 +159,9 @@ static bool overlap(const tern__gpu_range *a, const tern__gpu_range *b) {
 }
 
 /* A barrier, if what comes next must wait for what was recorded since the last one. */
-static tern_status order(recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n) {
+tern_status tern__gpu_order(tern__gpu_recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n) {
   tern_status status = TERN_OK;
-  bool conflict = rec->n_pending + n > MAX_PENDING;
+  bool conflict = rec->n_pending + n > TERN__GPU_MAX_PENDING;
   for (int i = 0; i < n && !conflict; i++)
     for (int p = 0; p < rec->n_pending && !conflict; p++)
       conflict = (writes[i] || rec->list[p].write) && overlap(&ranges[i], &rec->list[p].range);
@@ -189,20 +170,38 @@ static tern_status order(recorder *rec, const tern__gpu_range *ranges, const boo
     rec->program->recording->barriers++;
     rec->n_pending = 0;
   }
-  for (int i = 0; i < n; i++) rec->list[rec->n_pending++] = (pending){ranges[i], writes[i]};
+  for (int i = 0; i < n; i++) rec->list[rec->n_pending++] = (tern__gpu_pending){ranges[i], writes[i]};
 cleanup:
   return status;
 }
 
-static tern_status copy(recorder *rec, const tern__gpu_range *from, const tern__gpu_range *to) {
+tern_status tern__gpu_record_copy(tern__gpu_recorder *rec, const tern__gpu_range *from, const tern__gpu_range *to) {
   tern_status status = TERN_OK;
-  TERN_TRY(order(rec, (tern__gpu_range[]){*from, *to}, (bool[]){false, true}, 2));
+  TERN_TRY(tern__gpu_order(rec, (tern__gpu_range[]){*from, *to}, (bool[]){false, true}, 2));
   TERN_TRY(rec->program->backend->api->copy(rec->commands, from, to));
 cleanup:
   return status;
 }
 
-static tern_status begin_piece(recorder *rec) {
+tern_status tern__gpu_record_dispatch(tern__gpu_recorder *rec, tern__gpu_kernel_id kernel,
+                                      const tern__gpu_range *ranges, const void *immediates,
+                                      const uint32_t groups[3]) {
+  tern_status status = TERN_OK;
+  const tern__gpu_kernel *facts = &tern__gpu_kernels[kernel];
+  const tern__backend *backend = rec->program->backend;
+  bool writes[TERN__GPU_MAX_BINDINGS];
+  for (int i = 0; i < facts->n_bindings; i++) writes[i] = facts->writes >> i & 1;
+  TERN_TRY(tern__gpu_order(rec, ranges, writes, facts->n_bindings));
+  tern__gpu_dispatch dispatch = {.ranges = ranges, .immediates = immediates};
+  memcpy(dispatch.groups, groups, sizeof dispatch.groups);
+  TERN_TRY(backend->api->pipeline(backend->device, kernel, &dispatch.pipeline));
+  TERN_TRY(backend->api->dispatch(rec->commands, &dispatch));
+  rec->program->recording->dispatches++;
+cleanup:
+  return status;
+}
+
+static tern_status begin_piece(tern__gpu_recorder *rec) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = rec->program->recording;
   const tern__gpu_api *api = rec->program->backend->api;
@@ -215,52 +214,51 @@ cleanup:
   return status;
 }
 
-static tern_status record_step(recorder *rec, const tern__gpu_step *step) {
+static tern_status record_step(tern__gpu_recorder *rec, const tern__gpu_step *step) {
   tern_status status = TERN_OK;
   const tern__gpu_kernel *facts = &tern__gpu_kernels[step->kernel];
   tern__backend *backend = rec->program->backend;
   uint64_t limit = backend->info->software ? software_piece_operations : piece_operations;
   tern__gpu_range ranges[TERN__GPU_MAX_BINDINGS];
-  bool writes[TERN__GPU_MAX_BINDINGS];
   if (rec->operations && rec->operations + step->operations > limit) {
     TERN_TRY(backend->api->commands_finish(rec->commands));
     TERN_TRY(begin_piece(rec));
   }
-  for (int i = 0; i < facts->n_bindings; i++) {
-    TERN_TRY(range_of(rec, step, i, &ranges[i]));
-    writes[i] = facts->writes >> i & 1;
-  }
-  TERN_TRY(order(rec, ranges, writes, facts->n_bindings));
-  tern__gpu_dispatch dispatch = {.ranges = ranges, .immediates = step->immediates};
-  memcpy(dispatch.groups, step->groups, sizeof dispatch.groups);
-  TERN_TRY(backend->api->pipeline(backend->device, step->kernel, &dispatch.pipeline));
-  TERN_TRY(backend->api->dispatch(rec->commands, &dispatch));
-  rec->program->recording->dispatches++;
+  for (int i = 0; i < facts->n_bindings; i++) TERN_TRY(range_of(rec, step, i, &ranges[i]));
+  TERN_TRY(tern__gpu_record_dispatch(rec, step->kernel, ranges, step->immediates, step->groups));
   rec->operations += step->operations;
 cleanup:
   return status;
+}
+
+tern_status tern__gpu_record_export(tern__gpu_recorder *rec, int32_t i) {
+  tern__gpu_recording *r = rec->program->recording;
+  const tern__plan *plan = rec->program->plan;
+  tern__value_id root = plan->exports[i];
+  uint64_t size = (plan->views[root].size_bytes + 3) / 4 * 4;
+  if (!size) return TERN_OK;
+  r->bytes_back += size;
+  return tern__gpu_record_copy(rec, &(tern__gpu_range){r->arena->buffer, plan->offsets[root], size},
+                               &(tern__gpu_range){r->readback, r->export_at[i], size});
 }
 
 static tern_status record(tern__program *program) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
   const tern__plan *plan = program->plan;
-  recorder rec = {.program = program};
+  tern__gpu_recorder rec = {.program = program};
   TERN_TRY(begin_piece(&rec));
   for (int32_t i = 0; i < plan->n_imports; i++) {
     tern__value_id root = plan->imports[i];
     uint64_t size = (plan->views[root].size_bytes + 3) / 4 * 4;
     if (size <= DIRECT_BYTES) continue;
-    TERN_TRY(copy(&rec, &(tern__gpu_range){r->upload, r->import_at[i], size},
+    TERN_TRY(tern__gpu_record_copy(&rec, &(tern__gpu_range){r->upload, r->import_at[i], size},
                   &(tern__gpu_range){r->arena->buffer, plan->offsets[root], size}));
   }
   for (size_t s = 0; s < tern__array_count(program->steps); s++) TERN_TRY(record_step(&rec, &program->steps[s]));
   for (int32_t i = 0; i < plan->n_exports; i++) {
-    tern__value_id root = plan->exports[i];
-    uint64_t size = (plan->views[root].size_bytes + 3) / 4 * 4;
-    if (size)
-      TERN_TRY(copy(&rec, &(tern__gpu_range){r->arena->buffer, plan->offsets[root], size},
-                    &(tern__gpu_range){r->readback, r->export_at[i], size}));
+    if (tern__gpu_top_replaces(program, i)) TERN_TRY(tern__gpu_top_record(&rec, i));
+    else TERN_TRY(tern__gpu_record_export(&rec, i));
   }
   TERN_TRY(program->backend->api->commands_finish(rec.commands));
 cleanup:
@@ -278,13 +276,14 @@ tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, t
   tern__gpu_recording *r = program->recording;
   tern__backend *backend = program->backend;
   uint64_t arena_id = arena ? arena->id : 0, kv_id = kv ? kv->id : 0;
-  if (tern__array_count(r->pieces) && r->arena_id == arena_id && r->kv_id == kv_id) return TERN_OK;
+  if (tern__array_count(r->pieces) && r->arena_id == arena_id && r->kv_id == kv_id && tern__gpu_top_recorded(program))
+    return TERN_OK;
   drop_pieces(program);
   TERN_TRY(ensure_buffer(backend, TERN__GPU_UPLOAD, r->upload_bytes, &r->upload));
   TERN_TRY(ensure_buffer(backend, TERN__GPU_READBACK, r->readback_bytes, &r->readback));
   TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, r->scratch_bytes, &r->scratch));
   for (int i = 0; i < 2; i++)
-    TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, TERN__GPU_MAX_BINDINGS * PLACE, &r->none[i]));
+    TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, TERN__GPU_MAX_BINDINGS * TERN__GPU_PLACE, &r->none[i]));
   r->arena = arena, r->kv = kv, r->arena_id = arena_id, r->kv_id = kv_id;
   TERN_TRY(record(program));
 cleanup:
@@ -322,14 +321,15 @@ static tern_status fetch_outputs(tern__program *program) {
   const uint8_t *host = program->backend->api->buffer_host(r->readback);
   for (int32_t i = 0; i < plan->n_exports; i++) {
     const tern__view *view = &plan->views[plan->exports[i]];
-    if (view->size_bytes) memcpy(view->data, host + r->export_at[i], view->size_bytes);
+    if (view->size_bytes && !tern__gpu_top_replaces(program, i))
+      memcpy(view->data, host + r->export_at[i], view->size_bytes);
   }
 cleanup:
   return status;
 }
 
 /* Waits for the ticket, whatever happens: memory that the device still uses must not be touched. */
-static tern_status wait_for(tern__program *program, uint64_t ticket) {
+tern_status tern__gpu_wait_for(tern__program *program, uint64_t ticket) {
   for (;;) {
     tern_status status = program->backend->api->wait(program->backend->device, ticket, POLL_NS);
     if (status != TERN_STATUS_TIMEOUT) return status;
@@ -370,6 +370,7 @@ tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
   tern__gpu_recording *r = program->recording;
   const tern__gpu_api *api = program->backend->api;
   uint64_t last = 0, before = 0;
+  r->top.fetched = false;
   TERN_TRY(check_positions(program, args));
   TERN_TRY(check_indices(program));
   TERN_TRY(send_inputs(program, args));
@@ -378,11 +379,11 @@ tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
     if (tern__cancelled(args->cancel)) TERN_FAIL(TERN_STATUS_CANCELLED, "cancelled");
     TERN_TRY(api->submit(program->backend->device, r->pieces[i], &ticket));
     before = last, last = ticket;
-    if (before && tern__array_count(r->pieces) > 2) TERN_TRY(wait_for(program, before));
+    if (before && tern__array_count(r->pieces) > 2) TERN_TRY(tern__gpu_wait_for(program, before));
   }
 cleanup:
   if (last) {
-    tern_status finished = wait_for(program, last);
+    tern_status finished = tern__gpu_wait_for(program, last);
     if (status == TERN_OK) status = finished;
   }
   if (status == TERN_OK && tern__cancelled(args->cancel)) status = tern__fail(TERN_STATUS_CANCELLED, "cancelled");
@@ -438,7 +439,7 @@ void tern__gpu_profile(tern__program *program, tern__json_writer *w) {
   tern__json_put_int(w, "barriers", (int64_t)r->barriers);
   tern__json_put_int(w, "submits", (int64_t)tern__array_count(r->pieces));
   tern__json_put_int(w, "bytes_to_device", (int64_t)r->upload_bytes);
-  tern__json_put_int(w, "bytes_from_device", (int64_t)r->readback_bytes);
+  tern__json_put_int(w, "bytes_from_device", (int64_t)r->bytes_back);
   tern__json_put_int(w, "operations", (int64_t)operations);
   tern__json_put_int(w, "bytes", (int64_t)bytes);
   if (program->plan->profile && add_times(program, &sums, &kernels)) {

@@ -3,8 +3,8 @@
 //
 // Bindings: group 0, 0 = values [rows, count], 1 = their places [rows, count] (no first pass reads them), 2 = values out
 // [rows, chunks, k], 3 = places out. Parameters: immediate, 32 bytes. Workgroup: 256 x 1 x 1 for 1024 values: x of the
-// grid goes over chunks of a row, y over rows. k is at most 1024; a place beyond the row is 0xffffffff. NaN counts as
-// the smallest value.
+// grid goes over chunks of a row, y over rows. k is at most 1024; a place beyond the row is 0xffffffff. NaN comes before
+// everything, so that whoever samples sees it. Comes after include/order_key.wgsl.
 
 struct SampleTopParams {
   count: u32,       // values of a row
@@ -18,62 +18,101 @@ struct SampleTopParams {
 }
 
 const SAMPLE_CHUNK: u32 = 1024u;
-const SAMPLE_LOWEST: f32 = -3.4028234663852886e38;
+const SAMPLE_NOWHERE: u32 = 0xffffffffu;
 
 @group(0) @binding(0) var<storage, read_write> sample_values: array<f32>;
 @group(0) @binding(1) var<storage, read_write> sample_places: array<u32>;
-@group(0) @binding(2) var<storage, read_write> sample_top_values: array<f32>;
+@group(0) @binding(2) var<storage, read_write> sample_top_values: array<u32>;
 @group(0) @binding(3) var<storage, read_write> sample_top_places: array<u32>;
 var<immediate> sample_top_params: SampleTopParams;
-var<workgroup> sample_value: array<f32, 1024>;
+var<workgroup> sample_key: array<u32, 1024>;
 var<workgroup> sample_place: array<u32, 1024>;
 
-fn sample_comes_first(a: f32, a_place: u32, b: f32, b_place: u32) -> bool {
-  return a > b || (a == b && a_place < b_place);
+fn sample_comes_first(a: vec2<u32>, b: vec2<u32>) -> bool {
+  return a.x > b.x || (a.x == b.x && a.y < b.y);
+}
+
+// Key and place of a value of the chunk; beyond the row: below everything.
+fn sample_entry(row: u32, chunk: u32, i: u32) -> vec2<u32> {
+  let p = sample_top_params;
+  let at = chunk * SAMPLE_CHUNK + i;
+  if at >= p.count {
+    return vec2<u32>(0u, SAMPLE_NOWHERE);
+  }
+  var place = at;
+  if p.has_places != 0u {
+    place = sample_places[row * p.count + at];
+    if place == SAMPLE_NOWHERE {
+      return vec2<u32>(0u, SAMPLE_NOWHERE);
+    }
+  }
+  return vec2<u32>(order_key(sample_values[row * p.count + at], false), place);
+}
+
+fn sample_load(i: u32) -> vec2<u32> {
+  return vec2<u32>(sample_key[i], sample_place[i]);
+}
+
+fn sample_keep(i: u32, entry: vec2<u32>) {
+  sample_key[i] = entry.x;
+  sample_place[i] = entry.y;
 }
 
 // Puts the larger of two entries first (descending) or last.
 fn sample_order(i: u32, j: u32, descending: bool) {
-  let a = sample_value[i];
-  let b = sample_value[j];
-  let a_place = sample_place[i];
-  let b_place = sample_place[j];
-  if sample_comes_first(b, b_place, a, a_place) == descending {
-    sample_value[i] = b;
-    sample_place[i] = b_place;
-    sample_value[j] = a;
-    sample_place[j] = a_place;
+  let a = sample_load(i);
+  let b = sample_load(j);
+  if sample_comes_first(b, a) == descending {
+    sample_keep(i, b);
+    sample_keep(j, a);
   }
+}
+
+// The bits that order_key made a key of.
+fn sample_bits(key: u32) -> u32 {
+  return select(~key, key ^ 0x80000000u, key >= 0x80000000u);
 }
 
 @compute @workgroup_size(256, 1, 1)
 fn sample_top(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) group: vec3<u32>,
               @builtin(num_workgroups) groups: vec3<u32>) {
   let p = sample_top_params;
-  for (var i = t; i < SAMPLE_CHUNK; i += 256u) {
-    let at = group.x * SAMPLE_CHUNK + i;
-    var value = SAMPLE_LOWEST;
-    var place = 0xffffffffu;
-    if at < p.count {
-      let x = sample_values[group.y * p.count + at];
-      value = select(math_max(x, SAMPLE_LOWEST), SAMPLE_LOWEST, math_is_nan(x));
-      place = at;
-      if p.has_places != 0u {
-        place = sample_places[group.y * p.count + at];
-      }
-    }
-    sample_value[i] = value;
-    sample_place[i] = place;
-  }
-  workgroupBarrier();
   if p.k == 1u {
-    for (var step = SAMPLE_CHUNK / 2u; step > 0u; step /= 2u) {
-      for (var i = t; i < step; i += 256u) {
-        sample_order(i, i + step, true);
+    // Each invocation the best of four, sixteen the best of sixteen each, one the best of those.
+    var best = sample_entry(group.y, group.x, t);
+    for (var i = t + 256u; i < SAMPLE_CHUNK; i += 256u) {
+      let entry = sample_entry(group.y, group.x, i);
+      if sample_comes_first(entry, best) {
+        best = entry;
       }
-      workgroupBarrier();
     }
+    sample_keep(t, best);
+    workgroupBarrier();
+    if t < 16u {
+      for (var i = t + 16u; i < 256u; i += 16u) {
+        let entry = sample_load(i);
+        if sample_comes_first(entry, best) {
+          best = entry;
+        }
+      }
+      sample_keep(t, best);
+    }
+    workgroupBarrier();
+    if t == 0u {
+      for (var i = 1u; i < 16u; i += 1u) {
+        let entry = sample_load(i);
+        if sample_comes_first(entry, best) {
+          best = entry;
+        }
+      }
+      sample_keep(0u, best);
+    }
+    workgroupBarrier();
   } else {
+    for (var i = t; i < SAMPLE_CHUNK; i += 256u) {
+      sample_keep(i, sample_entry(group.y, group.x, i));
+    }
+    workgroupBarrier();
     // Bitonic sort (Batcher 1968), largest first.
     for (var run = 2u; run <= SAMPLE_CHUNK; run *= 2u) {
       for (var step = run / 2u; step > 0u; step /= 2u) {
@@ -87,7 +126,7 @@ fn sample_top(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) gr
   }
   for (var i = t; i < p.k; i += 256u) {
     let to = (group.y * groups.x + group.x) * p.k + i;
-    sample_top_values[to] = sample_value[i];
+    sample_top_values[to] = sample_bits(sample_key[i]);
     sample_top_places[to] = sample_place[i];
   }
 }

@@ -162,6 +162,7 @@ static tern_status evaluate(tern_pipeline *p, generator *g, sequence *seqs, cons
   size_t n_inputs = tern__array_count(tern__session_graph(g->session)->inputs);
   for (size_t i = 0; i < n_inputs; i++)
     inputs[i] = (tern__view){TERN_DTYPE_I64, shape, s->input_kind[i] == INPUT_IDS ? ids : positions, cells * 8};
+  tern__session_want_top(g->session, 0, tern__sampler_wants(seqs[0].sampler)); /* all sequences have one's options */
   TERN_TRY(tern__session_run(g->session, inputs, cancel, NULL));
   for (int32_t b = 0; b < g->batch; b++)
     for (int32_t i = 0; i < fresh[b]; i++) tern__array_put(g->cached[b], seqs[b].tokens[kv->past[b] + i]);
@@ -356,6 +357,23 @@ cleanup:
   return status;
 }
 
+/* Picks sequence b's next token: from the largest logits where the device gave only those and they decide. */
+static tern_status pick(generator *g, sequence *q, int32_t b, const tern_cancel *cancel, int32_t *id) {
+  tern_status status = TERN_OK;
+  const tern__view *logits = tern__session_output(g->session, 0);
+  int64_t rows = logits->shape.dims[1], row = b * rows + rows - 1;
+  tern__top top;
+  bool enough = false;
+  if (tern__session_top(g->session, &top)) {
+    TERN_TRY(tern__sampler_pick_top(q->sampler, top.values + row * top.k, top.places + row * top.k, top.k, id, &enough));
+    if (enough) goto cleanup;
+    TERN_TRY(tern__session_fetch(g->session, cancel));
+  }
+  TERN_TRY(tern__sampler_pick(q->sampler, (float *)logits->data + row * logits->shape.dims[2], id));
+cleanup:
+  return status;
+}
+
 static tern_status decode(tern_pipeline *p, generator *g, sequence *seqs, const tern_run_desc *d, tern_result *result,
                           uint64_t begin) {
   tern_status status = TERN_OK;
@@ -376,9 +394,7 @@ static tern_status decode(tern_pipeline *p, generator *g, sequence *seqs, const 
       fresh[b] = 0;
       if (seqs[b].finish_reason) continue;
       int32_t id;
-      int64_t rows = logits->shape.dims[1];
-      float *row = (float *)logits->data + ((int64_t)b * rows + rows - 1) * logits->shape.dims[2];
-      TERN_TRY(tern__sampler_pick(seqs[b].sampler, row, &id));
+      TERN_TRY(pick(g, &seqs[b], b, d->cancel, &id));
       TERN_TRY(take_token(p, &seqs[b], d, id, limit));
       if (seqs[b].finish_reason) continue;
       fresh[b] = 1, running = true;

@@ -59,6 +59,14 @@ typedef struct tern__run_args {
 typedef struct tern__backend tern__backend; /* an opened device; defined by the backend */
 typedef struct tern__device_memory tern__device_memory; /* an arena or a KV cache there; defined by the backend */
 
+/* The k largest values of each row of a float32 value, largest first, of equal ones the first first; NaN comes before
+ * everything. Where a row has fewer, places end with -1. */
+typedef struct tern__top {
+  int32_t rows, k;
+  const float *values;    /* [rows][k] */
+  const int32_t *places;  /* in the row */
+} tern__top;
+
 /* What backends with memory of their own answer beyond the rest. */
 typedef struct tern__device_api {
   bool (*lost)(tern__backend *backend); /* it stays so: who needs the device opens another */
@@ -70,6 +78,13 @@ typedef struct tern__device_api {
   tern_status (*kv_create)(tern__backend *backend, const tern__kv_cache *layers, tern__device_memory **out);
   /* Points a prepared program at the session's memory; cheap if it is the same as before. `kv` may be NULL. */
   tern_status (*bind)(tern__program *program, tern__device_memory *arena, tern__device_memory *kv);
+  /* From the next bind on, of `value` (float32, exported by the program, read by the caller alone) the k largest of each
+   * row come back in place of all; k = 0: all again. False: the program cannot, all of it comes. */
+  bool (*want_top)(tern__program *program, tern__value_id value, int32_t k);
+  /* What came of the last run; false: the whole value. Valid until fetch or the next run. */
+  bool (*top)(const tern__program *program, tern__top *out);
+  /* After a run that brought the largest: the whole value all the same, into its view. */
+  tern_status (*fetch)(tern__program *program, const tern_cancel *cancel);
 } tern__device_api;
 
 typedef struct tern__backend_api {

@@ -41,6 +41,8 @@ typedef struct tern__session_plan {
   size_t *device_offsets;         /* the same of the device's arena */
   size_t activation_bytes, device_bytes;
   tern__segment *segments;        /* base/array.h array, in the order of running */
+  bool top_told;                  /* the segments know which output's largest values are wanted: */
+  int32_t top_output, top_k, top; /* top: the segment that brings them; -1 = the whole output comes */
   bool prepared;
   uint8_t *bound_base;            /* activation arena that views point into now */
   uint64_t last_used;

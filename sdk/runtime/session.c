@@ -31,6 +31,7 @@ struct tern__session {
   const tern__graph *source;   /* as the caller gave it */
   place at;
   uint64_t clock;
+  int32_t top_output, top_k;   /* tern__session_want_top; top_k 0 = whole outputs */
   tern_cancel cancel; /* of the session; follows the token of the call in progress */
 };
 
@@ -268,6 +269,51 @@ cleanup:
   return status;
 }
 
+/* ---- the largest values of an output ---- */
+
+static bool host_reads(const tern__session_plan *plan, tern__value_id root) {
+  for (size_t i = 0; i < tern__array_count(plan->segments); i++) {
+    const tern__segment *segment = &plan->segments[i];
+    for (int32_t n = 0; !segment->api->device && n < segment->base.n_steps; n++) {
+      const tern__node *node = &plan->base.graph->nodes[segment->base.steps[n]];
+      for (int32_t k = 0; k < node->n_inputs; k++)
+        if (node->inputs[k] >= 0 && plan->root[node->inputs[k]] == root) return true;
+    }
+  }
+  return false;
+}
+
+/* Tells the segment that makes the output; `plan->top` is that segment, -1 if all of it comes. */
+static void tell_top(const tern__session *session, tern__session_plan *plan) {
+  if (plan->top_told && plan->top_output == session->top_output && plan->top_k == session->top_k) return;
+  tern__value_id value = session->at.graph->outputs[session->top_output];
+  bool whole = session->top_k <= 0 || host_reads(plan, plan->root[value]);
+  plan->top_told = true, plan->top_output = session->top_output, plan->top_k = session->top_k, plan->top = -1;
+  for (size_t i = 0; i < tern__array_count(plan->segments); i++) {
+    const tern__segment *segment = &plan->segments[i];
+    if (segment->api->device && segment->api->device->want_top(segment->program, value, whole ? 0 : session->top_k))
+      plan->top = whole ? -1 : (int32_t)i;
+  }
+}
+
+void tern__session_want_top(tern__session *session, int32_t index, int32_t k) {
+  session->top_output = index, session->top_k = k;
+}
+
+bool tern__session_top(const tern__session *session, tern__top *out) {
+  const tern__session_plan *plan = session->at.current;
+  if (!plan || plan->top < 0) return false;
+  const tern__segment *segment = &plan->segments[plan->top];
+  return segment->api->device->top(segment->program, out);
+}
+
+tern_status tern__session_fetch(tern__session *session, const tern_cancel *cancel) {
+  const tern__session_plan *plan = session->at.current;
+  if (!plan || plan->top < 0) return TERN_OK;
+  const tern__segment *segment = &plan->segments[plan->top];
+  return segment->api->device->fetch(segment->program, cancel);
+}
+
 static tern_status ensure_ready(tern__session *session, tern__session_plan *plan, const tern_progress *progress) {
   tern_status status = TERN_OK;
   tern_memory_plan numbers;
@@ -280,6 +326,7 @@ static tern_status ensure_ready(tern__session *session, tern__session_plan *plan
   }
   TERN_TRY(grow_host_arena(session, plan->activation_bytes));
   TERN_TRY(grow_device_arena(session, plan->device_bytes));
+  tell_top(session, plan);
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
     if (plan->segments[i].api->device)
       TERN_TRY(plan->segments[i].api->device->bind(plan->segments[i].program, session->at.arena_there,

@@ -222,6 +222,21 @@ static int32_t draw(tern__sampler *s, const candidate *c, size_t n) {
   return c[last].id;
 }
 
+/* What is left of candidates in order of their ids, whose weights are `sum` together, after top-p and min-p. */
+static candidate *filter(const tern__sampler_options *o, candidate *c, size_t *n, double sum) {
+  if (o->top_p > 0 && o->top_p < 1) {
+    size_t kept = take_nucleus(c, *n, (double)o->top_p * sum);
+    c += *n - kept, *n = kept;
+  }
+  if (o->min_p > 0) { /* weights are probabilities relative to the best token's */
+    size_t kept = 0;
+    for (size_t i = 0; i < *n; i++)
+      if (c[i].weight >= (double)o->min_p) c[kept++] = c[i];
+    *n = kept;
+  }
+  return c;
+}
+
 tern_status tern__sampler_pick(tern__sampler *s, float *logits, int32_t *id_out) {
   tern_status status = TERN_OK;
   const tern__sampler_options *o = &s->options;
@@ -243,19 +258,101 @@ tern_status tern__sampler_pick(tern__sampler *s, float *logits, int32_t *id_out)
     c[n] = (candidate){logits[i], i, exp_negative((double)logits[i] - (double)max)};
     sum += c[n++].weight;
   }
-  if (o->top_p > 0 && o->top_p < 1) {
-    size_t kept = take_nucleus(c, n, (double)o->top_p * sum);
-    c += n - kept, n = kept;
-  }
-  if (o->min_p > 0) { /* weights are probabilities relative to the best token's */
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i++)
-      if (c[i].weight >= (double)o->min_p) c[kept++] = c[i];
-    n = kept;
-  }
+  c = filter(o, c, &n, sum);
   for (int32_t i = 0; i < s->vocab_size; i++) logits[i] = -INFINITY;
   for (size_t i = 0; i < n; i++) logits[c[i].id] = c[i].logit;
   *id_out = draw(s, c, n);
+cleanup:
+  return status;
+}
+
+/* ---- from the largest logits */
+
+enum { TIES = 16, PENALIZED = 64, MIN_P_TOKENS = 128, MOST_WANTED = 256 };
+
+int32_t tern__sampler_wants(const tern__sampler *s) {
+  const tern__sampler_options *o = &s->options;
+  bool penalty = o->repetition_penalty != 0 && o->repetition_penalty != 1;
+  int32_t wanted = 1;
+  if (penalty && o->repetition_penalty < 1) return 0; /* raises tokens that are not among the largest */
+  if (o->temperature > 0) {
+    if (o->top_k > 0) wanted = o->top_k < MOST_WANTED ? o->top_k + TIES : MOST_WANTED + 1;
+    else if (o->min_p > 0 && !(o->top_p > 0 && o->top_p < 1)) wanted = MIN_P_TOKENS;
+    else return 0; /* the sum over the vocabulary */
+  }
+  if (penalty) wanted += PENALIZED; /* that may sink below others */
+  return wanted <= MOST_WANTED && wanted < s->vocab_size ? wanted : 0;
+}
+
+static int by_id(const candidate *a, const candidate *b) { return a->id < b->id ? -1 : a->id > b->id; }
+
+/* Shell's sort (Ciura's gaps): a few hundred at most, and nothing allocated. */
+static void sort_by_id(candidate *c, int32_t n) {
+  static const int32_t gaps[] = {132, 57, 23, 10, 4, 1};
+  for (size_t g = 0; g < sizeof gaps / sizeof *gaps; g++)
+    for (int32_t i = gaps[g]; i < n; i++) {
+      candidate v = c[i];
+      int32_t at = i;
+      for (; at >= gaps[g] && by_id(&v, &c[at - gaps[g]]) < 0; at -= gaps[g]) c[at] = c[at - gaps[g]];
+      c[at] = v;
+    }
+}
+
+/* `c` in order of ids, scaled; no other token is above `bound` (-INFINITY: there is none). Draws if they decide. */
+static bool draw_from(tern__sampler *s, candidate *c, int32_t n, float max, float bound, int32_t *id_out) {
+  const tern__sampler_options *o = &s->options;
+  float limit = -INFINITY;
+  size_t kept = 0;
+  double sum = 0;
+  if (o->top_k > 0) {
+    if (n < o->top_k) return false;
+    float scores[MOST_WANTED];
+    for (int32_t i = 0; i < n; i++) scores[i] = c[i].logit;
+    limit = kth_largest(scores, n, s->heap, o->top_k);
+    if (!(limit > bound)) return false;
+  } else if (exp_negative((double)bound - (double)max) >= (double)o->min_p) {
+    return false;
+  }
+  for (int32_t i = 0; i < n; i++) {
+    if (c[i].logit < limit || c[i].logit == -INFINITY) continue;
+    c[kept] = (candidate){c[i].logit, c[i].id, exp_negative((double)c[i].logit - (double)max)};
+    sum += c[kept++].weight;
+  }
+  c = filter(o, c, &kept, sum);
+  *id_out = draw(s, c, kept);
+  return true;
+}
+
+tern_status tern__sampler_pick_top(tern__sampler *s, const float *logits, const int32_t *ids, int32_t n,
+                                   int32_t *id_out, bool *enough) {
+  tern_status status = TERN_OK;
+  const tern__sampler_options *o = &s->options;
+  float penalty = o->repetition_penalty == 0 ? 1 : o->repetition_penalty;
+  candidate list[MOST_WANTED], best = {-INFINITY, -1, 0};
+  int32_t first;
+  *enough = false;
+  if (n < 1 || n > MOST_WANTED || n < tern__sampler_wants(s) || !tern__sampler_wants(s)) return TERN_OK;
+  for (int32_t i = 0; i < n; i++)
+    if (ids[i] < 0 || ids[i] >= s->vocab_size) return TERN_OK;
+  /* The largest tells what find_best would look for in all of them. */
+  if (isnan(logits[0]) || logits[0] == INFINITY)
+    TERN_FAIL(TERN_STATUS_INTERNAL, "the model gave %f as logit of token %d; no token can be picked", (double)logits[0],
+              ids[0]);
+  TERN_TRY(find_best(logits, 1, &first));
+  for (int32_t i = 0; i < n; i++) {
+    float v = logits[i];
+    if (penalty != 1 && s->seen[ids[i]]) v = v > 0 ? v / penalty : v * penalty;
+    list[i] = (candidate){v, ids[i], 0};
+    if (best.id < 0 || before(&list[i], &best)) best = list[i];
+  }
+  float bound = logits[n - 1];
+  if (penalty != 1 && !(best.logit > bound)) goto cleanup; /* one that sank to what others have */
+  *id_out = best.id;
+  *enough = !(o->temperature > 0) || !isfinite(best.logit / o->temperature);
+  if (*enough) goto cleanup;
+  for (int32_t i = 0; i < n; i++) list[i].logit /= o->temperature;
+  sort_by_id(list, n);
+  *enough = draw_from(s, list, n, best.logit / o->temperature, bound / o->temperature, id_out);
 cleanup:
   return status;
 }

@@ -27,7 +27,7 @@ CASES = [
   # name, path, dtype, tokens, texts
   ("smollm2-gguf", "SmolLM2-135M-Instruct-Q4_1.gguf", None, 64, ["The capital of France is"]),
   ("smollm2-onnx-q4", "SmolLM2-135M-Instruct-ONNX", "q4", 64, ["Once upon a time"]),
-  ("smollm2-onnx-fp16", "SmolLM2-135M-Instruct-ONNX", "fp16", 64, ["Once upon a time"]),
+  ("smollm2-onnx-fp16", "SmolLM2-135M-Instruct-ONNX", "fp16", 16, ["Once upon a time"]),
   ("minilm-fp32", "all-MiniLM-L6-v2", "fp32", 0, []),
   ("minilm-q8", "all-MiniLM-L6-v2", "q8", 0, []),
   ("minilm-q4", "all-MiniLM-L6-v2", "q4", 0, []),
@@ -48,7 +48,11 @@ def compare(name, path, dtype, tokens, texts, numerics):
   command = [TERN, "parity", "--model", path, "--numerics", numerics, "--device", ",".join(devices), "--json"]
   command += ["--dtype", dtype] if dtype else []
   command += ["--new-tokens", str(tokens)] if tokens else []
-  result = subprocess.run(command + texts, capture_output=True, text=True, timeout=900)
+  try:
+    result = subprocess.run(command + texts, capture_output=True, text=True, timeout=1800)
+  except subprocess.TimeoutExpired:
+    print(f"FAIL  {name}: {numerics}: not done after 1800 s", flush=True)
+    return 0, 1
   if result.returncode:
     print(f"FAIL  {name}: exit {result.returncode}: {result.stderr.strip()[-300:]}", flush=True)
     return 0, 1

@@ -254,3 +254,99 @@ Test(sampler, bad_options_are_named) {
     cr_expect(atomic_load(&heap.live_bytes) == 0);
   }
 }
+
+/* ---- from the largest logits alone ---- */
+
+enum { MANY = 1500 };
+
+static const float *compared;
+static int by_logit(const void *a, const void *b) {
+  int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+  if (compared[x] != compared[y]) return compared[x] > compared[y] ? -1 : 1;
+  return x < y ? -1 : 1;
+}
+
+/* Logits on a coarse grid, so that many are equal; every seventh is out. */
+static void make_logits(float *logits, uint64_t *state, float step) {
+  for (int i = 0; i < MANY; i++) {
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    logits[i] = (float)(int32_t)(*state >> 40 & 1023) * step - 4;
+    if (i % 7 == 3) logits[i] = -INFINITY;
+  }
+}
+
+/* Both samplers see the same logits; one of them the largest first. Returns how often those decided. */
+static int pick_both(tern__sampler_options options, float step, int rounds) {
+  tern__sampler *all = create(options, MANY), *few = create(options, MANY);
+  int32_t wants = tern__sampler_wants(few), order[MANY], ids[256];
+  uint64_t state = options.seed;
+  int decided = 0;
+  cr_assert(wants >= 0 && wants <= 256);
+  for (int r = 0; r < rounds; r++) {
+    float logits[MANY], top[256];
+    int32_t want = -1, got = -1;
+    bool enough = false;
+    make_logits(logits, &state, step);
+    for (int i = 0; i < MANY; i++) order[i] = i;
+    compared = logits;
+    qsort(order, MANY, sizeof *order, by_logit);
+    for (int i = 0; i < wants; i++) ids[i] = order[i], top[i] = logits[order[i]];
+    if (wants) cr_assert_eq(tern__sampler_pick_top(few, top, ids, wants, &got, &enough), TERN_OK, "%s", tern_last_error());
+    decided += enough;
+    if (!enough) {
+      float copy[MANY];
+      memcpy(copy, logits, sizeof copy);
+      cr_assert_eq(tern__sampler_pick(few, copy, &got), TERN_OK);
+    }
+    cr_assert_eq(tern__sampler_pick(all, logits, &want), TERN_OK);
+    cr_assert_eq(got, want, "round %d: %d, from all logits %d", r, got, want);
+    cr_assert(tern__sampler_accept(all, want) == TERN_OK && tern__sampler_accept(few, want) == TERN_OK);
+  }
+  tern__sampler_destroy(all);
+  destroy(few);
+  return decided;
+}
+
+Test(sampler, largest_logits_give_the_same_tokens) {
+  enum { ROUNDS = 40 };
+  const float fine = 0.00731f, coarse = 0.5f; /* coarse: the k-th largest has many equals */
+  const tern__sampler_options often[] = {
+      {.temperature = 0},
+      {.temperature = 0, .repetition_penalty = 1.3f},
+      {.temperature = 0.8f, .top_k = 40, .seed = 1},
+      {.temperature = 1.7f, .top_k = 50, .top_p = 0.9f, .seed = 2},
+      {.temperature = 0.7f, .top_k = 20, .top_p = 0.95f, .min_p = 0.05f, .repetition_penalty = 1.1f, .seed = 3},
+      {.temperature = 1, .top_k = 1, .seed = 4},
+      {.temperature = 0.3f, .min_p = 0.5f, .seed = 5},
+      {.temperature = 1e-38f, .top_k = 3, .seed = 6},
+  };
+  for (size_t i = 0; i < sizeof often / sizeof *often; i++) {
+    int decided = pick_both(often[i], fine, ROUNDS);
+    cr_expect(decided >= ROUNDS * 3 / 4, "options %zu: the largest decided %d of %d times", i, decided, ROUNDS);
+    (void)pick_both(often[i], coarse, ROUNDS);
+  }
+  /* What needs all of them says so. */
+  const tern__sampler_options never[] = {{.temperature = 1, .seed = 1},
+                                         {.temperature = 1, .top_p = 0.9f, .seed = 1},
+                                         {.temperature = 1, .top_p = 0.9f, .min_p = 0.1f, .seed = 1},
+                                         {.temperature = 0, .repetition_penalty = 0.9f},
+                                         {.temperature = 1, .top_k = 400, .seed = 1}};
+  for (size_t i = 0; i < sizeof never / sizeof *never; i++) cr_expect_eq(pick_both(never[i], fine, 3), 0);
+}
+
+Test(sampler, largest_logits_that_are_no_numbers) {
+  tern__sampler *s = create((tern__sampler_options){.temperature = 1, .top_k = 2, .seed = 1}, 100);
+  float logits[32] = {NAN, 3, 2};
+  int32_t ids[32] = {70, 5, 9}, n = tern__sampler_wants(s), id;
+  bool enough;
+  for (int i = 3; i < n; i++) logits[i] = -(float)i, ids[i] = 10 + i;
+  cr_expect_eq(tern__sampler_pick_top(s, logits, ids, n, &id, &enough), TERN_STATUS_INTERNAL);
+  cr_expect(strstr(tern_last_error(), "70"), "%s", tern_last_error());
+  logits[0] = INFINITY;
+  cr_expect_eq(tern__sampler_pick_top(s, logits, ids, n, &id, &enough), TERN_STATUS_INTERNAL);
+  for (int i = 0; i < n; i++) logits[i] = -INFINITY;
+  cr_expect_eq(tern__sampler_pick_top(s, logits, ids, n, &id, &enough), TERN_STATUS_INTERNAL);
+  logits[0] = 1, ids[0] = 100; /* no such token */
+  cr_expect(tern__sampler_pick_top(s, logits, ids, n, &id, &enough) == TERN_OK && !enough);
+  destroy(s);
+}

@@ -1,0 +1,71 @@
+/* A program's commands: what gpu_run.c records and runs, and gpu_top.c adds to. */
+#ifndef TERN_GPU_RECORDING_H
+#define TERN_GPU_RECORDING_H
+
+#include "gpu/gpu_program.h"
+
+enum {
+  TERN__GPU_PLACE = 256,       /* alignment of everything in a staging buffer */
+  TERN__GPU_MAX_PENDING = 64   /* ranges remembered between two barriers */
+};
+
+/* The largest values of an export in place of all of it (gpu_top.c). */
+typedef struct tern__gpu_top {
+  tern__value_id value;        /* wanted of; k 0 = nothing is */
+  int32_t k;
+  int32_t rows, recorded_k;    /* as recorded: 0 = whole exports */
+  int32_t export;
+  tern__gpu_buffer *buffer;    /* between passes */
+  uint64_t capacity;
+  tern__gpu_commands *whole;   /* copies the export after all */
+  bool fetched;                /* the last run's candidates are gone */
+} tern__gpu_top;
+
+typedef struct tern__gpu_recording {
+  tern__gpu_buffer *upload, *readback, *scratch;
+  tern__gpu_buffer *none[2];       /* bound for absent operands: declared read, and read_write */
+  uint64_t upload_bytes, readback_bytes, scratch_bytes, positions_bytes;
+  uint64_t *import_at, *export_at; /* offsets in upload and readback */
+  tern__gpu_commands **pieces;     /* base/array.h array */
+  const tern__device_memory *arena, *kv;
+  uint64_t arena_id, kv_id;        /* theirs: another one may lie where one was */
+  uint64_t dispatches, barriers;   /* recorded in all pieces */
+  uint64_t bytes_back;             /* that a run copies to readback */
+  int32_t batch;                   /* sequences that there is room for in the positions */
+  tern__gpu_top top;
+} tern__gpu_recording;
+
+static inline uint64_t tern__gpu_place(uint64_t bytes) {
+  return (bytes + TERN__GPU_PLACE - 1) / TERN__GPU_PLACE * TERN__GPU_PLACE;
+}
+
+typedef struct tern__gpu_pending { tern__gpu_range range; bool write; } tern__gpu_pending;
+
+typedef struct tern__gpu_recorder {
+  tern__program *program;
+  tern__gpu_commands *commands; /* the piece being recorded */
+  uint64_t operations;          /* in it */
+  tern__gpu_pending list[TERN__GPU_MAX_PENDING]; /* since the last barrier */
+  int n_pending;
+} tern__gpu_recorder;
+
+/* A barrier, if what comes next must wait for what was recorded since the last one. */
+tern_status tern__gpu_order(tern__gpu_recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n);
+tern_status tern__gpu_record_copy(tern__gpu_recorder *rec, const tern__gpu_range *from, const tern__gpu_range *to);
+tern_status tern__gpu_record_dispatch(tern__gpu_recorder *rec, tern__gpu_kernel_id kernel,
+                                      const tern__gpu_range *ranges, const void *immediates, const uint32_t groups[3]);
+tern_status tern__gpu_record_export(tern__gpu_recorder *rec, int32_t i); /* all of export i to readback */
+/* Waits for the ticket, whatever happens: memory that the device still uses must not be touched. */
+tern_status tern__gpu_wait_for(tern__program *program, uint64_t ticket);
+
+/* ---- gpu_top.c ---- */
+
+bool tern__gpu_want_top(tern__program *program, tern__value_id value, int32_t k);
+bool tern__gpu_get_top(const tern__program *program, tern__top *out);
+tern_status tern__gpu_fetch(tern__program *program, const tern_cancel *cancel);
+bool tern__gpu_top_recorded(const tern__program *program);                 /* what is wanted is what is recorded */
+bool tern__gpu_top_replaces(const tern__program *program, int32_t export); /* while recording, and as recorded */
+tern_status tern__gpu_top_record(tern__gpu_recorder *rec, int32_t export);
+void tern__gpu_top_drop(tern__program *program);
+
+#endif

@@ -1,0 +1,143 @@
+/* The largest values of an output in place of all of it (kernels/sample_top.wgsl): of a vocabulary's logits a sampler
+ * needs a few. They take the place of the whole export in the readback buffer: values, then places; the whole can still
+ * be had from the arena. */
+#include <string.h>
+
+#include "gpu/gpu_recording.h"
+
+enum { CHUNK = 1024, MOST = 256, MOST_ROWS = 256 };
+
+typedef struct top_immediates { uint32_t count, k, has_places, pad[5]; } top_immediates;
+
+static uint64_t chunks_of(uint64_t count) { return (count + CHUNK - 1) / CHUNK; }
+
+/* Bytes of the values, or of the places, of rows of `count` candidates. */
+static uint64_t half_bytes(int32_t rows, uint64_t count) { return tern__gpu_place((uint64_t)rows * count * 4); }
+
+/* Values in a row of what is ranked. */
+static uint64_t width_of(const tern__view *view) {
+  return view->shape.rank > 0 ? (uint64_t)view->shape.dims[view->shape.rank - 1] : 0;
+}
+
+bool tern__gpu_want_top(tern__program *program, tern__value_id value, int32_t k) {
+  tern__gpu_recording *r = program->recording;
+  const tern__plan *plan = program->plan;
+  const tern__view *view = &plan->views[value];
+  uint64_t width = width_of(view), rows = width ? tern__gpu_elements(view) / width : 0;
+  int32_t export = -1;
+  r->top.k = 0;
+  for (int32_t i = 0; i < plan->n_exports; i++)
+    if (plan->exports[i] == plan->root[value]) export = i;
+  if (export < 0 || k <= 0 || k > MOST || view->dtype != TERN_DTYPE_F32 || !rows || rows > MOST_ROWS ||
+      width / 4 < (uint64_t)k || plan->views[plan->exports[export]].size_bytes < 2 * half_bytes((int32_t)rows, (uint64_t)k) ||
+      chunks_of(width) > program->backend->info->max_groups || view->size_bytes > program->backend->info->max_binding_bytes ||
+      tern__gpu_kernels[TERN__KERNEL_sample_top].workgroup[0] > program->backend->info->max_invocations)
+    return false;
+  r->top.value = value, r->top.k = k, r->top.rows = (int32_t)rows, r->top.export = export;
+  return true;
+}
+
+bool tern__gpu_top_recorded(const tern__program *program) {
+  return program->recording->top.recorded_k == program->recording->top.k;
+}
+
+bool tern__gpu_top_replaces(const tern__program *program, int32_t export) {
+  const tern__gpu_top *top = &program->recording->top;
+  return top->k > 0 && top->export == export;
+}
+
+void tern__gpu_top_drop(tern__program *program) {
+  tern__gpu_top *top = &program->recording->top;
+  program->backend->api->commands_destroy(top->whole);
+  top->whole = NULL, top->recorded_k = 0;
+}
+
+/* Two buffers' worth of candidates: passes go from one to the other. */
+static tern_status ensure_buffer(tern__program *program, uint64_t bytes) {
+  tern_status status = TERN_OK;
+  tern__gpu_top *top = &program->recording->top;
+  const tern__backend *backend = program->backend;
+  if (top->buffer && top->capacity >= bytes) return TERN_OK;
+  backend->api->buffer_destroy(backend->device, top->buffer);
+  top->buffer = NULL;
+  TERN_TRY(backend->api->buffer_create(backend->device, TERN__GPU_DEVICE, bytes, &top->buffer));
+  top->capacity = bytes;
+cleanup:
+  return status;
+}
+
+static tern_status record_whole(tern__program *program, int32_t export) {
+  tern_status status = TERN_OK;
+  const tern__backend *backend = program->backend;
+  tern__gpu_recording *r = program->recording;
+  tern__gpu_recorder rec = {.program = program};
+  uint64_t bytes_back = r->bytes_back;
+  TERN_TRY(backend->api->commands_create(backend->device, &r->top.whole));
+  rec.commands = r->top.whole;
+  TERN_TRY(tern__gpu_record_export(&rec, export));
+  TERN_TRY(backend->api->commands_finish(rec.commands));
+cleanup:
+  r->bytes_back = bytes_back; /* only where it is fetched */
+  return status;
+}
+
+tern_status tern__gpu_top_record(tern__gpu_recorder *rec, int32_t export) {
+  tern_status status = TERN_OK;
+  tern__program *program = rec->program;
+  tern__gpu_recording *r = program->recording;
+  tern__gpu_top *top = &r->top;
+  const tern__plan *plan = program->plan;
+  uint64_t count = width_of(&plan->views[top->value]), k = (uint64_t)top->k;
+  uint64_t first = half_bytes(top->rows, chunks_of(count) * k), side = 0;
+  tern__gpu_range values = {r->arena->buffer, plan->offsets[plan->root[top->value]], plan->views[top->value].size_bytes};
+  tern__gpu_range places = {r->none, 0, 4};
+  TERN_TRY(ensure_buffer(program, 4 * first));
+  for (bool more = true; more; side ^= 1) {
+    uint64_t chunks = chunks_of(count), bytes = (uint64_t)top->rows * chunks * k * 4;
+    top_immediates immediates = {(uint32_t)count, (uint32_t)k, places.buffer != r->none, {0}};
+    tern__gpu_range to = {top->buffer, 2 * side * first, bytes}, to_places = {top->buffer, (2 * side + 1) * first, bytes};
+    TERN_TRY(tern__gpu_record_dispatch(rec, TERN__KERNEL_sample_top,
+                                       (tern__gpu_range[]){values, places, to, to_places}, &immediates,
+                                       (uint32_t[3]){(uint32_t)chunks, (uint32_t)top->rows, 1}));
+    values = to, places = to_places, count = chunks * k, more = chunks > 1;
+  }
+  for (int i = 0; i < 2; i++) {
+    tern__gpu_range *from = i ? &places : &values;
+    uint64_t at = r->export_at[export] + (i ? half_bytes(top->rows, k) : 0);
+    TERN_TRY(tern__gpu_record_copy(rec, from, &(tern__gpu_range){r->readback, at, from->size}));
+    r->bytes_back += from->size;
+  }
+  TERN_TRY(record_whole(program, export));
+  top->recorded_k = top->k;
+cleanup:
+  return status;
+}
+
+bool tern__gpu_get_top(const tern__program *program, tern__top *out) {
+  const tern__gpu_recording *r = program->recording;
+  const tern__gpu_top *top = &r->top;
+  if (!top->recorded_k || top->fetched) return false;
+  const uint8_t *host = program->backend->api->buffer_host(r->readback);
+  host += r->export_at[top->export];
+  *out = (tern__top){.rows = top->rows, .k = top->recorded_k, .values = (const float *)(const void *)host,
+                     .places = (const int32_t *)(const void *)(host + half_bytes(top->rows, (uint64_t)top->recorded_k))};
+  return true;
+}
+
+tern_status tern__gpu_fetch(tern__program *program, const tern_cancel *cancel) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  const tern__backend *backend = program->backend;
+  uint64_t ticket;
+  if (!r->top.recorded_k || r->top.fetched) return TERN_OK;
+  if (tern__cancelled(cancel)) TERN_FAIL(TERN_STATUS_CANCELLED, "cancelled");
+  const tern__view *view = &program->plan->views[program->plan->exports[r->top.export]];
+  tern__gpu_range range = {r->readback, r->export_at[r->top.export], tern__gpu_place(view->size_bytes)};
+  r->top.fetched = true;
+  TERN_TRY(backend->api->submit(backend->device, r->top.whole, &ticket));
+  TERN_TRY(tern__gpu_wait_for(program, ticket));
+  TERN_TRY(backend->api->invalidate(backend->device, &range));
+  memcpy(view->data, (const uint8_t *)backend->api->buffer_host(r->readback) + range.offset, view->size_bytes);
+cleanup:
+  return status;
+}

@@ -1,0 +1,184 @@
+/* What a decode step takes on a device: dispatches, submits, waits, bytes, and that it makes nothing. SmolLM2's Q4_1 file, on
+ * the way of software devices and on the way of hardware; and sampling there against sampling from all logits. */
+#include "gpu/gpu_program.h"
+#include "models/model_fixture.h"
+#include "runtime/runtime.h"
+
+enum { LAYERS = 30, BESIDES = 8, TOKENS = 8, MAX_TOKENS = 64 };
+
+/* ---- what is counted ---- */
+
+typedef struct counts { long allocations, made, submits, tickets; } counts;
+
+static struct {
+  const tern__gpu_api *real;
+  tern__gpu_api api;
+  _Atomic long allocations;
+  long made, submits, waits;
+  uint64_t last_ticket;
+  counts at_token[MAX_TOKENS + 1];
+  int n_tokens;
+} seen;
+
+static void *counting_alloc(void *user_data, size_t size, size_t align) {
+  atomic_fetch_add(&seen.allocations, 1);
+  if (align < sizeof(void *)) align = sizeof(void *);
+  return aligned_alloc(align, (size + align - 1) / align * align);
+}
+static void counting_free(void *user_data, void *ptr, size_t size, size_t align) { free(ptr); }
+
+static tern_status count_buffer(tern__gpu_device *d, tern__gpu_memory m, uint64_t size, tern__gpu_buffer **out) {
+  seen.made++;
+  return seen.real->buffer_create(d, m, size, out);
+}
+static tern_status count_commands(tern__gpu_device *d, tern__gpu_commands **out) {
+  seen.made++;
+  return seen.real->commands_create(d, out);
+}
+static tern_status count_dispatch(tern__gpu_commands *c, const tern__gpu_dispatch *dispatch) {
+  seen.made++;
+  return seen.real->dispatch(c, dispatch);
+}
+static tern_status count_submit(tern__gpu_device *d, tern__gpu_commands *c, uint64_t *ticket) {
+  seen.submits++;
+  return seen.real->submit(d, c, ticket);
+}
+/* Asking again for the same ticket, so that a cancellation is seen, is one wait. */
+static tern_status count_wait(tern__gpu_device *d, uint64_t ticket, uint64_t timeout) {
+  seen.waits += ticket != seen.last_ticket;
+  seen.last_ticket = ticket;
+  return seen.real->wait(d, ticket, timeout);
+}
+
+static int32_t at_token(void *user_data, const char *text, size_t size, int32_t id) {
+  if (seen.n_tokens <= MAX_TOKENS)
+    seen.at_token[seen.n_tokens++] = (counts){atomic_load(&seen.allocations), seen.made, seen.submits, seen.waits};
+  return 0;
+}
+
+/* ---- running ---- */
+
+typedef struct device { tern_runtime *runtime; tern__backend *backend; tern_pipeline *pipeline; } device;
+
+static void open_device(device *d, bool hardware, bool whole_logits) {
+  int32_t index;
+  tern_runtime_desc desc = TERN_RUNTIME_DESC_INIT;
+  tern_pipeline_desc open = TERN_PIPELINE_DESC_INIT;
+  memset(&seen, 0, sizeof seen);
+  desc.allocator = (tern_allocator){counting_alloc, counting_free, NULL};
+  ok(tern_runtime_create(&desc, &d->runtime));
+  ok(tern__runtime_find_device(d->runtime, "vulkan", &index));
+  d->backend = d->runtime->devices[index].backend;
+  seen.real = d->backend->api, seen.api = *seen.real;
+  seen.api.buffer_create = count_buffer, seen.api.commands_create = count_commands, seen.api.dispatch = count_dispatch;
+  seen.api.submit = count_submit, seen.api.wait = count_wait;
+  d->backend->api = &seen.api;
+  d->backend->info->software = !hardware;
+  if (whole_logits) d->backend->info->max_invocations = 128; /* too few for the kernel that samples */
+  open.task = "text-generation", open.path = cached_model(SMOLLM2_GGUF);
+  open.session.device = "vulkan", open.session.context_length = 256, open.session.numerics = TERN_NUMERICS_CONSISTENT;
+  ok(tern_pipeline_open(d->runtime, &open, &d->pipeline));
+}
+
+static void open_cpu(device *d) {
+  tern_runtime_desc desc = TERN_RUNTIME_DESC_INIT;
+  tern_pipeline_desc open = TERN_PIPELINE_DESC_INIT;
+  memset(&seen, 0, sizeof seen), memset(d, 0, sizeof *d);
+  desc.allocator = (tern_allocator){counting_alloc, counting_free, NULL};
+  ok(tern_runtime_create(&desc, &d->runtime));
+  open.task = "text-generation", open.path = cached_model(SMOLLM2_GGUF);
+  open.session.device = "cpu", open.session.context_length = 256, open.session.numerics = TERN_NUMERICS_CONSISTENT;
+  ok(tern_pipeline_open(d->runtime, &open, &d->pipeline));
+}
+
+static void close_device(device *d) {
+  tern_pipeline_close(d->pipeline);
+  if (d->backend) d->backend->api = seen.real;
+  tern_runtime_destroy(d->runtime);
+}
+
+/* Generates from one prompt; returns the profile's JSON. */
+static const char *generate(device *d, tern_run_desc desc, int32_t n, int32_t *tokens) {
+  static const char *const prompt[] = {"The capital of France is"};
+  tern_result *result;
+  size_t count;
+  desc.texts = prompt, desc.n_texts = 1, desc.max_new_tokens = n, desc.ignore_eos = 1;
+  desc.on_text = (tern_on_text){at_token, NULL};
+  seen.n_tokens = 0;
+  ok(tern_pipeline_run(d->pipeline, &desc, &result));
+  const int32_t *ids = tern_result_tokens(result, 0, &count);
+  cr_assert_eq((int32_t)count, n);
+  memcpy(tokens, ids, count * sizeof *ids);
+  tern_result_destroy(result);
+  return tern_pipeline_profile(d->pipeline);
+}
+
+static long number_of(const char *json, const char *name) {
+  char key[64];
+  snprintf(key, sizeof key, "\"%s\":", name);
+  const char *at = strstr(json, key);
+  cr_assert_not_null(at, "%s has no %s", json, name);
+  return strtol(at + strlen(key), NULL, 10);
+}
+
+static void check_step(bool hardware) {
+  device d;
+  int32_t want[TOKENS], tokens[TOKENS];
+  counts on_cpu[TOKENS];
+  tern_run_desc greedy = TERN_RUN_DESC_INIT;
+  open_cpu(&d);
+  (void)generate(&d, greedy, TOKENS, want);
+  memcpy(on_cpu, seen.at_token, sizeof on_cpu);
+  close_device(&d);
+  open_device(&d, hardware, false);
+  const char *json = generate(&d, greedy, TOKENS, tokens);
+  long dispatches = number_of(json, "dispatches"), submits = number_of(json, "submits");
+  printf("%s: %ld dispatches, %ld barriers, %ld submits, %ld bytes to the device, %ld from it\n",
+         hardware ? "hardware" : "software", dispatches, number_of(json, "barriers"), submits,
+         number_of(json, "bytes_to_device"), number_of(json, "bytes_from_device"));
+  cr_expect_leq(dispatches, (hardware ? 8 : 7) * LAYERS + BESIDES);
+  cr_expect_leq(number_of(json, "barriers"), dispatches);
+  cr_expect_leq(number_of(json, "bytes_to_device"), 2048);
+  cr_expect_eq(number_of(json, "bytes_from_device"), 8, "the best token and its logit");
+  /* Work of software devices is cut, so that it can be cancelled; each piece is waited for in its turn. */
+  if (hardware) cr_expect_eq(submits, 1);
+  for (int t = 3; t < seen.n_tokens; t++) {
+    const counts *a = &seen.at_token[t - 1], *b = &seen.at_token[t];
+    cr_expect_eq(b->made, a->made, "token %d makes something", t);
+    cr_expect_eq(b->submits - a->submits, submits);
+    cr_expect_leq(b->tickets - a->tickets, submits);
+    if (hardware) cr_expect_eq(b->tickets - a->tickets, 1, "one wait");
+    /* Tokens and text take what they take on the CPU, whose runs allocate nothing (unit/test_memory.c). */
+    cr_expect_eq(b->allocations - a->allocations, on_cpu[t].allocations - on_cpu[t - 1].allocations, "token %d", t);
+    cr_expect_eq(tokens[t], want[t]);
+  }
+  close_device(&d);
+}
+
+Test(vk_decode, step_of_software) { check_step(false); }
+Test(vk_decode, step_of_hardware) { check_step(true); }
+
+/* Whatever the settings, the tokens are those of all logits. */
+Test(vk_decode, sampled_there) {
+  enum { N = 6 };
+  const tern_run_desc plain = TERN_RUN_DESC_INIT;
+  tern_run_desc runs[5];
+  int32_t want[5][N], got[N];
+  long bytes[] = {8, 8 * 65, 8 * 56, 8 * 120, 49152 * 4};
+  for (int i = 0; i < 5; i++) runs[i] = plain, runs[i].seed = (uint64_t)i + 1;
+  runs[1].repetition_penalty = 1.2f;
+  runs[2].temperature = 0.9f, runs[2].top_k = 40, runs[2].top_p = 0.95f;
+  runs[3].temperature = 1.5f, runs[3].top_k = 40, runs[3].min_p = 0.02f, runs[3].repetition_penalty = 1.1f;
+  runs[4].temperature = 0.5f, runs[4].top_p = 0.9f; /* needs all logits */
+  for (int whole = 1; whole >= 0; whole--) {
+    device d;
+    open_device(&d, false, whole);
+    for (int i = 0; i < 5; i++) {
+      const char *json = generate(&d, runs[i], N, whole ? want[i] : got);
+      cr_expect_eq(number_of(json, "bytes_from_device"), whole ? 49152 * 4 : bytes[i], "run %d: %s", i, json);
+      for (int t = 0; t < N && !whole; t++)
+        cr_expect_eq(got[t], want[i][t], "run %d, token %d: %d, from all logits %d", i, t, got[t], want[i][t]);
+    }
+    close_device(&d);
+  }
+}
