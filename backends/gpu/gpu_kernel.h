@@ -34,7 +34,4 @@ typedef struct tern__gpu_kernel {
 
 extern const tern__gpu_kernel tern__gpu_kernels[TERN__KERNEL_COUNT]; /* backends/gpu/gpu_kernel.c */
 
-/* SPIR-V of a kernel, in words; in builds with Vulkan (generated/kernel_spirv.c). */
-const uint32_t *tern__gpu_kernel_spirv(tern__gpu_kernel_id id, size_t *words);
-
 #endif

@@ -105,7 +105,8 @@ static tern__gpu_range range_of_value(const tern__program *program, tern__value_
 }
 
 /* Where the bytes of an operand are. */
-static tern_status range_of(const tern__gpu_recorder *rec, const tern__gpu_step *step, int index, tern__gpu_range *out) {
+static tern_status range_of(const tern__gpu_recorder *rec, const tern__gpu_step *step, int index,
+                            tern__gpu_range *out) {
   tern_status status = TERN_OK;
   const tern__program *program = rec->program;
   const tern__gpu_recording *r = program->recording;

@@ -23,15 +23,16 @@ bool tern__gpu_want_top(tern__program *program, tern__value_id value, int32_t k)
   tern__gpu_recording *r = program->recording;
   const tern__plan *plan = program->plan;
   const tern__view *view = &plan->views[value];
+  const tern__gpu_info *info = program->backend->info;
   uint64_t width = width_of(view), rows = width ? tern__gpu_elements(view) / width : 0;
   int32_t export = -1;
   r->top.k = 0;
   for (int32_t i = 0; i < plan->n_exports; i++)
     if (plan->exports[i] == plan->root[value]) export = i;
   if (export < 0 || k <= 0 || k > MOST || view->dtype != TERN_DTYPE_F32 || !rows || rows > MOST_ROWS ||
-      width / 4 < (uint64_t)k || plan->views[plan->exports[export]].size_bytes < 2 * half_bytes((int32_t)rows, (uint64_t)k) ||
-      chunks_of(width) > program->backend->info->max_groups || view->size_bytes > program->backend->info->max_binding_bytes ||
-      tern__gpu_kernels[TERN__KERNEL_sample_top].workgroup[0] > program->backend->info->max_invocations)
+      width / 4 < (uint64_t)k || view->size_bytes < 2 * half_bytes((int32_t)rows, (uint64_t)k) ||
+      chunks_of(width) > info->max_groups || view->size_bytes > info->max_binding_bytes ||
+      tern__gpu_kernels[TERN__KERNEL_sample_top].workgroup[0] > info->max_invocations)
     return false;
   r->top.value = value, r->top.k = k, r->top.rows = (int32_t)rows, r->top.export = export;
   return true;
@@ -89,13 +90,15 @@ tern_status tern__gpu_top_record(tern__gpu_recorder *rec, int32_t export) {
   const tern__plan *plan = program->plan;
   uint64_t count = width_of(&plan->views[top->value]), k = (uint64_t)top->k;
   uint64_t first = half_bytes(top->rows, chunks_of(count) * k), side = 0;
-  tern__gpu_range values = {r->arena->buffer, plan->offsets[plan->root[top->value]], plan->views[top->value].size_bytes};
+  tern__gpu_range values = {r->arena->buffer, plan->offsets[plan->root[top->value]],
+                            plan->views[top->value].size_bytes};
   tern__gpu_range places = {r->none, 0, 4};
   TERN_TRY(ensure_buffer(program, 4 * first));
   for (bool more = true; more; side ^= 1) {
     uint64_t chunks = chunks_of(count), bytes = (uint64_t)top->rows * chunks * k * 4;
     top_immediates immediates = {(uint32_t)count, (uint32_t)k, places.buffer != r->none, {0}};
-    tern__gpu_range to = {top->buffer, 2 * side * first, bytes}, to_places = {top->buffer, (2 * side + 1) * first, bytes};
+    tern__gpu_range to = {top->buffer, 2 * side * first, bytes};
+    tern__gpu_range to_places = {top->buffer, (2 * side + 1) * first, bytes};
     TERN_TRY(tern__gpu_record_dispatch(rec, TERN__KERNEL_sample_top,
                                        (tern__gpu_range[]){values, places, to, to_places}, &immediates,
                                        (uint32_t[3]){(uint32_t)chunks, (uint32_t)top->rows, 1}));
@@ -119,8 +122,9 @@ bool tern__gpu_get_top(const tern__program *program, tern__top *out) {
   if (!top->recorded_k || top->fetched) return false;
   const uint8_t *host = program->backend->api->buffer_host(r->readback);
   host += r->export_at[top->export];
+  uint64_t places = half_bytes(top->rows, (uint64_t)top->recorded_k);
   *out = (tern__top){.rows = top->rows, .k = top->recorded_k, .values = (const float *)(const void *)host,
-                     .places = (const int32_t *)(const void *)(host + half_bytes(top->rows, (uint64_t)top->recorded_k))};
+                     .places = (const int32_t *)(const void *)(host + places)};
   return true;
 }
 

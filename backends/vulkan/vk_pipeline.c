@@ -1,6 +1,7 @@
 /* SPIR-V to pipelines. Several threads may compile at once; who asks for a kernel that another thread
  * compiles waits for it. No lock is held while the driver works. */
 #include "vulkan/vk_device.h"
+#include "vulkan/vk_spirv.h"
 
 #include <string.h>
 
@@ -89,10 +90,11 @@ static tern_status compile(tern__gpu_device *device, tern__gpu_kernel_id id, VkP
   tern_status status = TERN_OK;
   const tern__gpu_kernel *k = &tern__gpu_kernels[id];
   VkShaderModule module = VK_NULL_HANDLE;
+  uint32_t *spirv = NULL;
+  size_t words = 0;
   *out = VK_NULL_HANDLE;
   TERN_TRY(check_kernel(device, k));
-  size_t words = 0;
-  const uint32_t *spirv = tern__gpu_kernel_spirv(id, &words);
+  TERN_TRY(tern__vk_kernel_spirv(device->alloc, id, &spirv, &words));
   VkShaderModuleCreateInfo code = {VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, NULL, 0, words * 4, spirv};
   VkResult result = device->vk.vkCreateShaderModule(device->handle, &code, NULL, &module);
   if (result < 0) module = VK_NULL_HANDLE;
@@ -117,6 +119,7 @@ static tern_status compile(tern__gpu_device *device, tern__gpu_kernel_id id, VkP
   TERN_VK_TRY(result, "vkCreateComputePipelines of kernel %s", k->name);
 cleanup:
   if (module) device->vk.vkDestroyShaderModule(device->handle, module, NULL);
+  tern__free(device->alloc, spirv);
   return status;
 }
 

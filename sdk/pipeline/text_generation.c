@@ -365,7 +365,8 @@ static tern_status pick(generator *g, sequence *q, int32_t b, const tern_cancel 
   tern__top top;
   bool enough = false;
   if (tern__session_top(g->session, &top)) {
-    TERN_TRY(tern__sampler_pick_top(q->sampler, top.values + row * top.k, top.places + row * top.k, top.k, id, &enough));
+    TERN_TRY(tern__sampler_pick_top(q->sampler, top.values + row * top.k, top.places + row * top.k, top.k, id,
+                                    &enough));
     if (enough) goto cleanup;
     TERN_TRY(tern__session_fetch(g->session, cancel));
   }

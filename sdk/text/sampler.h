@@ -26,12 +26,12 @@ tern_status tern__sampler_accept(tern__sampler *sampler, int32_t id);
  * every platform. NaN or +INFINITY logits, or -INFINITY alone: INTERNAL error, never an arbitrary token. */
 tern_status tern__sampler_pick(tern__sampler *sampler, float *logits, int32_t *id_out);
 
-/* The same pick from the largest logits alone, where a device gives no others. How many of them are worth asking for; 0:
- * all logits are needed. */
+/* The same pick from the largest logits alone, where a device gives no others. How many of them are worth asking for;
+ * 0: all logits are needed. */
 int32_t tern__sampler_wants(const tern__sampler *sampler);
-/* `n` logits, largest first, equal ones and their ids ascending, NaN before everything; no logit left out is larger than
- * the last of them. *enough: they decide, and *id_out is what tern__sampler_pick would give; else nothing has happened,
- * and all logits must be asked for. Errors as above. */
+/* `n` logits, largest first, equal ones by ids, NaN before everything; no logit left out comes before the last of them.
+ * *enough: they decide, and *id_out is what tern__sampler_pick would give; else nothing has happened, and all logits
+ * must be asked for. Errors as above. */
 tern_status tern__sampler_pick_top(tern__sampler *sampler, const float *logits, const int32_t *ids, int32_t n,
                                    int32_t *id_out, bool *enough);
 

@@ -277,7 +277,8 @@ static void make_logits(float *logits, uint64_t *state, float step) {
 
 /* Both samplers see the same logits; one of them the largest first. Returns how often those decided. */
 static int pick_both(tern__sampler_options options, float step, int rounds) {
-  tern__sampler *all = create(options, MANY), *few = create(options, MANY);
+  tern__sampler *all = create(options, MANY), *few;
+  cr_assert_eq(tern__sampler_create(&heap, &options, MANY, &few), TERN_OK);
   int32_t wants = tern__sampler_wants(few), order[MANY], ids[256];
   uint64_t state = options.seed;
   int decided = 0;

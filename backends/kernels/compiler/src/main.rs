@@ -3,8 +3,8 @@
 //!   tern-kernel-compiler KERNELS_DIR OUTPUT_DIR
 //!
 //! - math/*.wgsl become C (kernel_math.h, module c_emitter);
-//! - every variant of every kernel becomes SPIR-V (spirv/NAME.spv and kernel_spirv.c, module spirv), a line of the
-//!   host's table (kernel_table.def, module reflect), and facts for other tools (kernels.json);
+//! - every variant of every kernel becomes SPIR-V (spirv/NAME.spv, module spirv; all of them packed in kernel_spirv.c,
+//!   module pack), a line of the host's table (kernel_table.def, module reflect), and facts for other tools (kernels.json);
 //! - the text itself, with the overrides of each variant, goes to browsers (web/kernels.js, module web);
 //! - MANIFEST.sha256 lists the hash of every input and output, for tests/checks/check_generated.py.
 //! The output depends on nothing but the inputs: no time, no absolute path.
@@ -13,6 +13,7 @@ mod c_emitter;
 mod chains;
 mod decorate;
 mod manifest;
+mod pack;
 mod reflect;
 mod spirv;
 mod web;

@@ -1,10 +1,12 @@
 //! Facts about each variant, as the host needs them, and the limits that every device must be able to keep.
 
 use crate::manifest::{Variant, NEEDS};
+use crate::pack::{self, Packer};
 use crate::spirv::Shader;
 use crate::Result;
 use naga::valid::GlobalUse;
 use naga::{AddressSpace, StorageAccess};
+use std::collections::HashMap;
 
 /// TERN__GPU_MAX_BINDINGS, TERN__GPU_MAX_IMMEDIATE; WebGPU's default maxComputeInvocationsPerWorkgroup.
 const MAX_BINDINGS: usize = 8;
@@ -123,27 +125,41 @@ pub fn to_table(all: &[Facts]) -> String {
     out
 }
 
-/// The modules as C arrays, in the table's order.
+/// The modules, packed (pack.rs), in the table's order. A family is what shares the first word of its names.
 pub fn to_c(all: &[Facts]) -> String {
     let mut out = String::from(
-        "/* Written by the kernel compiler (backends/kernels/compiler): SPIR-V of every kernel variant. Do not edit. */\n\
-         #include \"gpu/gpu_kernel.h\"\n",
+        "/* Written by the kernel compiler (backends/kernels/compiler): SPIR-V of every kernel variant, packed. Do not edit. */\n\
+         #include \"vulkan/vk_spirv.h\"\n\n\
+         const uint8_t tern__vk_packed_bytes[] = {\n",
     );
-    for f in all {
-        out += &format!("\nstatic const uint32_t spirv_{}[] = {{\n", f.name);
-        for line in f.words.chunks(10) {
-            let words: Vec<String> = line.iter().map(|w| format!("{w:#x}")).collect();
-            out += &format!("{},\n", words.join(","));
-        }
-        out += "};\n";
+    let mut families: HashMap<&str, (Packer, usize)> = HashMap::new();
+    let (mut bytes, mut table) = (Vec::new(), String::new());
+    for (id, f) in all.iter().enumerate() {
+        let family = f.name.split('_').next().unwrap_or_default();
+        let first = !families.contains_key(family);
+        let (packer, before) = families.entry(family).or_insert((Packer::default(), id));
+        let coded = pack::code(&f.words);
+        table += &format!(
+            "{{{}, {}, {}, {}}}, /* {} */\n",
+            bytes.len(),
+            coded.len(),
+            f.words.len(),
+            if first { -1 } else { *before as i64 },
+            f.name
+        );
+        bytes.extend(packer.pack(&coded));
+        *before = id;
     }
-    out += "\nstatic const struct { const uint32_t *words; size_t n; } modules[TERN__KERNEL_COUNT] = {\n\
-            #define TERN_X(name, ...) {spirv_##name, sizeof(spirv_##name) / sizeof(uint32_t)},\n\
-            #include \"kernels/generated/kernel_table.def\"\n\
-            #undef TERN_X\n};\n\n\
-            const uint32_t *tern__gpu_kernel_spirv(tern__gpu_kernel_id id, size_t *words) {\n\
-            \x20 *words = modules[id].n;\n\
-            \x20 return modules[id].words;\n}\n";
+    for line in bytes.chunks(32) {
+        let numbers: Vec<String> = line.iter().map(|b| b.to_string()).collect();
+        out += &format!("{},\n", numbers.join(","));
+    }
+    out += &format!(
+        "}};\nconst size_t tern__vk_packed_size = {};\n\n\
+         const tern__vk_packed_module tern__vk_packed_modules[TERN__KERNEL_COUNT] = {{\n{}}};\n",
+        bytes.len(),
+        table
+    );
     out
 }
 
