@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "gpu/gpu_cache.h"
+#include "gpu/gpu_recording.h"
 #include "runtime/thread_pool.h"
 
 enum { ERROR_TEXT = 512, RAW_LAYOUT = 0x72617721 };
@@ -145,6 +146,7 @@ tern_status tern__gpu_prepare(tern__program *program, const tern_progress *progr
   preparation p = {.program = program, .progress = progress, .n_weights = tern__array_count(program->weights),
                    .n_constants = tern__array_count(program->constants)};
   for (size_t i = 0; i < tern__array_count(program->steps); i++) used[program->steps[i].kernel] = true;
+  used[TERN__KERNEL_sample_top] |= tern__gpu_may_rank(program); /* gpu_top.c */
   for (int k = 0; k < TERN__KERNEL_COUNT; k++)
     if (used[k]) p.kernels[p.n_kernels++] = (tern__gpu_kernel_id)k;
   if (backend->api->pipeline_start)

@@ -60,6 +60,8 @@ tern_status tern__gpu_wait_for(tern__program *program, uint64_t ticket);
 
 /* ---- gpu_top.c ---- */
 
+/* Whether the largest values may be asked of this program later: what generates text. */
+bool tern__gpu_may_rank(const tern__program *program);
 bool tern__gpu_want_top(tern__program *program, tern__value_id value, int32_t k);
 bool tern__gpu_get_top(const tern__program *program, tern__top *out);
 tern_status tern__gpu_fetch(tern__program *program, const tern_cancel *cancel);

@@ -19,6 +19,14 @@ static uint64_t width_of(const tern__view *view) {
   return view->shape.rank > 0 ? (uint64_t)view->shape.dims[view->shape.rank - 1] : 0;
 }
 
+static bool has_room(const tern__gpu_info *info) {
+  return tern__gpu_kernels[TERN__KERNEL_sample_top].workgroup[0] <= info->max_invocations;
+}
+
+bool tern__gpu_may_rank(const tern__program *program) {
+  return program->plan->kv && program->plan->n_exports > 0 && has_room(program->backend->info);
+}
+
 bool tern__gpu_want_top(tern__program *program, tern__value_id value, int32_t k) {
   tern__gpu_recording *r = program->recording;
   const tern__plan *plan = program->plan;
@@ -32,7 +40,7 @@ bool tern__gpu_want_top(tern__program *program, tern__value_id value, int32_t k)
   if (export < 0 || k <= 0 || k > MOST || view->dtype != TERN_DTYPE_F32 || !rows || rows > MOST_ROWS ||
       width / 4 < (uint64_t)k || view->size_bytes < 2 * half_bytes((int32_t)rows, (uint64_t)k) ||
       chunks_of(width) > info->max_groups || view->size_bytes > info->max_binding_bytes ||
-      tern__gpu_kernels[TERN__KERNEL_sample_top].workgroup[0] > info->max_invocations)
+      !has_room(info))
     return false;
   r->top.value = value, r->top.k = k, r->top.rows = (int32_t)rows, r->top.export = export;
   return true;
@@ -92,11 +100,12 @@ tern_status tern__gpu_top_record(tern__gpu_recorder *rec, int32_t export) {
   uint64_t first = half_bytes(top->rows, chunks_of(count) * k), side = 0;
   tern__gpu_range values = {r->arena->buffer, plan->offsets[plan->root[top->value]],
                             plan->views[top->value].size_bytes};
-  tern__gpu_range places = {r->none, 0, 4};
+  tern__gpu_buffer *none = r->none[1];
+  tern__gpu_range places = {none, 0, TERN__GPU_PLACE};
   TERN_TRY(ensure_buffer(program, 4 * first));
   for (bool more = true; more; side ^= 1) {
     uint64_t chunks = chunks_of(count), bytes = (uint64_t)top->rows * chunks * k * 4;
-    top_immediates immediates = {(uint32_t)count, (uint32_t)k, places.buffer != r->none, {0}};
+    top_immediates immediates = {(uint32_t)count, (uint32_t)k, places.buffer != none, {0}};
     tern__gpu_range to = {top->buffer, 2 * side * first, bytes};
     tern__gpu_range to_places = {top->buffer, (2 * side + 1) * first, bytes};
     TERN_TRY(tern__gpu_record_dispatch(rec, TERN__KERNEL_sample_top,
