@@ -2,6 +2,7 @@
  * damaged byte that one overlooks is a kernel that computes something else: ours comes with its size and a
  * hash. */
 #include "vulkan/vk_device.h"
+#include "vulkan/vk_spirv.h"
 
 #include <string.h>
 
@@ -13,21 +14,19 @@ typedef struct envelope {
 
 static const char magic[8] = {'t', 'e', 'r', 'n', 'v', 'k', 'p', '2'};
 
-static uint64_t hash_of(const uint8_t *data, size_t size) {
-  uint64_t hash = 14695981039346656037u; /* FNV-1a */
-  for (size_t i = 0; i < size; i++) hash = (hash ^ data[i]) * 1099511628211u;
+static uint64_t hash_more(uint64_t hash, const void *data, size_t size) {
+  for (size_t i = 0; i < size; i++) hash = (hash ^ ((const uint8_t *)data)[i]) * 1099511628211u;
   return hash;
+}
+
+static uint64_t hash_of(const void *data, size_t size) {
+  return hash_more(14695981039346656037u, data, size); /* FNV-1a */
 }
 
 /* Data of other kernels is of no use, and would be kept with ours for ever. */
 static uint64_t hash_of_kernels(void) {
-  uint64_t hash = 14695981039346656037u;
-  for (int k = 0; k < TERN__KERNEL_COUNT; k++) {
-    size_t words = 0;
-    const uint32_t *code = tern__gpu_kernel_spirv((tern__gpu_kernel_id)k, &words);
-    for (size_t i = 0; i < words; i++) hash = (hash ^ code[i]) * 1099511628211u;
-  }
-  return hash;
+  return hash_more(hash_of(tern__vk_packed_bytes, tern__vk_packed_size), tern__vk_packed_modules,
+                   TERN__KERNEL_COUNT * sizeof *tern__vk_packed_modules);
 }
 
 tern_status tern__vk_cache_read(tern__gpu_device *device, void *data, size_t *size) {
