@@ -80,6 +80,14 @@ static bool used_once(const finder *f, tern__value_id id) {
   return f->uses[id] == 1 && !tern__graph_is_output(f->graph, id);
 }
 
+/* What alone reads the result of a product without a bias; -1 if there is no such node. */
+static int32_t reader_of_product(const finder *f, int32_t n, tern__weight_product *out) {
+  tern__gpu_weight_format format;
+  if (!read_product(f, n, out, &format) || out->bias >= 0) return -1;
+  tern__value_id product = f->graph->nodes[n].outputs[0];
+  return used_once(f, product) ? f->consumer[product] : -1;
+}
+
 /* Whether weights can be laid out as one: same format, same K, and what they make together fits a binding. */
 static bool alike(const finder *f, const tern__weight_product *p, const tern__gpu_weight_format *formats, int n) {
   uint64_t columns = 0;
@@ -138,14 +146,10 @@ static tern_status fuse_bias(finder *f) {
   size_t n_nodes = tern__array_count(graph->nodes);
   for (size_t n = 0; n < n_nodes; n++) {
     tern__weight_product p;
-    tern__gpu_weight_format format;
-    if (!read_product(f, (int32_t)n, &p, &format) || p.bias >= 0) continue;
-    tern__value_id product = graph->nodes[n].outputs[0];
-    if (!used_once(f, product)) continue;
-    int32_t add = f->consumer[product], fused;
+    int32_t add = reader_of_product(f, (int32_t)n, &p), fused;
+    if (add < 0 || !is_op(&graph->nodes[add], "Add", "")) continue;
     const tern__node *sum = &graph->nodes[add];
-    if (!is_op(sum, "Add", "")) continue;
-    tern__value_id other = sum->inputs[sum->inputs[0] == product];
+    tern__value_id other = sum->inputs[sum->inputs[0] == graph->nodes[n].outputs[0]];
     if (!is_vector(&graph->values[other], p.source.n)) continue;
     int32_t parts[3] = {(int32_t)n, add}, n_parts = 2;
     if (used_once(f, sum->outputs[0]) && is_activation(&graph->nodes[f->consumer[sum->outputs[0]]]))
@@ -189,15 +193,12 @@ static tern_status fuse_splits(finder *f) {
   size_t n_nodes = tern__array_count(graph->nodes);
   for (size_t n = 0; n < n_nodes; n++) {
     tern__weight_product p;
-    tern__gpu_weight_format format;
-    if (!read_product(f, (int32_t)n, &p, &format) || p.bias >= 0) continue;
-    tern__value_id product = graph->nodes[n].outputs[0];
-    if (!used_once(f, product)) continue;
-    int32_t split = f->consumer[product], fused;
+    int32_t split = reader_of_product(f, (int32_t)n, &p), fused;
+    if (split < 0) continue;
     const tern__node *node = &graph->nodes[split];
     int64_t axis = tern__node_int(node, "axis", 0);
-    if (!is_op(node, "Split", "") || node->inputs[0] != product || (axis != -1 && axis != 2) || node->n_outputs < 2 ||
-        node->n_outputs > MAX_GROUP || (node->n_inputs > 1 && node->inputs[1] >= 0 &&
+    if (!is_op(node, "Split", "") || node->inputs[0] != graph->nodes[n].outputs[0] || (axis != -1 && axis != 2) ||
+        node->n_outputs < 2 || node->n_outputs > MAX_GROUP || (node->n_inputs > 1 && node->inputs[1] >= 0 &&
                                         !graph->values[node->inputs[1]].data))
       continue;
     TERN_TRY(tern__graph_fuse(graph, (int32_t[]){(int32_t)n, split}, 2, "linear_split", &fused));

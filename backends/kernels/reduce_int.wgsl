@@ -2,39 +2,13 @@
 // towards zero.
 //
 // Bindings: group 0, 0 = x, 1 = y (may not alias x). kind: bits 0-7 the operator (cases below), 256: int64.
-// Dimensions as in include/reduce_op.wgsl. Workgroup: 64 x 1 x 1; a wide dispatch continues in y. Comes after
-// include/int64.wgsl.
-
-struct ReduceIntParams {
-  count: u32,
-  n: u32,
-  kept2: u32,
-  kept1: u32,
-  kept_step2: u32,
-  kept_step1: u32,
-  kept_step0: u32,
-  dim2: u32,
-  dim1: u32,
-  step2: u32,
-  step1: u32,
-  step0: u32,
-  kind: u32,
-}
+// Workgroup: 64 x 1 x 1; a wide dispatch continues in y. Comes after include/int64.wgsl and reduce_place.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> reduce_int_x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> reduce_int_y: array<u32>;
-var<immediate> reduce_int_params: ReduceIntParams;
-
-fn reduce_int_place(i: u32, size2: u32, size1: u32, step2: u32, step1: u32, step0: u32) -> u32 {
-  if size2 == 0u { return i * step2; }
-  let rest = i / size2;
-  let at = i % size2 * step2;
-  if size1 == 0u { return at + rest * step1; }
-  return at + rest % size1 * step1 + rest / size1 * step0;
-}
 
 fn reduce_int_join(a: vec2<u32>, v: vec2<u32>) -> vec2<u32> {
-  switch reduce_int_params.kind & 0xffu {
+  switch reduce_params.kind & 0xffu {
     case 2u: { return select(a, v, i64_less(a, v)); }
     case 3u: { return select(a, v, i64_less(v, a)); }
     case 4u: { return i64_multiply(a, v); }
@@ -46,17 +20,17 @@ fn reduce_int_join(a: vec2<u32>, v: vec2<u32>) -> vec2<u32> {
 
 @compute @workgroup_size(64, 1, 1)
 fn reduce_int(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let p = reduce_int_params;
+  let p = reduce_params;
   let i = id.y * groups.x * 64u + id.x;
   if i >= p.count {
     return;
   }
-  let base = reduce_int_place(i, p.kept2, p.kept1, p.kept_step2, p.kept_step1, p.kept_step0);
+  let base = reduce_base(i);
   let wide = (p.kind & 256u) != 0u;
   let what = p.kind & 0xffu;
   var result = vec2<u32>(select(0u, 1u, what == 4u), 0u);
   for (var j = 0u; j < p.n; j += 1u) {
-    let at = base + reduce_int_place(j, p.dim2, p.dim1, p.step2, p.step1, p.step0);
+    let at = base + reduce_element(j);
     var v: vec2<u32>;
     if wide {
       v = vec2<u32>(reduce_int_x[2u * at], reduce_int_x[2u * at + 1u]);

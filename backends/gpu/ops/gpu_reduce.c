@@ -6,7 +6,7 @@
 
 enum { WORKGROUP = 64, KERNEL_RANK = 3, LONG_ROW = 64, WIDE = 256 };
 
-/* ReduceParams of include/reduce_op.wgsl; `kind` is reduce_int.wgsl's alone. */
+/* ReduceParams of include/reduce_place.wgsl; `kind` is reduce_int.wgsl's alone. */
 typedef struct reduce_params {
   uint32_t count, n, kept2, kept1, kept_step2, kept_step1, kept_step0, dim2, dim1, step2, step1, step0, kind;
 } reduce_params;
