@@ -6,6 +6,7 @@
 
 #include "vulkan/vk_loader.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,7 +40,8 @@ static inline uint32_t *combine_chains(const uint32_t *code, size_t *words) {
   return out;
 }
 
-static PFN_vkCreateShaderModule chains_real;
+/* The layer's, the same for every device; devices may be opened on several threads. */
+static _Atomic(PFN_vkCreateShaderModule) chains_real;
 
 static VKAPI_ATTR VkResult VKAPI_CALL chains_create(VkDevice device, const VkShaderModuleCreateInfo *info,
                                                     const VkAllocationCallbacks *callbacks,
@@ -48,7 +50,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL chains_create(VkDevice device, const VkSha
   size_t words = info->codeSize / 4;
   uint32_t *code = combine_chains(info->pCode, &words);
   combined.pCode = code, combined.codeSize = words * 4;
-  VkResult result = chains_real(device, &combined, callbacks, module);
+  VkResult result = atomic_load(&chains_real)(device, &combined, callbacks, module);
   free(code);
   return result;
 }
@@ -56,7 +58,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL chains_create(VkDevice device, const VkSha
 static PFN_vkVoidFunction chains_wrap(void *user_data, const char *name, PFN_vkVoidFunction function) {
   (void)user_data;
   if (strcmp(name, "vkCreateShaderModule")) return function;
-  memcpy(&chains_real, &function, sizeof chains_real);
+  atomic_store(&chains_real, (PFN_vkCreateShaderModule)function);
   return (PFN_vkVoidFunction)chains_create;
 }
 
