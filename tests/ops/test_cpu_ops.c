@@ -20,7 +20,7 @@ typedef struct opened {
 
 static void open_plan(one_op *t, uint32_t isa, int32_t n_threads, opened *o) {
   cr_assert_eq(tern__pool_create(&t->alloc, n_threads, &o->pool), TERN_OK);
-  tern__backend_env env = {&t->alloc, NULL, o->pool};
+  tern__backend_env env = {.alloc = &t->alloc, .pool = o->pool};
   cr_assert_eq(tern__cpu_open_with(&env, isa, &o->backend), TERN_OK);
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &o->cache), TERN_OK);
   tern__plan_options options = {.api = &tern__backend_cpu, .backend = o->backend, .host_api = &tern__backend_cpu,

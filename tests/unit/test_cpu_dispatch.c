@@ -86,7 +86,7 @@ Test(cpu_dispatch, runtime_takes_the_best_set) {
 
 static tern_status open_with(uint32_t mask, char name[64]) {
   tern__alloc alloc;
-  tern__backend_env env = {&alloc, NULL, NULL};
+  tern__backend_env env = {.alloc = &alloc};
   tern__backend *backend = NULL;
   tern__alloc_init(&alloc, NULL, 0);
   cr_assert_eq(tern__pool_create(&alloc, 1, &env.pool), TERN_OK);
@@ -121,7 +121,7 @@ Test(cpu_dispatch, a_set_can_be_asked_for) {
 Test(cpu_dispatch, a_set_has_a_name) {
   tern__alloc alloc;
   tern__alloc_init(&alloc, NULL, 0);
-  tern__backend_env env = {&alloc, NULL, NULL};
+  tern__backend_env env = {.alloc = &alloc};
   tern__backend *backend = NULL;
   for (int i = 0; i < N_SETS; i++) {
     tern_status status = tern__backend_cpu.open(&env, sets[i].name, &backend);
