@@ -22,7 +22,7 @@ test('the sample chats, searches and compares devices', async () => {
   await page.click('#search-open');
   await page.fill('#query', 'astronomy', {timeout: 180000});
   await page.click('#find button');
-  await page.waitForSelector('#hits li', {timeout: 30000});
+  await page.waitForSelector('#hits li', {timeout: 180000});
   const hits = await page.locator('#hits li').allTextContents();
   assert.equal(hits.length, 5);
   assert.match(hits[0], /telescope/);
