@@ -133,7 +133,9 @@ else
     for (const name of ['tern', 'transformers.js'])
       console.log(
         `  ${name.padEnd(16)} open ${r[name].open_ms.toFixed(0)} ms   12: ${r[name].ms_12.toFixed(2)} ms   100: ${r[name].ms_100.toFixed(1)} ms   ` +
-          `cosine to fp32 min ${r[name].cosine_min?.toFixed(5)} mean ${r[name].cosine_mean?.toFixed(5)}`,
+          (args.includes('--no-cosine')
+            ? ''
+            : `cosine to fp32 min ${r[name].cosine_min.toFixed(5)} mean ${r[name].cosine_mean.toFixed(5)}`),
       );
     console.log(`  ratio            12: ${r.ratio_12.toFixed(2)}   100: ${r.ratio_100.toFixed(2)}`);
   }
