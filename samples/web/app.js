@@ -210,10 +210,10 @@ async function measure(device, threads) {
   return {opened, vectors, short, long, speed, tokens, description};
 }
 
-/** How far two greedy runs agree. */
+/** How many tokens two greedy runs share before they part. */
 function compareTokens(a, b) {
   const differs = a.findIndex((token, i) => token !== b[i]);
-  return differs < 0 ? `all ${a.length} tokens` : `first ${differs} tokens`;
+  return `${differs < 0 ? a.length : differs} of ${a.length}`;
 }
 
 function compareVectors(a, b) {
