@@ -170,13 +170,10 @@ static bool starve(hooked *h, const char *model, const char *call, uint32_t nth,
     cr_assert_eq(h->warnings[0], 0, "%s", h->warnings);
   }
   heal();
-  if (pipeline) { /* there is memory again */
+  if (!pipeline) OK(open_pipeline(h, model, "vulkan", flags, &pipeline));
+  else if (nth % 4 == 1) { /* there is memory again; a fourth of the cases, for the validation layer's sake */
     OK(generate(pipeline, long_text, &got));
     check_same(want_long, &got, what);
-    OK(generate(pipeline, short_text, &got));
-    check_same(want, &got, what);
-  } else {
-    OK(open_pipeline(h, model, "vulkan", flags, &pipeline));
   }
   tern_pipeline_close(pipeline);
   return failed;
