@@ -98,6 +98,9 @@ static bool is_fresh(const tern__kv_cache *kv, int l, size_t i) {
   return position >= (size_t)kv->past[b] && position < (size_t)(kv->past[b] + kv->fresh[b]);
 }
 
+/* Others only ask the cache for positions. */
+static bool stores(const one_op *t) { return !strcmp(t->op->name, "KvAttention"); }
+
 /* The cache as the reference left it, without what it stored: NaN, which must not be read. */
 static void send_layer(const machine *at, const tern__kv_cache *cache, int l, const uint16_t *halves,
                        tern__gpu_buffer *buffer, uint64_t offset, uint64_t bytes) {
@@ -177,7 +180,7 @@ static result run_on_gpu(one_op *t, const char *what) {
   for (int twice = 0; twice < 2; twice++)
     cr_assert_eq(tern__gpu_run(program, &args), TERN_OK, "%s", tern_last_error());
   keep(t, plan, &r);
-  check_cache(t, at, kv);
+  if (stores(t)) check_cache(t, at, kv);
   tern__plan_destroy(&t->alloc, plan);
   tern__pack_cache_destroy(cache);
   device->memory_destroy(at->gpu, arena);

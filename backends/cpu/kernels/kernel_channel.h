@@ -173,7 +173,8 @@ static void channel_one(const tern__cpu_channel_call *c) {
       vi acc[PV];
       UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
       for (size_t b = g * per_group; b < blocks && b < (g + 1) * per_group; b++)
-        dot_packed(false, c->panels + p * c->panel_bytes + b * 8 * LINE, 0, 8, c->q + b * TERN__CPU_BLOCK, acc);
+        dot_packed(TERN__CPU_WEIGHT_Q8, c->panels + p * c->panel_bytes + b * 8 * LINE, 0, 8,
+                   c->q + b * TERN__CPU_BLOCK, acc);
       piece.first_group = g == 0, piece.last_group = g + 1 == c->groups, piece.x_scales = c->scales + g;
       finish_channel(&piece, 0, acc);
     }
@@ -226,7 +227,7 @@ static void channel_f32(const tern__cpu_channel_call *c) {
         const uint8_t *block = panel + (k0 + i) / TERN__CPU_BLOCK * 8 * LINE;
         int at = (int)((k0 + i) % TERN__CPU_BLOCK);
         UNROLL for (int v = 0; v < PV; v++) {
-          vf w = vi_to_vf(block_integer(false, block, at, v)) * vf_load(of.scales + v * VF);
+          vf w = vi_to_vf(block_integer(TERN__CPU_WEIGHT_Q8, block, at, v)) * vf_load(of.scales + v * VF);
           vf_store(expanded + i * TERN__CPU_PANEL + v * VF, c->has_min ? w + vf_load(of.mins + v * VF) : w);
         }
       }
