@@ -102,7 +102,7 @@ typedef struct tern__cpu_channel_call {
   const float *x;          /* [m][ldx], weights are widened to f32; NULL: q */
   size_t ldx;
   const int16_t *q;        /* [m][K padded to 32], as quantize_channel leaves it */
-  const float *scales, *sums; /* [m][groups]: of q, and scale times the sum of q */
+  const float *scales, *sums; /* [m][groups]: of q, and the sum of x */
   size_t group, groups;    /* k that share a scale, a multiple of 32; K / group rounded up */
   size_t m;                /* <= TERN__CPU_ROW_BLOCK */
   float *y;                /* [m][ldy], from the first panel's first column on */

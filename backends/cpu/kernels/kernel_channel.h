@@ -5,21 +5,22 @@
 typedef int16_t vh __attribute__((vector_size(2 * VF)));
 typedef int16_t vh_any __attribute__((vector_size(2 * VF), aligned(1), may_alias));
 
-/* k (a multiple of 32, padded with zeros) -> q; *sum: scale times the sum of q. */
+/* n values, padded with zeros to a multiple of 32 -> q; *sum: of x itself. Weights with a zero point are q plus a
+ * constant, which multiplies that sum: rounding of X reaches the centred q alone. */
 static void quantize_group(const float *x, size_t n, size_t padded, int16_t *q, float *scale, float *sum) {
   float tail[TERN__CPU_BLOCK];
   size_t whole = n / TERN__CPU_BLOCK * TERN__CPU_BLOCK;
   memset(tail, 0, sizeof tail);
   if (whole < n) memcpy(tail, x + whole, (n - whole) * sizeof *tail);
   enum { PARTS = 4 };
-  vf largest[PARTS], poison = vf_set1(0);
-  vi total = vi_set1(0);
-  UNROLL for (int j = 0; j < PARTS; j++) largest[j] = vf_set1(0);
+  vf largest[PARTS], total[PARTS], poison = vf_set1(0);
+  UNROLL for (int j = 0; j < PARTS; j++) largest[j] = total[j] = vf_set1(0);
   for (size_t i = 0; i < padded; i += TERN__CPU_BLOCK) {
     const float *from = i < whole ? x + i : tail;
     UNROLL for (int j = 0; j < TERN__CPU_BLOCK / VF; j++) {
       vf a = vf_load(from + j * VF);
       largest[j % PARTS] = vf_max(vf_abs(a), largest[j % PARTS]);
+      total[j % PARTS] = total[j % PARTS] + a;
       poison = vf_fma(a, vf_set1(0), poison); /* NaN and infinity must not become numbers: the scale carries them */
     }
   }
@@ -30,14 +31,11 @@ static void quantize_group(const float *x, size_t n, size_t padded, int16_t *q, 
     const float *from = i < whole ? x + i : tail;
     UNROLL for (int j = 0; j < TERN__CPU_BLOCK / VF; j++) {
       vi a = vf_round(vf_load(from + j * VF) * inverse);
-      total += a;
       *(vh_any *)(q + i + j * VF) = __builtin_convertvector(a, vh);
     }
   }
-  uint32_t whole_sum = 0; /* NaN rounds to the least integer, and sums of those wrap */
-  for (int j = 0; j < VF; j++) whole_sum += (uint32_t)total[j];
   *scale = m * (1.0f / TERN__CPU_X_MAX) + vf_sum(poison);
-  *sum = *scale * (float)(int32_t)whole_sum;
+  *sum = vf_sum((total[0] + total[2]) + (total[1] + total[3]));
 }
 
 static void quantize_channel(const float *x, size_t k, size_t group, int16_t *q, float *scales, float *sums) {
