@@ -4,9 +4,10 @@
   greedy_MODEL.json  20 prompts (prompts.json), up to 128 greedy tokens each by the model's oracle: llama.cpp
                      for the GGUF files, ONNX Runtime for each dtype of the SmolLM2 folder. Per step: the
                      second-best token, the oracle's gap between the two, the same pair's gap in the reference
-                     (below; q8 has several: the least gap); and in `near` [step, token, gap, reference gap] of further tokens within the
-                     noise, or that the reference prefers to the oracle's. `noise` sums up how far the gap moves
-                     between computations that are all legitimate (see noise_of).
+                     (below; q8 has several: the least gap); and in `near` [step, token, gap, reference gap]
+                     of further tokens within the noise, or that the reference prefers to the oracle's.
+                     `noise` sums up how far the gap moves between computations that are all legitimate (see
+                     noise_of).
   logits_MODEL.json  teacher-forced logits of the reference over prompt + continuation: at some positions the
                      best 20, the norm and a sketch (logit_sketch.py) of the row, and the oracle's cosine to
                      the reference; whole rows in the cache, as golden/logits_MODEL_PROMPT.npy
