@@ -53,6 +53,7 @@ run_preset() { # name, cmake options...
   test "${PIPESTATUS[0]}" = 0
 }
 mkdir -p "$build"
+export TERN_FULL=$full # tests that have more to run read it
 if [ $full = 1 ]; then
   run_preset asan-ubsan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG="-g -O1" -DTERN_SANITIZE=address,undefined
   ctest --test-dir "$build/asan-ubsan" --output-on-failure -j "$jobs"

@@ -31,21 +31,24 @@ typedef struct trial {
   const probe *list[MAX_TRIES];
   tern__gpu_pipeline *pipelines[MAX_TRIES];
   int n;
-  tern__gpu_buffer *data, *back;
+  tern__gpu_buffer *data, *weights, *back; /* of what kernels declare read_write, and read: WebGPU keeps them apart */
   tern__gpu_commands *commands;
 } trial;
 
 static int x_of(int row, int k) { return (k * 7 + row * 3) % 11 - 5; }
 static int w_of(int column, int k) { return (k * 5 + column * 13) % 9 - 4; }
 
-/* Places in `data`: x, weights, then for each try a range that bindings without a use get, and a result. */
+/* Places in `data`: x, for each try ranges that bindings without a use get, and a result; in `weights` likewise. */
 enum {
+  SPARES = MAX_TRIES * TERN__GPU_MAX_BINDINGS * PLACE,
   X_AT = 0,
-  W_AT = X_AT + (ROWS * K * 4 + PLACE - 1) / PLACE * PLACE,
-  SPARE_AT = W_AT + (COLUMNS * K * 4 + PLACE - 1) / PLACE * PLACE,
-  Y_AT = SPARE_AT + MAX_TRIES * PLACE,
+  SPARE_AT = X_AT + (ROWS * K * 4 + PLACE - 1) / PLACE * PLACE,
+  Y_AT = SPARE_AT + SPARES,
   Y_BYTES = ROWS * COLUMNS * 4,
   TOTAL = Y_AT + MAX_TRIES * PLACE,
+  W_BYTES = COLUMNS * K * 4,
+  W_SPARE_AT = (W_BYTES + PLACE - 1) / PLACE * PLACE,
+  W_TOTAL = W_SPARE_AT + SPARES,
   GROUPS = COLUMNS / 2 /* enough for subgroups of any size; what lies beyond the columns does nothing */
 };
 
@@ -53,17 +56,19 @@ static tern_status send(trial *t) {
   tern_status status = TERN_OK;
   const tern__gpu_api *api = t->backend->api;
   tern__gpu_device *device = t->backend->device;
-  float *host = tern__calloc(t->backend->env.alloc, TOTAL / 4, sizeof *host);
+  float *host = tern__calloc(t->backend->env.alloc, TOTAL / 4, sizeof *host), weights[COLUMNS * K];
   TERN_CHECK_ALLOC(host);
   for (int k = 0; k < K; k++) {
     for (int r = 0; r < ROWS; r++) host[X_AT / 4 + r * K + k] = (float)x_of(r, k);
-    for (int c = 0; c < COLUMNS; c++) host[W_AT / 4 + c * K + k] = (float)w_of(c, k);
+    for (int c = 0; c < COLUMNS; c++) weights[c * K + k] = (float)w_of(c, k);
   }
   /* What a kernel that does nothing leaves: no result of anything. */
   for (int i = Y_AT / 4; i < TOTAL / 4; i++) host[i] = -12345.0f;
   TERN_TRY(api->buffer_create(device, TERN__GPU_DEVICE, TOTAL, &t->data));
+  TERN_TRY(api->buffer_create(device, TERN__GPU_DEVICE, W_TOTAL, &t->weights));
   TERN_TRY(api->buffer_create(device, TERN__GPU_READBACK, MAX_TRIES * PLACE, &t->back));
   TERN_TRY(api->write(device, t->data, 0, host, TOTAL));
+  TERN_TRY(api->write(device, t->weights, 0, weights, sizeof weights));
 cleanup:
   tern__free(t->backend->env.alloc, host);
   return status;
@@ -71,13 +76,17 @@ cleanup:
 
 static tern_status add(trial *t, int i) {
   tern_status status = TERN_OK;
-  tern__gpu_range spare = {t->data, SPARE_AT + (uint64_t)i * PLACE, PLACE}, ranges[TERN__GPU_MAX_BINDINGS];
+  tern__gpu_range ranges[TERN__GPU_MAX_BINDINGS];
   linear_immediates immediates = {
       .rows = ROWS, .columns = COLUMNS, .blocks = BLOCKS, .x_stride = K / 4, .lanes = 1, .width = {COLUMNS, 0, 0}};
-  for (int b = 0; b < TERN__GPU_MAX_BINDINGS; b++) ranges[b] = spare;
+  for (int b = 0; b < TERN__GPU_MAX_BINDINGS; b++) {
+    uint64_t spare = ((uint64_t)i * TERN__GPU_MAX_BINDINGS + (uint64_t)b) * PLACE;
+    bool writable = tern__gpu_kernels[t->list[i]->kernel].writable >> b & 1;
+    ranges[b] = (tern__gpu_range){writable ? t->data : t->weights, (writable ? SPARE_AT : W_SPARE_AT) + spare, PLACE};
+  }
   ranges[0] = (tern__gpu_range){t->data, X_AT, ROWS * K * 4};
   ranges[1] = (tern__gpu_range){t->data, Y_AT + (uint64_t)i * PLACE, Y_BYTES};
-  ranges[5] = (tern__gpu_range){t->data, W_AT, COLUMNS * K * 4};
+  ranges[5] = (tern__gpu_range){t->weights, 0, W_BYTES};
   TERN_TRY(t->backend->api->dispatch(t->commands, &(tern__gpu_dispatch){.pipeline = t->pipelines[i],
                                                                        .ranges = ranges,
                                                                        .immediates = &immediates,
@@ -160,6 +169,7 @@ tern_status tern__gpu_check(tern__backend *backend) {
 cleanup:
   api->commands_destroy(t.commands);
   api->buffer_destroy(backend->device, t.data);
+  api->buffer_destroy(backend->device, t.weights);
   api->buffer_destroy(backend->device, t.back);
   return status;
 }

@@ -1,12 +1,15 @@
 // The GPU op cases (tests/ops/test_gpu_ops.c, as one program) on Chromium's WebGPU device, with immediates and with
 // uniform buffers in their place; and every text of kernels.js is WGSL to the browser.
 //   node tests/web/test_webgpu_ops.mjs gpu_kernel_selftest.wasm [NAME...]
+// Compiling a kernel takes SwiftShader seconds here: without names and without TERN_FULL=1 (tests/run.sh --full) only
+// the cases of norms and gathers run.
 import {existsSync} from 'node:fs';
 import {launch} from './browser.mjs';
 import {needFiles, skip} from './node_models.mjs';
 import {serve} from './serve.mjs';
 
-const [program, ...names] = process.argv.slice(2);
+const [program, ...given] = process.argv.slice(2);
+const names = given.length || process.env.TERN_FULL === '1' ? given : ['norm::', 'gather'];
 needFiles();
 if (!program || !existsSync(program)) skip('no program is given (bindings/web/build.sh --tests builds it)');
 const browser = await launch(),
@@ -52,7 +55,7 @@ for (const immediates of [true, false]) {
   await page.route('**/program.wasm', route => route.fulfill({path: program, contentType: 'application/wasm'}));
   await page.exposeFunction('say', text => process.stdout.write(text));
   if (immediates) await checkTexts(page);
-  console.log(`== parameters in ${immediates ? 'immediates' : 'uniform buffers'}`);
+  console.log(`== parameters in ${immediates ? 'immediates' : 'uniform buffers'}, cases: ${names.join(' ') || 'all'}`);
   await runOps(page, names.length || immediates ? names : ['gather', 'attention'], {immediates});
   await page.close();
 }
