@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need, fetches the models, builds, and runs every test. Ends with ctest's summary.
 #   tests/run.sh          the suite that CI runs; on x86 also the C tests as 64-bit ARM under qemu
-#   tests/run.sh --full   also under the address, undefined-behaviour and thread sanitizers (tests/sanitize)
+#   tests/run.sh --full   also under the address, undefined-behaviour and thread sanitizers (tests/sanitize), and every op
+#                         case in the browser
 set -euo pipefail
 cd "$(dirname "$0")/.."
 full=0
