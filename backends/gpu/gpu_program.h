@@ -201,4 +201,11 @@ void tern__gpu_recording_destroy(tern__program *program);
 void tern__gpu_profile(tern__program *program, tern__json_writer *w);
 uint64_t tern__gpu_recording_bytes(const tern__program *program); /* staging and scratch */
 
+/* A tern__backend_api over a device API: its name, and the function that opens it by tern__gpu_open. */
+#define TERN__GPU_BACKEND(device_name, open_device)                                                                \
+  {.name = device_name, .open = open_device, .close = tern__gpu_close, .describe = tern__gpu_describe,             \
+   .optimize = tern__gpu_optimize, .supports = tern__gpu_supports, .compile = tern__gpu_compile,                   \
+   .prepare = tern__gpu_prepare, .run = tern__gpu_run, .destroy_program = tern__gpu_destroy_program,               \
+   .profile = tern__gpu_profile, .device = &tern__gpu_device_api}
+
 #endif

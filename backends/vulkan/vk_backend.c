@@ -6,17 +6,4 @@ static tern_status vulkan_open(const tern__backend_env *env, const char *which, 
   return tern__gpu_open(env, &tern__gpu_api_vulkan, which, out);
 }
 
-const tern__backend_api tern__backend_vulkan = {
-    .name = "vulkan",
-    .open = vulkan_open,
-    .close = tern__gpu_close,
-    .describe = tern__gpu_describe,
-    .optimize = tern__gpu_optimize,
-    .supports = tern__gpu_supports,
-    .compile = tern__gpu_compile,
-    .prepare = tern__gpu_prepare,
-    .run = tern__gpu_run,
-    .destroy_program = tern__gpu_destroy_program,
-    .profile = tern__gpu_profile,
-    .device = &tern__gpu_device_api,
-};
+const tern__backend_api tern__backend_vulkan = TERN__GPU_BACKEND("vulkan", vulkan_open);
