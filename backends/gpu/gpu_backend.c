@@ -113,6 +113,10 @@ void tern__gpu_destroy_program(tern__program *program) {
 static void memory_destroy(tern__backend *backend, tern__device_memory *memory) {
   if (!memory) return;
   backend->api->buffer_destroy(backend->device, memory->buffer);
+  for (int32_t l = 0; memory->layers && l < memory->n_layers; l++)
+    if (l == 0 || memory->layers[l] != memory->layers[l - 1])
+      backend->api->buffer_destroy(backend->device, memory->layers[l]);
+  tern__free(backend->env.alloc, memory->layers);
   tern__free(backend->env.alloc, memory->k);
   tern__free(backend->env.alloc, memory->v);
   tern__free(backend->env.alloc, memory->bytes);
@@ -125,7 +129,7 @@ static tern_status memory_create(tern__backend *backend, size_t bytes, tern__dev
   *out = NULL;
   TERN_CHECK_ALLOC(memory);
   memory->id = atomic_fetch_add(&backend->n_memories, 1) + 1;
-  memory->size = (bytes + 255) / 256 * 256;
+  memory->size = tern__gpu_place(bytes);
   TERN_TRY(backend->api->buffer_create(backend->device, TERN__GPU_DEVICE, memory->size, &memory->buffer));
   *out = memory, memory = NULL;
 cleanup:
@@ -133,29 +137,46 @@ cleanup:
   return status;
 }
 
+static uint64_t layer_bytes(const tern__kv_cache *layers, int32_t l) {
+  return 2 * (uint64_t)layers->batch * (uint64_t)layers->kv_heads[l] * (uint64_t)layers->capacity *
+         (uint64_t)layers->head_dim[l];
+}
+
+/* Makes the buffer that holds layer l and as many after it as one buffer may; *next is the first that it does not. */
+static tern_status kv_buffer_create(tern__backend *backend, const tern__kv_cache *layers, int32_t l,
+                                    tern__device_memory *memory, int32_t *next) {
+  tern_status status = TERN_OK;
+  uint64_t total = 0;
+  tern__gpu_buffer *buffer = NULL;
+  for (*next = l; *next < layers->n_layers; ++*next) {
+    uint64_t bytes = layer_bytes(layers, *next), step = tern__gpu_place(bytes);
+    if (*next > l && total + 2 * step > backend->info->max_buffer_bytes) break;
+    memory->bytes[*next] = bytes;
+    memory->k[*next] = total, memory->v[*next] = total + step;
+    total += 2 * step;
+  }
+  TERN_TRY(backend->api->buffer_create(backend->device, TERN__GPU_DEVICE, total, &buffer));
+  for (int32_t i = l; i < *next; i++) memory->layers[i] = buffer;
+  memory->size += total;
+cleanup:
+  return status;
+}
+
 static tern_status kv_create(tern__backend *backend, const tern__kv_cache *layers, tern__device_memory **out) {
   tern_status status = TERN_OK;
   tern__alloc *alloc = backend->env.alloc;
   size_t n = (size_t)layers->n_layers;
-  uint64_t total = 0;
   tern__device_memory *memory = tern__calloc(alloc, 1, sizeof *memory);
   *out = NULL;
   TERN_CHECK_ALLOC(memory);
   memory->id = atomic_fetch_add(&backend->n_memories, 1) + 1;
   memory->n_layers = layers->n_layers;
+  memory->layers = tern__calloc(alloc, n, sizeof *memory->layers);
   memory->k = tern__calloc(alloc, n, sizeof *memory->k);
   memory->v = tern__calloc(alloc, n, sizeof *memory->v);
   memory->bytes = tern__calloc(alloc, n, sizeof *memory->bytes);
-  if (!memory->k || !memory->v || !memory->bytes) TERN_CHECK_ALLOC(NULL);
-  for (size_t l = 0; l < n; l++) {
-    memory->bytes[l] = 2 * (uint64_t)layers->batch * (uint64_t)layers->kv_heads[l] * (uint64_t)layers->capacity *
-                       (uint64_t)layers->head_dim[l];
-    uint64_t step = (memory->bytes[l] + 255) / 256 * 256;
-    memory->k[l] = total, memory->v[l] = total + step;
-    total += 2 * step;
-  }
-  memory->size = total;
-  TERN_TRY(backend->api->buffer_create(backend->device, TERN__GPU_DEVICE, total, &memory->buffer));
+  if (!memory->layers || !memory->k || !memory->v || !memory->bytes) TERN_CHECK_ALLOC(NULL);
+  for (int32_t l = 0; l < layers->n_layers;) TERN_TRY(kv_buffer_create(backend, layers, l, memory, &l));
   *out = memory, memory = NULL;
 cleanup:
   memory_destroy(backend, memory);

@@ -23,6 +23,12 @@ typedef enum tern__gpu_memory {
   TERN__GPU_READBACK     /* host-mapped and cached: results; only a destination of copies */
 } tern__gpu_memory;
 
+/* Where things may begin within a buffer: covers every device's binding_alignment. */
+enum { TERN__GPU_PLACE = 256 };
+static inline uint64_t tern__gpu_place(uint64_t bytes) {
+  return (bytes + TERN__GPU_PLACE - 1) / TERN__GPU_PLACE * TERN__GPU_PLACE;
+}
+
 typedef struct tern__gpu_info {
   const char *name;            /* "llvmpipe (LLVM 15.0.6, 256 bits)" */
   const char *driver;          /* name and version, for messages and cache keys */
@@ -30,7 +36,7 @@ typedef struct tern__gpu_info {
   uint64_t memory_bytes;       /* device-local heap; 0 = not known */
   uint64_t max_buffer_bytes;   /* of one buffer */
   uint64_t max_binding_bytes;  /* of one binding: larger data is bound in slices */
-  uint32_t binding_alignment;  /* of a binding's offset, a power of two, at most 256 */
+  uint32_t binding_alignment;  /* of a binding's offset, a power of two, at most TERN__GPU_PLACE */
   uint32_t max_groups;         /* workgroups of a dispatch in each dimension */
   uint32_t max_invocations;    /* of a workgroup */
   uint32_t shared_bytes;       /* workgroup memory */

@@ -9,7 +9,6 @@
 
 enum {
   LAYOUT_VERSION = 0x67707531, /* never one of another backend's numbers */
-  PLANE_ALIGNMENT = 256,       /* covers every device's alignment of bindings */
   ROW_STEP = 64,               /* parts are whole multiples: no two share a word of scales */
   JOB_ROWS = 16
 };
@@ -78,7 +77,6 @@ bool tern__gpu_weight_format_of(const tern__weight_source *source, tern__gpu_wei
 
 /* ---- layout ---- */
 
-static uint64_t align_plane(uint64_t n) { return (n + PLANE_ALIGNMENT - 1) / PLANE_ALIGNMENT * PLANE_ALIGNMENT; }
 static uint64_t word_bytes(uint64_t n) { return (n + 3) / 4 * 4; }
 
 typedef struct planes { uint64_t numbers, scales, high; } planes; /* bytes of each */
@@ -90,7 +88,7 @@ static planes planes_of(tern__gpu_weight_format format, uint64_t rows, uint64_t 
 }
 
 static uint64_t part_bytes(const planes *p) {
-  return align_plane(p->numbers) + align_plane(p->scales) + align_plane(p->high);
+  return tern__gpu_place(p->numbers) + tern__gpu_place(p->scales) + tern__gpu_place(p->high);
 }
 
 static uint64_t rows_that_fit(const tern__program *program, tern__gpu_weight_format format, uint64_t blocks) {
@@ -98,7 +96,7 @@ static uint64_t rows_that_fit(const tern__program *program, tern__gpu_weight_for
   uint64_t largest = f->number_bytes > f->scale_bytes ? f->number_bytes : f->scale_bytes;
   uint64_t all = (uint64_t)f->number_bytes + f->scale_bytes + f->high_bytes;
   uint64_t by_binding = program->backend->info->max_binding_bytes / (blocks * largest);
-  uint64_t spare = 3 * PLANE_ALIGNMENT + 4, buffer = program->backend->info->max_buffer_bytes;
+  uint64_t spare = 3 * TERN__GPU_PLACE + 4, buffer = program->backend->info->max_buffer_bytes;
   uint64_t by_buffer = buffer > spare ? (buffer - spare) / (blocks * all) : 0;
   return (by_binding < by_buffer ? by_binding : by_buffer) / ROW_STEP * ROW_STEP;
 }
@@ -204,8 +202,8 @@ static tern_status build(void *user_data, void *packed) {
   pack_job *job = user_data;
   planes p = planes_of(job->format, job->rows, job->blocks);
   job->numbers = packed;
-  job->scales = job->numbers + align_plane(p.numbers);
-  job->high = job->scales + align_plane(p.scales);
+  job->scales = job->numbers + tern__gpu_place(p.numbers);
+  job->high = job->scales + tern__gpu_place(p.scales);
   atomic_store(&job->next, 0);
   tern__pool_run(job->program->backend->env.pool, job->program->plan->n_threads, pack_some, job);
   return TERN_OK;
@@ -281,7 +279,7 @@ void tern__gpu_weight_operands(const tern__gpu_weights *w, int32_t part,
                                tern__gpu_operand operands[TERN__GPU_WEIGHT_BINDINGS]) {
   planes p = planes_of(w->format, tern__gpu_weight_rows(w, part), w->blocks);
   uint64_t offset = 0, sizes[TERN__GPU_WEIGHT_BINDINGS] = {p.numbers, p.scales, p.high};
-  for (int i = 0; i < TERN__GPU_WEIGHT_BINDINGS; offset += align_plane(sizes[i]), i++)
+  for (int i = 0; i < TERN__GPU_WEIGHT_BINDINGS; offset += tern__gpu_place(sizes[i]), i++)
     operands[i] = (tern__gpu_operand){sizes[i] ? TERN__GPU_WEIGHT : TERN__GPU_NONE, w->first_part + part, offset,
                                       sizes[i]};
 }

@@ -29,7 +29,7 @@ static tern_status upload(tern__backend *backend, const void *data, uint64_t siz
   tern__gpu_buffer *buffer = NULL;
   *out = NULL;
   /* Kernels read whole words: the tail of a type narrower than a word is padded. */
-  TERN_TRY(backend->api->buffer_create(backend->device, TERN__GPU_DEVICE, (size + 255) / 256 * 256, &buffer));
+  TERN_TRY(backend->api->buffer_create(backend->device, TERN__GPU_DEVICE, tern__gpu_place(size), &buffer));
   TERN_TRY(backend->api->write(backend->device, buffer, 0, data, (size_t)size));
   *out = buffer, buffer = NULL;
 cleanup:

@@ -82,10 +82,11 @@ struct tern__program {
 /* An arena or a KV cache. */
 struct tern__device_memory {
   uint64_t id;                 /* of its own, unlike its address */
-  tern__gpu_buffer *buffer;
+  tern__gpu_buffer *buffer;    /* an arena's */
   uint64_t size;
   int32_t n_layers;            /* of a KV cache */
-  uint64_t *k, *v, *bytes;     /* per layer: offsets, and the size of either */
+  tern__gpu_buffer **layers;   /* per layer: its buffer, which neighbours may share */
+  uint64_t *k, *v, *bytes;     /* per layer: offsets in it, and the size of either */
 };
 
 /* The file that the device's compiled kernels are kept in: gpu_cache.h. */

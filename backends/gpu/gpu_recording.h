@@ -4,10 +4,7 @@
 
 #include "gpu/gpu_program.h"
 
-enum {
-  TERN__GPU_PLACE = 256,       /* alignment of everything in a staging buffer */
-  TERN__GPU_MAX_PENDING = 64   /* ranges remembered between two barriers */
-};
+enum { TERN__GPU_MAX_PENDING = 64 }; /* ranges remembered between two barriers */
 
 /* The largest values of an export in place of all of it (gpu_top.c). */
 typedef struct tern__gpu_top {
@@ -34,10 +31,6 @@ typedef struct tern__gpu_recording {
   int32_t batch;                   /* sequences that there is room for in the positions */
   tern__gpu_top top;
 } tern__gpu_recording;
-
-static inline uint64_t tern__gpu_place(uint64_t bytes) {
-  return (bytes + TERN__GPU_PLACE - 1) / TERN__GPU_PLACE * TERN__GPU_PLACE;
-}
 
 typedef struct tern__gpu_pending { tern__gpu_range range; bool write; } tern__gpu_pending;
 

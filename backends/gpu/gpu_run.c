@@ -134,7 +134,7 @@ static tern_status range_of(const tern__gpu_recorder *rec, const tern__gpu_step 
       if (r->kv && operand->index < r->kv->n_layers) {
         uint64_t k = r->kv->k[operand->index], v = r->kv->v[operand->index], bytes = r->kv->bytes[operand->index];
         bool both = operand->kind == TERN__GPU_KV_BOTH;
-        whole = (tern__gpu_range){r->kv->buffer, operand->kind == TERN__GPU_KV_VALUES ? v : k,
+        whole = (tern__gpu_range){r->kv->layers[operand->index], operand->kind == TERN__GPU_KV_VALUES ? v : k,
                                   both ? v - k + bytes : bytes};
       }
       break;

@@ -16,8 +16,9 @@ fn attention_split_dot(slot: u32, d: u32, quads: u32, k: vec4<f32>, sum: f32) ->
 @compute @workgroup_size(64, 1, 1)
 fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let p = attention;
-  let batch = workgroup.y / p.kv_heads;
-  let kv_head = workgroup.y % p.kv_heads;
+  let head = workgroup.y + attention_first_head();
+  let batch = head / p.kv_heads;
+  let kv_head = head % p.kv_heads;
   let n_queries = p.rows * p.group;
   let split = workgroup.x % p.splits;
   let first_query = workgroup.x / p.splits * 4u;
@@ -118,7 +119,7 @@ fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_i
   for (var i = 0u; i < 4u; i += 1u) {
     let query = first_query + i;
     if query < n_queries {
-      let at = ((workgroup.y * n_queries + query) * p.splits + split) * (p.dim + 2u);
+      let at = ((head * n_queries + query) * p.splits + split) * (p.dim + 2u);
       if t == 0u {
         attention_y[at] = attention_top[i];
         attention_y[at + 1u] = attention_total[i];

@@ -8,7 +8,7 @@ tern's speed over the peer's, above 1 where tern is faster. Beside every speed s
 many of the first 64 greedy tokens equal the peer's on three prompts, or the lowest cosine of embeddings to
 the peer's.
 
-  compare.py [--tern build/release/tern] [--only SUBSTRING] [--rounds 5] [--json FILE] [--markdown FILE]
+  compare.py [--tern build/release/bin/tern] [--only SUBSTRING] [--rounds 5] [--json FILE] [--markdown FILE]
 
 Needs the models and environment of tests/models (fetch_models.py, make_*_folder.py, venv.sh); builds
 llama.cpp by tests/models/build_llama_cpp.sh if it is not there. A timed comparison: it never fails for being
@@ -187,7 +187,7 @@ def processor():
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--tern", default=find_tern(),
-                      help="the command (else $TERN, build/release/tern, PATH)")
+                      help="the command (else $TERN, build/release/bin/tern, PATH)")
   parser.add_argument("--only", action="append", metavar="TEXT",
                       help="cases whose name holds TEXT (may be repeated)")
   parser.add_argument("--rounds", type=int, default=5)

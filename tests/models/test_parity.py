@@ -224,7 +224,7 @@ def check_embeddings(tern, report, dtype, args):
 def find_tern():
   root = os.path.dirname(os.path.dirname(HERE))
   for path in (os.environ.get("TERN"),
-               *(os.path.join(root, "build", p, "tern") for p in ("release", "", "release/sdk/cli"))):
+               *(os.path.join(root, "build", p, "bin", "tern") for p in ("release", ""))):
     if path and os.access(path, os.X_OK):
       return path
   return shutil.which("tern")
@@ -233,7 +233,7 @@ def find_tern():
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--tern", default=find_tern(),
-                      help="the command (else $TERN, build/release/tern, PATH)")
+                      help="the command (else $TERN, build/release/bin/tern, PATH)")
   parser.add_argument("--only", action="append", metavar="MODEL",
                       help="a golden name or a prefix (may be repeated)")
   parser.add_argument("--prompts", type=int, metavar="N", help="the first N prompts only")

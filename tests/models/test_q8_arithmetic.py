@@ -159,7 +159,7 @@ def check_generation(session, tern, record, text):
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--tern", default=find_tern(),
-                      help="the command (else $TERN, build/release/tern, PATH)")
+                      help="the command (else $TERN, build/release/bin/tern, PATH)")
   parser.add_argument("--prompts", type=int, metavar="N", help="generate from the first N prompts only")
   args = parser.parse_args()
   if not os.path.exists(PATH):

@@ -137,28 +137,39 @@ Test(matmul, integers_are_exact) {
 
 /* ---- attention ---- */
 
+typedef struct kv_shape {
+  int batch, rows, past, fresh, heads, kv_heads, dim, half;
+  bool interleaved;
+  int window;
+  float softcap;
+} kv_shape;
+
+static void kv_build(one_op *t, kv_shape *s) {
+  int positions = s->past + s->rows + 2;
+  begin(t, "KvAttention", "tern", 1);
+  input(t, TERN_DTYPE_F32, 3, s->batch, s->rows, s->heads * s->dim);
+  input(t, TERN_DTYPE_F32, 3, s->batch, s->rows, s->kv_heads * s->dim);
+  input(t, TERN_DTYPE_F32, 3, s->batch, s->rows, s->kv_heads * s->dim);
+  if (s->half)
+    constant(t, TERN_DTYPE_F32, 2, positions + 1, s->half), constant(t, TERN_DTYPE_F32, 2, positions + 1, s->half);
+  node(t, 1, 1);
+  set_int(t, "layer", 0), set_int(t, "num_heads", s->heads), set_int(t, "kv_num_heads", s->kv_heads);
+  set_int(t, "rotary_interleaved", s->interleaved), set_int(t, "local_window", s->window),
+      set_float(t, "softcap", s->softcap);
+  tern__kv_layout layout = {1, &s->kv_heads, &s->dim};
+  cr_assert_eq(tern__kv_cache_create(&t->alloc, &layout, s->batch, positions, true, &t->kv), TERN_OK);
+  size_t n = (size_t)s->batch * (size_t)s->kv_heads * (size_t)positions * (size_t)s->dim;
+  for (size_t i = 0; i < n; i++)
+    t->kv->k[0][i] = tern__f32_to_f16(noise()), t->kv->v[0][i] = tern__f32_to_f16(noise());
+  for (int b = 0; b < s->batch; b++)
+    t->kv->past[b] = s->past - (b && s->past ? 1 : 0), t->kv->fresh[b] = b ? s->fresh : s->rows;
+}
+
 static void kv_case(int batch, int rows, int past, int fresh, int heads, int kv_heads, int dim, int half,
                     bool interleaved, int window, float softcap) {
   one_op t;
   char what[120];
-  begin(&t, "KvAttention", "tern", 1);
-  input(&t, TERN_DTYPE_F32, 3, batch, rows, heads * dim);
-  input(&t, TERN_DTYPE_F32, 3, batch, rows, kv_heads * dim);
-  input(&t, TERN_DTYPE_F32, 3, batch, rows, kv_heads * dim);
-  if (half)
-    constant(&t, TERN_DTYPE_F32, 2, past + rows + 3, half),
-        constant(&t, TERN_DTYPE_F32, 2, past + rows + 3, half);
-  node(&t, 1, 1);
-  set_int(&t, "layer", 0), set_int(&t, "num_heads", heads), set_int(&t, "kv_num_heads", kv_heads);
-  set_int(&t, "rotary_interleaved", interleaved), set_int(&t, "local_window", window),
-      set_float(&t, "softcap", softcap);
-  tern__kv_layout layout = {1, &kv_heads, &dim};
-  cr_assert_eq(tern__kv_cache_create(&t.alloc, &layout, batch, past + rows + 2, true, &t.kv), TERN_OK);
-  size_t n = (size_t)batch * (size_t)kv_heads * (size_t)(past + rows + 2) * (size_t)dim;
-  for (size_t i = 0; i < n; i++)
-    t.kv->k[0][i] = tern__f32_to_f16(noise()), t.kv->v[0][i] = tern__f32_to_f16(noise());
-  for (int b = 0; b < batch; b++)
-    t.kv->past[b] = past - (b && past ? 1 : 0), t.kv->fresh[b] = b ? fresh : rows;
+  kv_build(&t, &(kv_shape){batch, rows, past, fresh, heads, kv_heads, dim, half, interleaved, window, softcap});
   snprintf(what, sizeof what, "batch=%d rows=%d past=%d heads=%d/%d dim=%d half=%d window=%d softcap=%g",
            batch, rows, past, heads, kv_heads, dim, half, window, (double)softcap);
   /* The cache holds f16 in both; exp and the order of sums differ. */

@@ -174,6 +174,64 @@ Test(split, weights_and_outputs) {
   binding_limit = 0;
 }
 
+/* A layer's keys are bound some heads at a time, of several sequences or within one. */
+static void kv_split_case(uint64_t limit, int batch, int rows, int past, int heads, int kv_heads, int dim, int half) {
+  binding_limit = limit;
+  kv_case(batch, rows, past, rows, heads, kv_heads, dim, half, false, -1, 0);
+  binding_limit = 0;
+}
+
+Test(split, kv_cache) {
+  kv_split_case(200000, 3, 1, 700, 6, 3, 64, 32);  /* 2 of 9 at a time: 90 KB each, and every other one is aligned */
+  kv_split_case(100000, 1, 5, 697, 9, 3, 64, 32);  /* 1 of 3 */
+  kv_split_case(100000, 2, 2, 300, 12, 12, 17, 8); /* 8 of 24: an odd number of values */
+  kv_split_case(90000, 2, 20, 234, 4, 2, 128, 64); /* 1 of 4, many new rows */
+}
+
+Test(split, a_head_of_keys_beyond_a_binding_is_refused) {
+  one_op t;
+  tern__pack_cache *cache;
+  tern__session_plan *plan;
+  kv_build(&t, &(kv_shape){1, 1, 300, 1, 2, 1, 64, 0, false, -1, 0});
+  t.binding_limit = 303 * 64 * 2 - 4;
+  machine *at = open_machine(&t);
+  cr_assert_eq(tern__pack_cache_create(&t.alloc, &cache), TERN_OK);
+  tern__plan_options options = {.api = &GPU_BACKEND, .backend = at->gpu, .host_api = &tern__backend_cpu,
+                                .host_backend = at->cpu, .cache = cache, .kv = t.kv, .n_threads = 1,
+                                .all_on_device = true};
+  cr_assert_eq(tern__plan_create(&t.alloc, t.graph, t.feeds, &options, &plan), TERN_STATUS_UNSUPPORTED);
+  for (int i = 0; i < 3; i++) {
+    static const char *const parts[] = {"KvAttention", "of a head's keys for 303 positions", "shorter context"};
+    cr_expect(strstr(tern_last_error(), parts[i]), "no '%s' in: %s", parts[i], tern_last_error());
+  }
+  tern__pack_cache_destroy(cache);
+  end(&t);
+}
+
+Test(split, kv_layers_over_several_buffers) {
+  enum { LAYERS = 5 };
+  one_op t = {0};
+  int32_t heads[LAYERS] = {1, 1, 2, 1, 3}, dim[LAYERS] = {64, 64, 64, 64, 64}; /* 2, 2, 4, 2, 6 KiB */
+  const int wanted[LAYERS] = {0, 0, 1, 1, 2}; /* with 6 KiB a buffer */
+  tern__kv_layout layout = {LAYERS, heads, dim};
+  tern__kv_cache *cache;
+  tern__device_memory *memory;
+  machine *at = open_machine(&t);
+  uint64_t limit = at->gpu->info->max_buffer_bytes;
+  cr_assert_eq(tern__kv_cache_create(&m.alloc, &layout, 1, 8, false, &cache), TERN_OK);
+  at->gpu->info->max_buffer_bytes = 6 * 1024;
+  cr_assert_eq(GPU_BACKEND.device->kv_create(at->gpu, cache, &memory), TERN_OK, "%s", tern_last_error());
+  at->gpu->info->max_buffer_bytes = limit;
+  for (int l = 0, n = 0; l < LAYERS; l++) {
+    if (l && memory->layers[l] != memory->layers[l - 1]) n++;
+    cr_expect_eq(n, wanted[l], "layer %d lies in buffer %d", l, n);
+    cr_expect_eq(memory->v[l], memory->k[l] + 1024u * (uint64_t)heads[l]);
+  }
+  cr_expect_eq(memory->size, 16 * 1024);
+  GPU_BACKEND.device->memory_destroy(at->gpu, memory);
+  tern__kv_cache_destroy(&m.alloc, cache);
+}
+
 /* ---- several nodes as one ---- */
 
 static tern__value_id add_node(one_op *t, const char *op, const char *domain, const tern__value_id *in, int n_in,
@@ -250,7 +308,8 @@ Test(fused, bias_and_activation) {
       in[0] = add_linear(&t, TERN_DTYPE_F32, 45, 64, false);
       constant(&t, TERN_DTYPE_F32, 1, 45), in[1] = t.ids[t.n_inputs - 1];
       out = add_node(&t, "Add", "", in, 2, 1, &out);
-      if (activations[a][0]) out = add_node(&t, activations[a][0], activations[a][1], (tern__value_id[]){out}, 1, 1, in);
+      if (activations[a][0])
+        out = add_node(&t, activations[a][0], activations[a][1], (tern__value_id[]){out}, 1, 1, in);
       add_output(&t, out);
       check_fused(&t, "linear_bias", f32_error);
       end(&t);

@@ -115,8 +115,8 @@ static tern__device_memory *send_cache(one_op *t, const machine *at) {
   if (!t->kv) return NULL;
   cr_assert_eq(GPU_BACKEND.device->kv_create(at->gpu, t->kv, &kv), TERN_OK, "%s", tern_last_error());
   for (int l = 0; l < t->kv->n_layers; l++) {
-    send_layer(at, t->kv, l, t->kv->k[l], kv->buffer, kv->k[l], kv->bytes[l]);
-    send_layer(at, t->kv, l, t->kv->v[l], kv->buffer, kv->v[l], kv->bytes[l]);
+    send_layer(at, t->kv, l, t->kv->k[l], kv->layers[l], kv->k[l], kv->bytes[l]);
+    send_layer(at, t->kv, l, t->kv->v[l], kv->layers[l], kv->v[l], kv->bytes[l]);
   }
   return kv;
 }
@@ -147,8 +147,8 @@ static void check_layer(const machine *at, const tern__kv_cache *cache, int l, c
 
 static void check_cache(one_op *t, const machine *at, const tern__device_memory *kv) {
   for (int l = 0; t->kv && l < t->kv->n_layers; l++) {
-    check_layer(at, t->kv, l, t->kv->k[l], kv->buffer, kv->k[l], kv->bytes[l]);
-    check_layer(at, t->kv, l, t->kv->v[l], kv->buffer, kv->v[l], kv->bytes[l]);
+    check_layer(at, t->kv, l, t->kv->k[l], kv->layers[l], kv->k[l], kv->bytes[l]);
+    check_layer(at, t->kv, l, t->kv->v[l], kv->layers[l], kv->v[l], kv->bytes[l]);
   }
 }
 

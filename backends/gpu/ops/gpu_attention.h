@@ -11,7 +11,7 @@ typedef struct tern__gpu_attention {
   float scale, softcap;
   union {
     uint32_t mask_step[4]; /* batch, head, row, key */
-    struct { uint32_t values, unused[2], splits; };
+    struct { uint32_t values, first_head, unused, splits; };
   };
 } tern__gpu_attention;
 

@@ -1,6 +1,7 @@
 /* tern.KvAttention: new rows enter the cache (kernels/kv_store.wgsl), then attention over it: in tiles of queries
  * (attention_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl). Few new rows, as in decoding,
- * are stored by the attention itself (include/attention_fresh.wgsl).
+ * are stored by the attention itself (include/attention_fresh.wgsl). A cache that one binding does not hold is
+ * bound some heads at a time.
  * Positions are read from a buffer: what is recorded serves every position. */
 #include <math.h>
 
@@ -17,27 +18,31 @@ enum {
 };
 
 typedef struct store_immediates {
-  uint32_t count, rows, kv_heads, dim, half_rotary, positions, flags, pad;
+  uint32_t count, rows, kv_heads, dim, half_rotary, positions, flags, first_head, end_head;
 } store_immediates;
 
-static tern__gpu_operand cache_operand(tern__gpu_operand_kind kind, int32_t layer) {
-  return (tern__gpu_operand){kind, layer, 0, 0};
+/* Part of a layer's cache: heads of keys, counted over the batch, and their bytes of keys (of values as many). */
+typedef struct cache_part { uint32_t first, n; uint64_t offset, size; } cache_part;
+
+static tern__gpu_operand cache_operand(tern__gpu_operand_kind kind, int32_t layer, const cache_part *part) {
+  return (tern__gpu_operand){kind, layer, part->offset, part->size};
 }
 
 static tern_status add_store(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
-                             uint64_t batch, int32_t layer) {
+                             uint64_t batch, int32_t layer, const cache_part *part) {
   tern_status status = TERN_OK;
   bool odd = a->dim % 2 != 0;
   uint64_t count = batch * a->rows * a->kv_heads * a->dim / (odd ? 1 : 2);
   uint32_t groups[2];
-  store_immediates immediates = {(uint32_t)count, a->rows, a->kv_heads, a->dim, a->half_rotary, a->keys, a->flags, 0};
+  store_immediates immediates = {(uint32_t)count, a->rows, a->kv_heads, a->dim, a->half_rotary,
+                                 a->keys,         a->flags, part->first, part->first + part->n};
   tern__gpu_operand operands[] = {tern__gpu_input(node, 1),
                                   tern__gpu_input(node, 2),
                                   {TERN__GPU_POSITIONS, 0, 0, 0},
                                   tern__gpu_input(node, 3),
                                   tern__gpu_input(node, 4),
-                                  cache_operand(TERN__GPU_KV_KEYS, layer),
-                                  cache_operand(TERN__GPU_KV_VALUES, layer)};
+                                  cache_operand(TERN__GPU_KV_KEYS, layer, part),
+                                  cache_operand(TERN__GPU_KV_VALUES, layer, part)};
   tern__gpu_groups_1d(program, count, STORE_WORKGROUP, groups);
   TERN_TRY(tern__gpu_add_step(program, node, odd ? TERN__KERNEL_kv_store_odd : TERN__KERNEL_kv_store, operands,
                               &immediates, groups[0], groups[1], 1));
@@ -48,30 +53,30 @@ cleanup:
 
 /* Operands of the kernels that read the cache, `out` is the second; those of the kernels that store in it, too, if `a`
  * says where its values lie. */
-static void cache_operands(const tern__node *node, const tern__gpu_attention *a, int32_t layer, tern__gpu_operand out,
-                           tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS]) {
+static void cache_operands(const tern__node *node, const tern__gpu_attention *a, int32_t layer, const cache_part *part,
+                           tern__gpu_operand out, tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS]) {
   bool fresh = a->values != 0;
   operands[0] = tern__gpu_input(node, 0), operands[1] = out;
-  operands[2] = fresh ? tern__gpu_input(node, 1) : cache_operand(TERN__GPU_KV_KEYS, layer);
-  operands[3] = fresh ? tern__gpu_input(node, 2) : cache_operand(TERN__GPU_KV_VALUES, layer);
+  operands[2] = fresh ? tern__gpu_input(node, 1) : cache_operand(TERN__GPU_KV_KEYS, layer, part);
+  operands[3] = fresh ? tern__gpu_input(node, 2) : cache_operand(TERN__GPU_KV_VALUES, layer, part);
   operands[4] = (tern__gpu_operand){TERN__GPU_POSITIONS, 0, 0, 0};
   operands[5] = tern__gpu_input(node, 3), operands[6] = tern__gpu_input(node, 4);
-  operands[7] = cache_operand(TERN__GPU_KV_BOTH, layer);
+  operands[7] = (tern__gpu_operand){TERN__GPU_KV_BOTH, layer, 0, 0};
 }
 
-static void count_cost(tern__program *program, const tern__gpu_attention *a, uint64_t batch) {
-  uint64_t queries = batch * a->rows * a->group * a->kv_heads;
-  tern__gpu_cost(program, 2 * queries * a->keys * a->dim, 4 * batch * a->keys * a->kv_heads * a->dim);
+static void count_cost(tern__program *program, const tern__gpu_attention *a, uint64_t heads) {
+  uint64_t queries = heads * a->rows * a->group;
+  tern__gpu_cost(program, 2 * queries * a->keys * a->dim, 4 * heads * a->keys * a->dim);
 }
 
 static tern_status add_attention(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
-                                 uint64_t batch, int32_t layer) {
+                                 int32_t layer, const cache_part *part) {
   tern_status status = TERN_OK;
   tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS];
-  cache_operands(node, a, layer, tern__gpu_output(node, 0), operands);
+  cache_operands(node, a, layer, part, tern__gpu_output(node, 0), operands);
   TERN_TRY(tern__gpu_add_step(program, node, a->values ? TERN__KERNEL_attention_kv_fresh : TERN__KERNEL_attention_kv,
-                              operands, a, tern__gpu_attention_blocks(a), (uint32_t)(batch * a->kv_heads), 1));
-  count_cost(program, a, batch);
+                              operands, a, tern__gpu_attention_blocks(a), part->n, 1));
+  count_cost(program, a, part->n);
 cleanup:
   return status;
 }
@@ -90,35 +95,51 @@ static uint32_t splits_of(const tern__program *program, const tern__gpu_attentio
 /* Where a layer's values begin, in words of what KV_BOTH binds; 0 = the new rows need kernels of their own: many of
  * them, heads that are not whole quads, or a cache that one binding does not hold. */
 static uint32_t values_at(const tern__program *program, const tern__gpu_attention *a, uint64_t cache_bytes) {
-  uint64_t values = (cache_bytes + 255) / 256 * 256; /* as gpu_backend.c places them */
+  uint64_t values = tern__gpu_place(cache_bytes); /* as gpu_backend.c has them */
   bool fits = values + cache_bytes <= program->backend->info->max_binding_bytes;
   return fits && a->rows <= MAX_FRESH_ROWS && a->dim % 4 == 0 ? (uint32_t)(values / 4) : 0;
 }
 
 typedef struct merge_immediates { uint32_t count, rows, kv_heads, group, dim, splits, pad[2]; } merge_immediates;
 
-static tern_status add_split(tern__program *program, const tern__node *node, tern__gpu_attention *a, uint64_t batch,
-                             int32_t layer, uint32_t splits) {
+static uint64_t parts_bytes(const tern__gpu_attention *a, uint64_t batch) {
+  return batch * a->kv_heads * a->rows * a->group * a->splits * (a->dim + 2) * sizeof(float);
+}
+
+static tern_status add_split(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
+                             uint64_t batch, int32_t layer, const cache_part *part) {
   tern_status status = TERN_OK;
-  uint64_t queries = a->rows * a->group, count = batch * queries * a->kv_heads * a->dim;
-  uint64_t bytes = batch * a->kv_heads * queries * splits * (a->dim + 2) * sizeof(float);
-  uint32_t groups[2], blocks = (uint32_t)((queries + SPLIT_QUERIES - 1) / SPLIT_QUERIES);
-  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS], parts = tern__gpu_scratch(0, bytes);
-  merge_immediates merge = {(uint32_t)count, a->rows, a->kv_heads, a->group, a->dim, splits, {0, 0}};
-  tern__gpu_need_scratch(program, bytes);
-  a->splits = splits;
-  cache_operands(node, a, layer, parts, operands);
+  uint32_t blocks = (a->rows * a->group + SPLIT_QUERIES - 1) / SPLIT_QUERIES;
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS], parts = tern__gpu_scratch(0, parts_bytes(a, batch));
+  cache_operands(node, a, layer, part, parts, operands);
   TERN_TRY(tern__gpu_add_step(program, node,
                               a->values ? TERN__KERNEL_attention_split_fresh : TERN__KERNEL_attention_split, operands,
-                              a, blocks * splits, (uint32_t)(batch * a->kv_heads), 1));
-  count_cost(program, a, batch);
-  tern__gpu_groups_1d(program, count, STORE_WORKGROUP, groups);
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_merge,
-                              (tern__gpu_operand[]){parts, tern__gpu_output(node, 0)}, &merge, groups[0], groups[1],
-                              1));
-  tern__gpu_cost(program, 2 * count * splits, 4 * count * splits);
+                              a, blocks * a->splits, part->n, 1));
+  count_cost(program, a, part->n);
 cleanup:
   return status;
+}
+
+static tern_status add_merge(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
+                             uint64_t batch) {
+  tern_status status = TERN_OK;
+  uint64_t count = batch * a->rows * a->group * a->kv_heads * a->dim;
+  merge_immediates merge = {(uint32_t)count, a->rows, a->kv_heads, a->group, a->dim, a->splits, {0, 0}};
+  tern__gpu_operand operands[] = {tern__gpu_scratch(0, parts_bytes(a, batch)), tern__gpu_output(node, 0)};
+  uint32_t groups[2];
+  tern__gpu_groups_1d(program, count, STORE_WORKGROUP, groups);
+  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_merge, operands, &merge, groups[0], groups[1], 1));
+  tern__gpu_cost(program, 2 * count * a->splits, 4 * count * a->splits);
+cleanup:
+  return status;
+}
+
+/* The most heads of keys, each of `head_bytes`, that one binding holds, so that any multiple of them begins where a
+ * binding may; 0 = none. */
+static uint64_t heads_of_part(uint64_t head_bytes, uint64_t limit) {
+  uint64_t step = 1;
+  while (step * head_bytes % TERN__GPU_PLACE) step *= 2;
+  return limit / head_bytes / step * step;
 }
 
 tern_status tern__gpu_compile_kv_attention(tern__program *program, const tern__node *node, bool *taken) {
@@ -145,21 +166,30 @@ tern_status tern__gpu_compile_kv_attention(tern__program *program, const tern__n
   if (cos && (!program->rotary_positions || cos->shape.dims[0] < program->rotary_positions))
     program->rotary_positions = cos->shape.dims[0];
   a.group = (uint32_t)heads / a.kv_heads, a.keys = (uint32_t)kv->capacity;
-  uint64_t bytes = (uint64_t)kv->batch * a.kv_heads * a.keys * a.dim * 2;
-  if (bytes > info->max_binding_bytes)
+  uint64_t head_bytes = (uint64_t)a.keys * a.dim * 2, used = batch * a.kv_heads;
+  uint64_t bytes = (uint64_t)kv->batch * a.kv_heads * head_bytes, n = used;
+  if (bytes > info->max_binding_bytes) n = heads_of_part(head_bytes, info->max_binding_bytes);
+  if (!n)
     TERN_FAIL(TERN_STATUS_UNSUPPORTED,
-              "node '%s' (KvAttention): %llu bytes of keys for %d positions are beyond the %llu that %s binds at once; "
-              "use a shorter context or device 'cpu'",
-              node->name, (unsigned long long)bytes, (int)kv->capacity, (unsigned long long)info->max_binding_bytes,
-              info->name);
+              "node '%s' (KvAttention): %llu bytes of a head's keys for %d positions are beyond what %s binds at once, "
+              "%llu; use a shorter context or device 'cpu'",
+              node->name, (unsigned long long)head_bytes, (int)kv->capacity, info->name,
+              (unsigned long long)info->max_binding_bytes);
   if (a.scale == 0) a.scale = 1.0f / sqrtf((float)a.dim);
   tern__gpu_attention_tile(&a);
   if (tern__gpu_attention_blocks(&a) > info->max_groups) return TERN_OK;
   a.values = values_at(program, &a, bytes);
-  if (!a.values) TERN_TRY(add_store(program, node, &a, batch, (int32_t)layer));
-  uint32_t splits = splits_of(program, &a);
-  TERN_TRY(splits ? add_split(program, node, &a, batch, (int32_t)layer, splits)
-                  : add_attention(program, node, &a, batch, (int32_t)layer));
+  a.splits = splits_of(program, &a);
+  if (a.splits) tern__gpu_need_scratch(program, parts_bytes(&a, batch));
+  for (uint64_t first = 0; first < used; first += n) {
+    cache_part part = {(uint32_t)first, (uint32_t)(used - first < n ? used - first : n), 0, 0};
+    if (bytes > info->max_binding_bytes) part.offset = first * head_bytes, part.size = part.n * head_bytes;
+    a.first_head = part.first;
+    if (!a.values) TERN_TRY(add_store(program, node, &a, batch, (int32_t)layer, &part));
+    TERN_TRY(a.splits ? add_split(program, node, &a, batch, (int32_t)layer, &part)
+                      : add_attention(program, node, &a, (int32_t)layer, &part));
+  }
+  if (a.splits) TERN_TRY(add_merge(program, node, &a, batch));
   *taken = true;
 cleanup:
   return status;

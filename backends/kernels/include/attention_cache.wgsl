@@ -1,13 +1,20 @@
 // Keys and values of attention.wgsl from the float16 cache of kv_store.wgsl. Comes after attention_causal.wgsl.
 //
-// Bindings: group 0, 2 = keys, 3 = values (read) [batch, kv_heads, positions, dim] two halves to a word.
+// Bindings: group 0, 2 = keys, 3 = values (read) [batch, kv_heads, positions, dim] two halves to a word; some heads of
+// them where one binding does not hold the cache: the dispatch is for these.
 
 @group(0) @binding(2) var<storage, read> attention_keys: array<u32>;
 @group(0) @binding(3) var<storage, read> attention_values: array<u32>;
 
+// The first head of keys, counted over the batch, that is bound and that the dispatch is for.
+fn attention_first_head() -> u32 {
+  return attention.mask_head;
+}
+
 // Element of the cache: value 4 quad of a key.
 fn attention_element(batch: u32, kv_head: u32, key: u32, quad: u32) -> u32 {
-  return ((batch * attention.kv_heads + kv_head) * attention.keys + key) * attention.dim + quad * 4u;
+  let head = batch * attention.kv_heads + kv_head - attention_first_head();
+  return (head * attention.keys + key) * attention.dim + quad * 4u;
 }
 
 // Four halves from an element on, out of up to three words; those beyond the head are zero.

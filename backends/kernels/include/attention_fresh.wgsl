@@ -9,6 +9,10 @@
 @group(0) @binding(3) var<storage, read_write> attention_v: array<f32>;
 @group(0) @binding(7) var<storage, read_write> attention_cache: array<u32>;
 
+fn attention_first_head() -> u32 {
+  return 0u;
+}
+
 fn attention_past(batch: u32) -> u32 {
   return u32(attention_positions[batch].x);
 }

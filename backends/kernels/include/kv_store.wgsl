@@ -3,7 +3,7 @@
 //
 // Bindings: group 0, 0 = k, 1 = v [batch, rows, kv_heads dim], 2 = (past, fresh) of each sequence (read), 3 = cos, 4 =
 // sin [positions, half], 5 = keys, 6 = values [batch, kv_heads, positions, dim], two halves to a word. Parameters:
-// immediate, 32 bytes. Workgroup: 64 x 1 x 1; a grid wider than one row of workgroups continues in y. Rows from
+// immediate, 36 bytes. Workgroup: 64 x 1 x 1; a grid wider than one row of workgroups continues in y. Rows from
 // `fresh` on are padding: nothing is stored.
 
 struct KvStoreParams {
@@ -14,7 +14,8 @@ struct KvStoreParams {
   half_rotary: u32,
   positions: u32,    // that the cache has room for
   flags: u32,        // 1: interleaved
-  pad: u32,
+  first_head: u32,   // of keys, counted over the batch, that the bound part of the cache begins with
+  end_head: u32,     // and where it ends: rows of others are not stored
 }
 
 @group(0) @binding(0) var<storage, read_write> kv_store_k: array<f32>;
@@ -53,9 +54,10 @@ fn kv_store_place(i: u32, width: u32) -> KvPlace {
   let head = (i / runs) % p.kv_heads;
   let row = (i / runs / p.kv_heads) % p.rows;
   let batch = i / runs / p.kv_heads / p.rows;
+  let place = batch * p.kv_heads + head;
   let sequence = kv_store_positions[batch];
   let position = u32(sequence.x) + row;
-  return KvPlace(i32(row) < sequence.y && position < p.positions,
+  return KvPlace(i32(row) < sequence.y && position < p.positions && place >= p.first_head && place < p.end_head,
                  ((batch * p.rows + row) * p.kv_heads + head) * p.dim,
-                 ((batch * p.kv_heads + head) * p.positions + position) * p.dim, position, (i % runs) * width);
+                 ((place - p.first_head) * p.positions + position) * p.dim, position, (i % runs) * width);
 }
