@@ -44,6 +44,8 @@ static inline void tern__cpu_relax(void) {
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   __asm__ volatile("isb" ::: "memory");
+#elif defined(__wasm_atomics__)
+  atomic_thread_fence(memory_order_seq_cst); /* some ten nanoseconds, in which a core's other thread works */
 #endif
 }
 
