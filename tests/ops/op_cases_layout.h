@@ -2,6 +2,7 @@
 #ifndef TERN_TESTS_OP_CASES_LAYOUT_H
 #define TERN_TESTS_OP_CASES_LAYOUT_H
 
+#include "ops/elements.h"
 #include "ops/op_builder.h"
 
 static const tern_dtype layout_types[] = {TERN_DTYPE_F32, TERN_DTYPE_I64, TERN_DTYPE_U8, TERN_DTYPE_F16};
@@ -118,6 +119,77 @@ Test(layout, trilu) {
         check(&t, 0, upper ? "upper" : "lower");
         end(&t);
       }
+}
+
+/* Indices from one below the range to one above it; floats, odd ones among them, are cut. */
+static void fill_positions(const tern__view *indices, int depth) {
+  size_t n;
+  tern__shape_count(&indices->shape, &n);
+  for (size_t i = 0; i < n; i++) {
+    int position = (int)(i * 5 % (size_t)(2 * depth + 2)) - depth - 1;
+    if (tern__dtype_is_float(indices->dtype))
+      tern__view_set_real(indices, i, i == 4 ? NAN : i == 9 ? INFINITY : position + (position < 0 ? -0.75 : 0.75));
+    else tern__view_set_int(indices, i, position);
+  }
+}
+
+static void one_hot_case(tern_dtype index, tern_dtype value, int axis, int depth, bool computed_values) {
+  one_op t;
+  char what[96];
+  begin(&t, "OneHot", "", 11);
+  input(&t, index, 2, 5, 9);
+  fill_positions(&t.feeds[0], depth);
+  *(int64_t *)constant(&t, TERN_DTYPE_I64, 0) = depth;
+  if (computed_values) input(&t, value, 1, 2);
+  else constant(&t, value, 1, 2);
+  node(&t, 1, 11);
+  if (axis != 9) set_int(&t, "axis", axis);
+  snprintf(what, sizeof what, "indices %s, values %s, axis %d, depth %d", tern_dtype_name(index),
+           tern_dtype_name(value), axis, depth);
+  check(&t, 0, what);
+  end(&t);
+}
+
+Test(layout, one_hot) {
+  enum { NO_AXIS = 9 };
+  const int axes[] = {NO_AXIS, 0, 1, 2, -1, -2, -3}, depths[] = {1, 7, 16};
+  for (size_t a = 0; a < sizeof axes / sizeof *axes; a++)
+    for (size_t i = 0; i < 3; i++)
+      for (size_t d = 0; d < 4; d++) one_hot_case(TERN_DTYPE_I64, layout_types[d], axes[a], depths[i], i == 0);
+  for (tern_dtype type = TERN_DTYPE_F32; type <= TERN_DTYPE_U64; type++) {
+    if (type != TERN_DTYPE_F64) one_hot_case(type, TERN_DTYPE_F32, 1, 7, false);
+    one_hot_case(TERN_DTYPE_I32, type, -1, 7, false);
+  }
+  one_hot_case(TERN_DTYPE_I32, TERN_DTYPE_BOOL, -1, 7, true);
+}
+
+static void one_hot_shape(int rank, int rows, tern_dtype depth_type, uint32_t groups_limit) {
+  one_op t;
+  begin(&t, "OneHot", "", 11);
+  if (rank) input(&t, TERN_DTYPE_I32, 2, rows, 3);
+  else input(&t, TERN_DTYPE_I32, 0);
+  fill_positions(&t.feeds[0], 11);
+  if (depth_type == TERN_DTYPE_F32) *(float *)constant(&t, TERN_DTYPE_F32, 1, 1) = 11;
+  else *(int32_t *)constant(&t, TERN_DTYPE_I32, 0) = 11;
+  input(&t, TERN_DTYPE_U8, 1, 2); /* with constants alone beside empty indices it is evaluated while planning */
+  node(&t, 1, 11);
+  t.groups_limit = groups_limit;
+  check(&t, 0, groups_limit ? "wide" : rank ? "empty" : "a scalar");
+  end(&t);
+}
+
+Test(layout, one_hot_shapes) {
+  one_hot_shape(0, 1, TERN_DTYPE_F32, 0);
+  one_hot_shape(2, 0, TERN_DTYPE_I32, 0);
+  one_hot_shape(2, 601, TERN_DTYPE_I32, 11); /* more workgroups than one dimension of a dispatch has */
+  one_op t; /* the indices are the values, too */
+  begin(&t, "OneHot", "", 11);
+  memcpy(input(&t, TERN_DTYPE_I64, 1, 2), (int64_t[]){3, -1}, 2 * sizeof(int64_t));
+  *(int64_t *)constant(&t, TERN_DTYPE_I64, 0) = 5;
+  t.ids[t.n_inputs++] = t.ids[0];
+  node(&t, 1, 11);
+  check(&t, 0, "x, depth, x");
+  end(&t);
 }
 
 static void gather_case(tern_dtype dtype, bool narrow_index, int axis, int inner, uint64_t limit) {
