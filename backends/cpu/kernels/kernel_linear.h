@@ -11,9 +11,13 @@
 #if !defined(ROW_PANELS)
 #  define ROW_PANELS 1 /* quantized panels that one row reads side by side */
 #endif
+#if !defined(F32_PANELS)
+#  define F32_PANELS 1 /* panels side by side in a tile of f32 rows */
+#endif
 enum {
   PV = TERN__CPU_PANEL / VF,
   F32_CHUNK = 256,          /* k in an expanded piece of 16 KiB */
+  TILE_STEP = TERN__CPU_ROW_BLOCK * TERN__CPU_PANEL, /* floats from a panel's results to the next's */
   INT_CHUNK_BLOCKS = 16,    /* blocks of 32 k, 1 KiB each when expanded */
   PANEL_BLOCKS = TILE_PANELS == 1 ? 16 : 4, /* of each panel that quantized rows pass over at once */
   LINE = 64                 /* bytes of a line of a Q4, Q5 or Q8 block */
@@ -21,21 +25,23 @@ enum {
 
 /* ---- f32 ---- */
 
-INLINE void tile_f32(int n_rows, const float *w, const float *x, size_t ldx, size_t k, float *tile,
-                     bool first) {
-  vf acc[TILE_F32][PV];
-  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++)
-      acc[t][v] = first ? vf_set1(0) : vf_load(tile + t * TERN__CPU_PANEL + v * VF);
+/* Panels side by side share each value of X that is loaded. Their weights lie `step` floats apart, their results are
+ * tiles of TILE_STEP floats. */
+INLINE void tile_f32(int n_rows, int n_panels, const float *w, size_t step, const float *x, size_t ldx, size_t k,
+                     float *tile, bool first) {
+  vf acc[TILE_F32][F32_PANELS * PV];
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < n_panels * PV; v++)
+      acc[t][v] = first ? vf_set1(0) : vf_load(tile + v / PV * TILE_STEP + t * TERN__CPU_PANEL + v % PV * VF);
   for (size_t i = 0; i < k; i++, w += TERN__CPU_PANEL) {
-    vf weight[PV];
-    UNROLL for (int v = 0; v < PV; v++) weight[v] = vf_load(w + v * VF);
+    vf weight[F32_PANELS * PV];
+    UNROLL for (int v = 0; v < n_panels * PV; v++) weight[v] = vf_load(w + (size_t)(v / PV) * step + v % PV * VF);
     UNROLL for (int t = 0; t < n_rows; t++) {
       vf value = vf_set1(x[(size_t)t * ldx + i]);
-      UNROLL for (int v = 0; v < PV; v++) acc[t][v] = vf_fma(weight[v], value, acc[t][v]);
+      UNROLL for (int v = 0; v < n_panels * PV; v++) acc[t][v] = vf_fma(weight[v], value, acc[t][v]);
     }
   }
-  UNROLL for (int t = 0; t < n_rows; t++)
-    UNROLL for (int v = 0; v < PV; v++) vf_store(tile + t * TERN__CPU_PANEL + v * VF, acc[t][v]);
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < n_panels * PV; v++)
+      vf_store(tile + v / PV * TILE_STEP + t * TERN__CPU_PANEL + v % PV * VF, acc[t][v]);
 }
 
 /* Keeps one pointer per row: gcc would otherwise keep one address per load, in memory. */
@@ -61,7 +67,16 @@ INLINE void tile_f32(int n_rows, const float *w, const float *x, size_t ldx, siz
 static void rows_f32(const float *w, const float *x, size_t ldx, size_t m, size_t k, float *tile,
                      bool first) {
   size_t t = 0;
-#define TILE(n) tile_f32(n, w, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
+#define TILE(n) tile_f32(n, 1, w, 0, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
+  ROW_TILES(TILE_F32, m, TILE)
+#undef TILE
+}
+
+/* The same over pieces of F32_PANELS panels. */
+static void rows_f32_beside(const float *w, size_t step, const float *x, size_t ldx, size_t m, size_t k, float *tile,
+                            bool first) {
+  size_t t = 0;
+#define TILE(n) tile_f32(n, F32_PANELS, w, step, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
   ROW_TILES(TILE_F32, m, TILE)
 #undef TILE
 }
@@ -192,9 +207,29 @@ static void linear_one_dense_row(const tern__cpu_linear_call *c) {
   }
 }
 
+/* F32_PANELS panels from p on, in pieces that are together as large as one panel's. */
+static void linear_f32_beside(const tern__cpu_linear_call *c, size_t p, float *expanded, float *tile) {
+  enum { CHUNK = F32_CHUNK / F32_PANELS, STEP = CHUNK * TERN__CPU_PANEL };
+  const uint8_t *panels = c->panels + p * c->panel_bytes;
+  bool dense = c->format.kind == TERN__CPU_WEIGHT_F32;
+  for (size_t k0 = 0; k0 < c->k; k0 += CHUNK) {
+    size_t k = c->k - k0 < CHUNK ? c->k - k0 : CHUNK;
+    const float *w = expand_f32(&c->format, panels, k0, k, expanded);
+    for (size_t i = 1; i < F32_PANELS; i++)
+      expand_f32(&c->format, panels + i * c->panel_bytes, k0, k, expanded + i * STEP);
+    rows_f32_beside(w, dense ? c->panel_bytes / sizeof *w : STEP, c->x + k0, c->ldx, c->m, k, tile, k0 == 0);
+  }
+  for (size_t i = 0; i < F32_PANELS; i++)
+    store_tile(tile + i * TILE_STEP, c->y + (p + i) * TERN__CPU_PANEL, c->ldy, c->m, columns_of(c->n, p + i),
+               bias_of(c, p + i));
+}
+
 static void linear_f32(const tern__cpu_linear_call *c) {
   float *expanded = (float *)(void *)c->scratch, *tile = expanded + F32_CHUNK * TERN__CPU_PANEL;
-  for (size_t p = 0; p < c->n_panels; p++) {
+  size_t p = 0;
+  if (F32_PANELS > 1)
+    for (; p + F32_PANELS <= c->n_panels; p += F32_PANELS) linear_f32_beside(c, p, expanded, tile);
+  for (; p < c->n_panels; p++) {
     const uint8_t *panel = c->panels + p * c->panel_bytes;
     for (size_t k0 = 0; k0 < c->k; k0 += F32_CHUNK) {
       size_t k = c->k - k0 < F32_CHUNK ? c->k - k0 : F32_CHUNK;

@@ -112,7 +112,7 @@ static tern_status add_linear(tern__program *program, const tern__node *node,
   if (m == 1 && format.kind < TERN__CPU_WEIGHT_Q4)
     p->chunk_panels = tern__cpu_divide_up(p->chunk_panels, PANEL_GROUP) * PANEL_GROUP; /* read side by side */
   if (p->chunk_panels < 1) p->chunk_panels = 1;
-  if (m > 1 && p->quantized) p->chunk_panels = tern__cpu_divide_up(p->chunk_panels, PANEL_PAIR) * PANEL_PAIR;
+  if (m > 1) p->chunk_panels = tern__cpu_divide_up(p->chunk_panels, PANEL_PAIR) * PANEL_PAIR;
   if (m == 1 && format.kind < TERN__CPU_WEIGHT_Q4 && p->chunk_panels < PANEL_GROUP)
     p->chunk_panels = PANEL_GROUP;
   p->panel_chunks = tern__cpu_divide_up(p->n_panels, p->chunk_panels);

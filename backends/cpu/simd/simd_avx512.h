@@ -4,6 +4,7 @@
 #include "cpu/simd/simd_types.h"
 
 #define TILE_F32 12
+#define F32_PANELS 2
 #define TILE_INT 12
 #define TILE_PANELS 2
 #define PANELS_F32 8
