@@ -1,5 +1,6 @@
 /* The CPU backend: how the runtime's calls map to steps, packed weights and scratch memory. */
 #include "cpu/cpu_features.h"
+#include "cpu/cpu_fuse.h"
 #include "cpu/cpu_pack.h"
 #include "cpu/cpu_program.h"
 #include "runtime/thread_pool.h"
@@ -79,8 +80,8 @@ static void cpu_close(tern__backend *backend) {
 static const char *cpu_describe(const tern__backend *backend) { return backend->kernels->name; }
 
 static tern_status cpu_optimize(tern__backend *backend, tern__graph *graph, tern_numerics numerics) {
-  (void)backend, (void)graph, (void)numerics;
-  return TERN_OK;
+  (void)backend, (void)numerics;
+  return tern__cpu_fuse(graph);
 }
 
 static bool cpu_supports(const tern__backend *backend, const tern__op_def *op) {

@@ -24,4 +24,10 @@ uint64_t tern__cpu_layout_hash(const uint8_t *data, size_t size, uint64_t a, uin
  * otherwise. */
 const uint8_t *tern__cpu_constant(const tern__program *program, const tern__node *node, int32_t input);
 
+/* ops/: steps of a product with constant weights; X is the node's first input, product->bias one of its inputs. */
+tern_status tern__cpu_add_linear(tern__program *program, const tern__node *node, const tern__weight_product *product,
+                                 bool *taken);
+tern_status tern__cpu_add_channel_linear(tern__program *program, const tern__node *node,
+                                         const tern__weight_product *product, bool *taken);
+
 #endif

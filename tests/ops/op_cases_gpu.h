@@ -234,25 +234,6 @@ Test(split, kv_layers_over_several_buffers) {
 
 /* ---- several nodes as one ---- */
 
-static tern__value_id add_node(one_op *t, const char *op, const char *domain, const tern__value_id *in, int n_in,
-                               int n_out, tern__value_id *outs) {
-  tern__value_id first = 0;
-  const tern__op_def *def = tern__op_find(op, domain, 20);
-  cr_assert_not_null(def, "no op %s", op);
-  for (int i = 0; i < n_out; i++) {
-    char *name = tern__arena_printf(&t->arena, "v%zu", tern__array_count(t->graph->values));
-    cr_assert_eq(tern__graph_add_value(t->graph, name, TERN_DTYPE_NONE, -1, NULL, &outs[i]), TERN_OK);
-  }
-  cr_assert_eq(tern__graph_add_node(t->graph, def, op, 20, in, n_in, outs, n_out, &t->node), TERN_OK);
-  first = outs[0];
-  return first;
-}
-
-static void add_output(one_op *t, tern__value_id id) {
-  t->outs[t->n_outputs++] = id;
-  tern__graph_add_output(t->graph, id);
-}
-
 /* Linear of the case's first input and a new weight. */
 static tern__value_id add_linear(one_op *t, tern_dtype dtype, int n, int k, bool bias) {
   tern__value_id out, in[3] = {t->ids[0]};

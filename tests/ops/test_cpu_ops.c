@@ -6,6 +6,7 @@
 #  define ON_ERROR(op, isa, error) ((void)0)
 #endif
 #include "cpu/cpu_features.h"
+#include "cpu/cpu_fuse.h"
 #include "cpu/cpu_program.h"
 
 extern const tern__backend_api tern__backend_cpu;
@@ -42,11 +43,10 @@ static void close_plan(one_op *t, opened *o) {
   free(o->memory);
 }
 
-static result run_on(one_op *t, uint32_t isa, int32_t n_threads) {
+static result run_graph(one_op *t, uint32_t isa, int32_t n_threads) {
   opened o;
   result r;
   open_plan(t, isa, n_threads, &o);
-  cr_assert_eq(o.plan->base.n_steps, 1);
   cr_assert_eq(tern__backend_cpu.prepare(o.plan->segments[0].program, NULL, NULL), TERN_OK, "%s", tern_last_error());
   tern__run_args args = {.kv = t->kv};
   uint64_t before = t->alloc.live_bytes;
@@ -56,6 +56,13 @@ static result run_on(one_op *t, uint32_t isa, int32_t n_threads) {
   keep(t, o.plan, &r);
   close_plan(t, &o);
   return r;
+}
+
+static result run_on(one_op *t, uint32_t isa, int32_t n_threads) {
+  size_t alive = 0;
+  for (size_t i = 0; i < tern__array_count(t->graph->nodes); i++) alive += !t->graph->nodes[i].dead;
+  cr_assert_eq(alive, 1);
+  return run_graph(t, isa, n_threads);
 }
 
 static result run_reference(one_op *t) {
@@ -87,7 +94,7 @@ static uint32_t sets(void) {
 /* The op must have a kernel (not fall back), agree with its reference, and not depend on threads. */
 static void check(one_op *t, double tolerance, const char *what) {
   result want = run_reference(t);
-  for (uint32_t isa = 1; isa <= TERN__CPU_NEON_I8MM; isa <<= 1) {
+  for (uint32_t isa = 1; isa <= TERN__CPU_WASM128; isa <<= 1) {
     if (!(sets() & isa)) continue;
     result first = run_on(t, isa, 1);
     for (int i = 0; i < t->n_outputs; i++) {
@@ -115,7 +122,7 @@ Test(cpu_linear, one_row_equals_many) {
   const tern_dtype types[] = {TERN_DTYPE_F32, TERN_DTYPE_F16, TERN_DTYPE_Q4_0, TERN_DTYPE_Q4_K,
                               TERN_DTYPE_Q6_K};
   for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-    for (uint32_t isa = 1; isa <= TERN__CPU_NEON_I8MM; isa <<= 1) {
+    for (uint32_t isa = 1; isa <= TERN__CPU_WASM128; isa <<= 1) {
       enum { M = 29, K = 512, N = 50 };
       one_op many, one;
       if (!(sets() & isa)) continue;
@@ -140,6 +147,108 @@ Test(cpu_linear, one_row_equals_many) {
       drop(&many, &all);
       end(&many);
     }
+}
+
+/* ---- several nodes as one ---- */
+
+/* The graph fused gives the bits of the graph as it was, on every instruction set, for one thread and for four. */
+static void check_fused(one_op *t, const char *kind, const char *what) {
+  enum { SETS = 16 };
+  result want[SETS];
+  int n = 0;
+  for (uint32_t isa = 1; isa <= TERN__CPU_WASM128; isa <<= 1)
+    if (sets() & isa) want[n++] = run_graph(t, isa, 1);
+  cr_assert_eq(tern__cpu_fuse(t->graph), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__array_count(t->graph->nodes), 1, "%s: not one node", what);
+  cr_assert_str_eq(tern__node_string(&t->graph->nodes[0], "kind", ""), kind);
+  n = 0;
+  for (uint32_t isa = 1; isa <= TERN__CPU_WASM128; isa <<= 1) {
+    if (!(sets() & isa)) continue;
+    for (int32_t threads = 1; threads <= 4; threads += 3) {
+      result got = run_on(t, isa, threads);
+      for (int i = 0; i < t->n_outputs; i++)
+        cr_expect(!memcmp(got.data[i], want[n].data[i], want[n].views[i].size_bytes),
+                  "%s, instruction set %u, %d threads: output %d differs", what, isa, threads, i);
+      drop(t, &got);
+    }
+    drop(t, &want[n++]);
+  }
+}
+
+enum { FUSED_LINEAR, FUSED_MATMUL, FUSED_CHANNELS, FUSED_CHANNELS_K_MAJOR, FUSED_PRODUCTS };
+
+static tern__value_id add_product(one_op *t, int form, int n, int k) {
+  static const char *const names[] = {"Linear", "MatMul", "ChannelLinear", "ChannelLinear"};
+  bool channels = form >= FUSED_CHANNELS, k_major = form == FUSED_MATMUL || form == FUSED_CHANNELS_K_MAJOR;
+  tern__value_id in[3] = {t->ids[0]}, out;
+  constant(t, channels ? TERN_DTYPE_I8 : TERN_DTYPE_F32, 2, k_major ? k : n, k_major ? n : k);
+  in[1] = t->ids[t->n_inputs - 1];
+  if (channels) constant(t, TERN_DTYPE_F32, 1, n), in[2] = t->ids[t->n_inputs - 1];
+  out = add_node(t, names[form], form == FUSED_MATMUL ? "" : "tern", in, channels ? 3 : 2, 1, &out);
+  if (channels) tern__node_set_int(t->graph, t->node, "k_major", k_major);
+  return out;
+}
+
+Test(cpu_fused, linear_bias) {
+  static const int rows[] = {1, 2, 29, 150};
+  for (int form = 0; form < FUSED_PRODUCTS; form++)
+    for (int r = 0; r < 4; r++)
+      for (int swapped = 0; swapped < 2; swapped++) {
+        one_op t;
+        char what[80];
+        tern__value_id in[2], out;
+        begin(&t, "Fused", "tern", 1);
+        input(&t, TERN_DTYPE_F32, 3, 1, rows[r], 75);
+        in[swapped] = add_product(&t, form, 77, 75);
+        constant(&t, TERN_DTYPE_F32, 1, 77), in[!swapped] = t.ids[t.n_inputs - 1];
+        add_output(&t, add_node(&t, "Add", "", in, 2, 1, &out));
+        snprintf(what, sizeof what, "product %d, %d rows%s", form, rows[r], swapped ? ", bias first" : "");
+        check_fused(&t, "linear_bias", what);
+        end(&t);
+      }
+}
+
+/* What must stay as it is. */
+Test(cpu_fused, not_a_bias) {
+  enum { WIDER, USED_TWICE, COMPUTED, KINDS };
+  for (int kind = 0; kind < KINDS; kind++) {
+    one_op t;
+    tern__value_id in[2], out;
+    begin(&t, "Fused", "tern", 1);
+    input(&t, TERN_DTYPE_F32, 3, 2, 3, 32);
+    in[0] = add_product(&t, FUSED_LINEAR, 1, 32);
+    if (kind == COMPUTED) input(&t, TERN_DTYPE_F32, 1, 1);
+    else constant(&t, TERN_DTYPE_F32, 1, kind == WIDER ? 8 : 1);
+    in[1] = t.ids[t.n_inputs - 1];
+    add_output(&t, add_node(&t, "Add", "", in, 2, 1, &out));
+    if (kind == USED_TWICE) add_output(&t, in[0]);
+    cr_assert_eq(tern__cpu_fuse(t.graph), TERN_OK);
+    cr_expect_eq(tern__array_count(t.graph->nodes), 2, "kind %d was fused", kind);
+    end(&t);
+  }
+}
+
+Test(cpu_fused, skip_norm) {
+  static const char *const norms[] = {"LayerNormalization", "SimplifiedLayerNormalization"};
+  for (int norm = 0; norm < 2; norm++)
+    for (int shape = 0; shape < 3; shape++) /* the same; one sequence for all, second or first */
+      for (int sum_too = 0; sum_too < 2; sum_too++) {
+        one_op t;
+        char what[80];
+        tern__value_id in[3], sum, out;
+        begin(&t, "Fused", "tern", 17);
+        input(&t, TERN_DTYPE_F32, 3, shape == 2 ? 1 : 3, 5, 99), in[0] = t.ids[0];
+        input(&t, TERN_DTYPE_F32, 3, shape == 1 ? 1 : 3, 5, 99), in[1] = t.ids[1];
+        sum = add_node(&t, "Add", "", in, 2, 1, &out);
+        in[0] = sum;
+        for (int i = 1; i < 3; i++) constant(&t, TERN_DTYPE_F32, 1, 99), in[i] = t.ids[t.n_inputs - 1];
+        add_output(&t, add_node(&t, norms[norm], "", in, norm ? 2 : 3, 1, &out));
+        tern__node_set_float(t.graph, t.node, "epsilon", 0.01f);
+        if (sum_too) add_output(&t, sum);
+        snprintf(what, sizeof what, "%s, shapes %d%s", norms[norm], shape, sum_too ? ", and the sum" : "");
+        check_fused(&t, "skip_norm", what);
+        end(&t);
+      }
 }
 
 /* ---- failures ---- */
@@ -233,7 +342,7 @@ Test(cpu_failures, error_of_a_step) {
 /* Quantizing X must not turn NaN or infinity into numbers. */
 Test(cpu_linear, not_a_number_stays) {
   enum { M = 3, K = 256, N = 20 };
-  for (uint32_t isa = 1; isa <= TERN__CPU_NEON_I8MM; isa <<= 1) {
+  for (uint32_t isa = 1; isa <= TERN__CPU_WASM128; isa <<= 1) {
     one_op t;
     if (!(tern__cpu_features() & isa)) continue;
     begin(&t, "Linear", "tern", 1);

@@ -147,18 +147,14 @@ cleanup:
   return status;
 }
 
-tern_status tern__cpu_compile_channel_linear(tern__program *program, const tern__node *node, bool *taken) {
+tern_status tern__cpu_add_channel_linear(tern__program *program, const tern__node *node,
+                                         const tern__weight_product *product, bool *taken) {
   tern_status status = TERN_OK;
-  const tern__view *in[TERN__WEIGHT_INPUTS];
-  const uint8_t *constants[TERN__WEIGHT_INPUTS];
-  tern__weight_product product;
-  const tern__weight_source *s = &product.source;
-  for (int32_t i = 0; i < TERN__WEIGHT_INPUTS; i++)
-    in[i] = tern__cpu_in(program, node, i), constants[i] = tern__cpu_constant(program, node, i);
-  if (!tern__weight_read_channel(node, in, constants, &product) || !product.rows || !s->n || !s->k) return TERN_OK;
+  const tern__weight_source *s = &product->source;
+  if (!product->rows || !s->n || !s->k) return TERN_OK;
   channel_params *p = tern__cpu_params(program, sizeof *p);
   TERN_CHECK_ALLOC(p);
-  *p = (channel_params){.m = product.rows, .n = s->n, .k = s->k, .bias = product.bias};
+  *p = (channel_params){.m = product->rows, .n = s->n, .k = s->k, .bias = product->bias};
   p->has_min = s->zeros || s->dtype == TERN_DTYPE_U8;
   p->padded_k = tern__cpu_padded(p->k);
   p->groups = tern__cpu_divide_up(p->padded_k, TERN__CPU_GROUP);
@@ -174,11 +170,21 @@ tern_status tern__cpu_compile_channel_linear(tern__program *program, const tern_
   TERN_TRY(add_pack(program, p, s));
   if (p->quantized) TERN_TRY(add_quantize(program, node, p));
   tern__cpu_need_scratch(program, TERN__CPU_CHANNEL_SCRATCH, 0);
-  bool beside = follows_sibling(program, node, product.bias);
+  bool beside = follows_sibling(program, node, product->bias);
   TERN_TRY(tern__cpu_add_step(program, node, run_channel,
                               p->panel_chunks * tern__cpu_divide_up(p->m, TERN__CPU_ROW_BLOCK), p));
   program->steps[tern__array_count(program->steps) - 1].beside = beside;
   *taken = true;
 cleanup:
   return status;
+}
+
+tern_status tern__cpu_compile_channel_linear(tern__program *program, const tern__node *node, bool *taken) {
+  const tern__view *in[TERN__WEIGHT_INPUTS];
+  const uint8_t *constants[TERN__WEIGHT_INPUTS];
+  tern__weight_product product;
+  for (int32_t i = 0; i < TERN__WEIGHT_INPUTS; i++)
+    in[i] = tern__cpu_in(program, node, i), constants[i] = tern__cpu_constant(program, node, i);
+  if (!tern__weight_read_channel(node, in, constants, &product)) return TERN_OK;
+  return tern__cpu_add_channel_linear(program, node, &product, taken);
 }

@@ -93,10 +93,12 @@ static size_t row_chunk(size_t n_panels, size_t panel_bytes, size_t n_threads) {
   return most;
 }
 
-/* Adds the steps for Y [m, n] = X [m, k] * W^T (+ input `bias`). */
-static tern_status add_linear(tern__program *program, const tern__node *node,
-                              const tern__weight_source *source, size_t m, int32_t bias, bool *taken) {
+tern_status tern__cpu_add_linear(tern__program *program, const tern__node *node, const tern__weight_product *product,
+                                 bool *taken) {
   tern_status status = TERN_OK;
+  const tern__weight_source *source = &product->source;
+  size_t m = product->rows;
+  int32_t bias = product->bias;
   tern__cpu_weight_format format;
   if (!source->n || !source->k || !m || !tern__cpu_weight_format_of(source, &format)) return TERN_OK;
   linear_params *p = tern__cpu_params(program, sizeof *p);
@@ -146,7 +148,7 @@ static tern_status compile_product(tern__program *program, const tern__node *nod
   for (int32_t i = 0; i < TERN__WEIGHT_INPUTS; i++)
     in[i] = tern__cpu_in(program, node, i), constants[i] = tern__cpu_constant(program, node, i);
   if (!read(node, in, constants, &product)) return TERN_OK;
-  return add_linear(program, node, &product.source, product.rows, product.bias, taken);
+  return tern__cpu_add_linear(program, node, &product, taken);
 }
 
 tern_status tern__cpu_compile_linear(tern__program *program, const tern__node *node, bool *taken) {

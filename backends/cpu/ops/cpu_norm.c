@@ -1,5 +1,5 @@
 /* Norms over the last dimensions, with and without a residual sum before: a chunk is a block of rows. */
-#include "cpu/cpu_program.h"
+#include "cpu/cpu_fuse.h"
 
 #include <string.h>
 
@@ -9,9 +9,9 @@ typedef struct norm_params {
   size_t rows, n, block;
   float epsilon;
   bool mean;                       /* layer norm */
-  int32_t weight, bias, skip, skip_bias; /* inputs, -1 = none */
+  int32_t x, weight, bias, skip, skip_bias; /* inputs, -1 = none */
   size_t skip_rows;                /* rows of the skip input: it repeats over the batch if there are fewer */
-  int32_t mean_out, deviation_out, sum_out;
+  int32_t y, mean_out, deviation_out, sum_out; /* outputs */
 } norm_params;
 
 static const float *input_of(const tern__cpu_step *step, int32_t i) {
@@ -29,8 +29,8 @@ static tern_status run_norm(const tern__cpu_step *step, const tern__cpu_context 
         *sum = output_of(step, p->sum_out);
   size_t end = ((size_t)chunk + 1) * p->block;
   for (size_t r = (size_t)chunk * p->block; r < p->rows && r < end; r++) {
-    const float *x = (const float *)step->in[0]->data + r * p->n;
-    float *y = (float *)step->out[0]->data + r * p->n;
+    const float *x = input_of(step, p->x) + r * p->n;
+    float *y = output_of(step, p->y) + r * p->n;
     if (skip) {
       float *to = sum ? sum + r * p->n : (float *)(void *)context->scratch;
       kernels->binary[TERN__CPU_ADD](x, 1, skip + r % p->skip_rows * p->n, 1, to, p->n);
@@ -49,7 +49,7 @@ static tern_status run_norm(const tern__cpu_step *step, const tern__cpu_context 
 static tern_status add_norm(tern__program *program, const tern__node *node, const norm_params *from,
                             int32_t axis, bool *taken) {
   tern_status status = TERN_OK;
-  const tern__view *x = tern__cpu_in(program, node, 0);
+  const tern__view *x = tern__cpu_in(program, node, from->x);
   if (axis < 0) axis += x->shape.rank;
   if (x->dtype != TERN_DTYPE_F32 || axis < 0 || axis > x->shape.rank) return TERN_OK;
   norm_params *p = tern__cpu_params(program, sizeof *p);
@@ -117,6 +117,27 @@ tern_status tern__cpu_compile_skip_layer_norm(tern__program *program, const tern
   p.epsilon = tern__node_float(node, "epsilon", 1e-12f);
   p.mean = true, p.skip = 1, p.weight = 2, p.bias = 3, p.skip_bias = 4, p.mean_out = 1, p.deviation_out = 2,
   p.sum_out = 3;
+  return add_norm(program, node, &p, -1, taken);
+}
+
+/* tern.Fused: Add and the norm of the sum (cpu_fuse.h). */
+tern_status tern__cpu_compile_skip_norm(tern__program *program, const tern__node *node, bool *taken) {
+  const tern__node *add = &node->parts[0], *norm = &node->parts[1];
+  const tern__view *a = tern__cpu_in(program, add, 0), *b = tern__cpu_in(program, add, 1);
+  int32_t small = tern__cpu_elements(a) < tern__cpu_elements(b) ? 0 : 1; /* may repeat over leading dimensions */
+  norm_params p = plain;
+  if (!tern__shape_repeats_over(small ? &b->shape : &a->shape, small ? &a->shape : &b->shape) ||
+      a->shape.rank != b->shape.rank || b->dtype != TERN_DTYPE_F32)
+    return TERN_OK;
+  p.epsilon = tern__node_float(norm, "epsilon", 1e-5f);
+  p.mean = !strcmp(norm->op->name, "LayerNormalization");
+  p.x = tern__cpu_fused_input(node, add->inputs[!small]), p.skip = tern__cpu_fused_input(node, add->inputs[small]);
+  p.weight = tern__cpu_fused_input(node, norm->inputs[1]);
+  if (norm->n_inputs > 2) p.bias = tern__cpu_fused_input(node, norm->inputs[2]);
+  for (int32_t i = 0; i < node->n_outputs; i++) {
+    if (node->outputs[i] == norm->outputs[0]) p.y = i;
+    if (node->outputs[i] == add->outputs[0]) p.sum_out = i;
+  }
   return add_norm(program, node, &p, -1, taken);
 }
 

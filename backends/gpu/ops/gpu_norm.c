@@ -118,16 +118,6 @@ static tern__gpu_operand value_operand(tern__value_id id) {
   return (tern__gpu_operand){TERN__GPU_VALUE, id, 0, 0};
 }
 
-/* True if `view` is the whole of `shape`, or its last dimensions, repeated over the leading ones. */
-static bool repeats_over(const tern__view *view, const tern__shape *shape) {
-  int32_t first = 0, offset = shape->rank - view->shape.rank;
-  if (view->dtype != TERN_DTYPE_F32 || offset < 0) return false;
-  while (first < view->shape.rank && view->shape.dims[first] == 1 && shape->dims[first + offset] != 1) first++;
-  for (int32_t i = first; i < view->shape.rank; i++)
-    if (view->shape.dims[i] != shape->dims[i + offset]) return false;
-  return view->shape.rank > 0;
-}
-
 tern_status tern__gpu_compile_skip_norm(tern__program *program, const tern__node *node, bool *taken) {
   tern_status status = TERN_OK;
   const tern__node *add = &node->parts[0], *part = &node->parts[1];
@@ -139,7 +129,8 @@ tern_status tern__gpu_compile_skip_norm(tern__program *program, const tern__node
   int32_t rank = y->shape.rank;
   uint64_t n = rank > 0 ? (uint64_t)y->shape.dims[rank - 1] : 0, count = tern__gpu_elements(y);
   if (node->n_parts != 2 || add->inputs[0] == add->inputs[1] || !count || y->dtype != TERN_DTYPE_F32 ||
-      tern__gpu_elements(whole) != count || !repeats_over(whole, &y->shape) || !repeats_over(skip, &y->shape) ||
+      tern__gpu_elements(whole) != count || whole->dtype != TERN_DTYPE_F32 || skip->dtype != TERN_DTYPE_F32 ||
+      !tern__shape_repeats_over(&whole->shape, &y->shape) || !tern__shape_repeats_over(&skip->shape, &y->shape) ||
       !tern__gpu_fits(program, y) || !scale || scale->dtype != TERN_DTYPE_F32 || tern__gpu_elements(scale) != n ||
       (bias && (bias->dtype != TERN_DTYPE_F32 || tern__gpu_elements(bias) != n)))
     return TERN_OK;
