@@ -338,10 +338,26 @@ INLINE void expand_pairs(int kind, const uint8_t *block, uint8_t *out) {
   }
 }
 
+#ifdef SMALL_LOOPS
+/* expand_pairs for Q8, line by line. */
+static void expand_bytes(const uint8_t *block, uint8_t *out) {
+  UNROLL_PAIRS for (int l = 0; l < 8; l++, block += LINE) {
+    uint8_t *to = out + (l / 2 * 4 + l % 2) * LINE; /* pairs 0 and 2 of 8 k, or 1 and 3 */
+    UNROLL for (int v = 0; v < PV; v++) {
+      vs bytes = (vs)vi_load(block + v * VF * 4);
+      vi_store(to + v * VF * 4, (vi)((vs)(bytes << 8) >> 8));
+      vi_store(to + 2 * LINE + v * VF * 4, (vi)(bytes >> 8));
+    }
+  }
+}
+#else
+static void expand_bytes(const uint8_t *block, uint8_t *out) { expand_pairs(TERN__CPU_WEIGHT_Q8, block, out); }
+#endif
+
 static void expand_block(uint8_t kind, const uint8_t *block, uint8_t *out) {
   if (kind == TERN__CPU_WEIGHT_Q4) expand_pairs(TERN__CPU_WEIGHT_Q4, block, out);
   else if (kind == TERN__CPU_WEIGHT_Q5) expand_pairs(TERN__CPU_WEIGHT_Q5, block, out);
-  else expand_pairs(TERN__CPU_WEIGHT_Q8, block, out);
+  else expand_bytes(block, out);
 }
 #endif
 
