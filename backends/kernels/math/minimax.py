@@ -95,6 +95,8 @@ FITS = {
     # -log erfc(a) = a + a q(a), error of the resulting erfc relative to max(erfc, 2^-12)
     "erfc": lambda: fit("erfc q", lambda a: erfc_log(a) / a - 1,
                         lambda a: a * mp.erfc(a) / max(mp.erfc(a), mp.mpf(2) ** -6), range(8), "0.92", "4.0"),
+    "erfc_all": lambda: fit("erfc q", lambda a: erfc_log(away(a)) / away(a) - 1,
+                            lambda a: a * mp.erfc(a) / max(mp.erfc(a), mp.mpf(2) ** -6), range(9), "0", "4.0"),
     # sin(r) = r + r^3 p(r^2), cos(r) = 1 - r^2/2 + r^4 q(r^2), s = r^2
     "sin": lambda: fit("sin p", lambda s: (mp.sin(mp.sqrt(away(s))) / mp.sqrt(away(s)) - 1) / away(s),
                        lambda s: away(s) * mp.sqrt(away(s)) / mp.sin(mp.sqrt(away(s))), range(3),
