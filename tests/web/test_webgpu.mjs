@@ -196,29 +196,35 @@ test('a reload needs no network', async () => {
   );
 });
 
-test('tokens of an ONNX folder equal the native build', async t => {
+test('tokens of an ONNX folder equal the native build, on both devices', async t => {
   const name = 'SmolLM2-135M-Instruct-ONNX',
-    n = 12;
+    n = process.env.TERN_FULL === '1' ? 64 : 12;
   if (!existsSync(join(CACHE, name, 'onnx/model_q4.onnx'))) return t.skip(`${name} is missing`);
   const wanted = greedy(join(CACHE, name), n, '--dtype', 'q4'),
     page = await browser.page(isolated.url);
   const tokens = await page.evaluate(
     async ({PROMPT, name, n}) => {
       const {pipeline} = await import('/dist/tern.js');
-      const pipe = await pipeline('text-generation', `/models/${name}`, {
-        dtype: 'q4',
-        device: 'webgpu',
-        numerics: 'consistent',
-        context_length: 256,
-        cache: 'none',
-      });
-      await pipe(PROMPT, {max_new_tokens: n, ignore_eos: true});
-      await pipe.dispose();
-      return pipe.outputs[0].tokens;
+      const tokens = {};
+      for (const device of ['wasm', 'webgpu']) {
+        const pipe = await pipeline('text-generation', `/models/${name}`, {
+          dtype: 'q4',
+          device,
+          numerics: 'consistent',
+          context_length: 256,
+          cache: 'none',
+        });
+        await pipe(PROMPT, {max_new_tokens: n, ignore_eos: true});
+        await pipe.dispose();
+        tokens[device] = pipe.outputs[0].tokens;
+      }
+      return tokens;
     },
     {PROMPT, name, n},
   );
-  assert.deepEqual(tokens, wanted.tokens);
+  console.log(`ONNX q4, ${n} tokens on wasm and webgpu`);
+  assert.deepEqual(tokens.wasm, wanted.tokens);
+  assert.deepEqual(tokens.webgpu, wanted.tokens);
   await page.close();
 });
 
