@@ -6,6 +6,7 @@
 @compute @workgroup_size(64, 1, 1)
 fn attention_kv(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let head = workgroup.y + attention_first_head();
+  attention_begin(t, head / attention.kv_heads, head % attention.kv_heads, true);
   attention_block(t, vec3<u32>(workgroup.x, head, 0u));
   attention_keep(t, head / attention.kv_heads, head % attention.kv_heads, workgroup.x == 0u);
 }

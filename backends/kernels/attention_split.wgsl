@@ -13,6 +13,11 @@ fn attention_split_dot(slot: u32, d: u32, quads: u32, k: vec4<f32>, sum: f32) ->
   return fma(q.w, k.w, fma(q.z, k.z, fma(q.y, k.y, fma(q.x, k.x, sum))));
 }
 
+fn attention_split_dots(d: u32, quads: u32, k: vec4<f32>, score: vec4<f32>) -> vec4<f32> {
+  return vec4<f32>(attention_split_dot(0u, d, quads, k, score.x), attention_split_dot(1u, d, quads, k, score.y),
+                   attention_split_dot(2u, d, quads, k, score.z), attention_split_dot(3u, d, quads, k, score.w));
+}
+
 @compute @workgroup_size(64, 1, 1)
 fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let p = attention;
@@ -39,6 +44,7 @@ fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_i
   let share = ((range.y - range.x + p.splits - 1u) / p.splits + 63u) / 64u * 64u;
   let begin = min(range.x + split * share, range.y);
   let end = min(begin + share, range.y);
+  attention_begin(t, batch, kv_head, workgroup.x == 0u || (begin < end && end + p.rows > range.y));
   let soft_slot = t >> 4u;
   let soft_lane = t & 15u;
   let quad = t % p.quad_lanes;
@@ -52,10 +58,23 @@ fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_i
     workgroupBarrier();
     let key = min(key0 + t, end - 1u);
     var score = vec4<f32>();
-    for (var d = 0u; d < quads; d += 1u) {
-      let k = attention_key(batch, kv_head, key, d);
-      score = vec4<f32>(attention_split_dot(0u, d, quads, k, score.x), attention_split_dot(1u, d, quads, k, score.y),
-                        attention_split_dot(2u, d, quads, k, score.z), attention_split_dot(3u, d, quads, k, score.w));
+    for (var d = 0u; d < quads; d += 4u) {
+      // Asked for together, waited for once.
+      let last = quads - 1u;
+      let k0 = attention_key(batch, kv_head, key, d);
+      let k1 = attention_key(batch, kv_head, key, min(d + 1u, last));
+      let k2 = attention_key(batch, kv_head, key, min(d + 2u, last));
+      let k3 = attention_key(batch, kv_head, key, min(d + 3u, last));
+      score = attention_split_dots(d, quads, k0, score);
+      if d + 1u < quads {
+        score = attention_split_dots(d + 1u, quads, k1, score);
+      }
+      if d + 2u < quads {
+        score = attention_split_dots(d + 2u, quads, k2, score);
+      }
+      if d + 3u < quads {
+        score = attention_split_dots(d + 3u, quads, k3, score);
+      }
     }
     for (var i = 0u; i < 4u; i += 1u) {
       attention_weights[i * 64u + t] = attention_cap(score[i]);
@@ -103,10 +122,17 @@ fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_i
       sums[i] *= attention_rescale[i];
     }
     if quad < quads {
-      for (var j = lane; j < tile; j += lanes) {
-        let v = attention_value(batch, kv_head, key0 + j, quad);
-        for (var i = 0u; i < 4u; i += 1u) {
-          sums[i] = fma(vec4<f32>(attention_weights[i * 64u + j]), v, sums[i]);
+      for (var j = lane; j < tile; j += 4u * lanes) {
+        var v: array<vec4<f32>, 4>;
+        for (var n = 0u; n < 4u; n += 1u) {
+          v[n] = attention_value(batch, kv_head, key0 + min(j + n * lanes, tile - 1u), quad);
+        }
+        for (var n = 0u; n < 4u; n += 1u) {
+          if j + n * lanes < tile {
+            for (var i = 0u; i < 4u; i += 1u) {
+              sums[i] = fma(vec4<f32>(attention_weights[i * 64u + j + n * lanes]), v[n], sums[i]);
+            }
+          }
         }
       }
     }

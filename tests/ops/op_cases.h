@@ -192,6 +192,7 @@ Test(attention, kv_cache) {
   kv_case(2, 4, 200, 3, 2, 1, 64, 32, false, 20, 0);
   kv_case(2, 4, 0, 4, 8, 2, 128, 64, true, -1, 0);
   kv_case(3, 3, 65, 1, 12, 12, 36, 10, false, -1, 2);
+  kv_case(1, 4, 126, 4, 2, 1, 64, 32, false, -1, 0); /* new rows on both sides of a share's end */
 }
 
 static void encoder_case(int batch, int rows, int keys, int heads, int dim, int mask_kind) {

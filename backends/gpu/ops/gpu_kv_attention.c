@@ -5,6 +5,7 @@
  * Positions are read from a buffer: what is recorded serves every position. */
 #include <math.h>
 
+#include "gpu/gpu_walk.h"
 #include "gpu/ops/gpu_attention.h"
 
 enum {
@@ -12,8 +13,8 @@ enum {
   SPLIT_QUERIES = 4,     /* of a workgroup of attention_split.wgsl */
   SPLIT_KEYS = 64,       /* fewest of a share */
   MAX_SPLIT_QUERIES = 8, /* of a head of keys: beyond, tiles of queries are better */
-  MAX_SPLITS = 32,
-  MAX_FRESH_ROWS = 4,    /* that attention stores itself: every workgroup of a head rotates them */
+  MAX_SPLITS = 32,       /* as attention_merge.wgsl has room for */
+  MAX_FRESH_ROWS = 4,    /* that attention stores itself, as attention_fresh.wgsl has room for */
   WANTED_WORKGROUPS = 256
 };
 
@@ -123,13 +124,11 @@ cleanup:
 static tern_status add_merge(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
                              uint64_t batch) {
   tern_status status = TERN_OK;
-  uint64_t count = batch * a->rows * a->group * a->kv_heads * a->dim;
+  uint64_t count = batch * a->rows * a->group * a->kv_heads;
   merge_immediates merge = {(uint32_t)count, a->rows, a->kv_heads, a->group, a->dim, a->splits, {0, 0}};
   tern__gpu_operand operands[] = {tern__gpu_scratch(0, parts_bytes(a, batch)), tern__gpu_output(node, 0)};
-  uint32_t groups[2];
-  tern__gpu_groups_1d(program, count, STORE_WORKGROUP, groups);
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_merge, operands, &merge, groups[0], groups[1], 1));
-  tern__gpu_cost(program, 2 * count * a->splits, 4 * count * a->splits);
+  TERN_TRY(tern__gpu_add_1d(program, node, TERN__KERNEL_attention_merge, operands, &merge, count, 1));
+  tern__gpu_cost(program, 2 * count * a->dim * a->splits, 4 * count * a->dim * a->splits);
 cleanup:
   return status;
 }

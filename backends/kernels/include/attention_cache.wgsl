@@ -50,4 +50,6 @@ fn attention_value(batch: u32, kv_head: u32, key: u32, quad: u32) -> vec4<f32> {
   return attention_halves(element, words, quad);
 }
 
+fn attention_begin(t: u32, batch: u32, kv_head: u32, needed: bool) {}
+
 fn attention_keep(t: u32, batch: u32, kv_head: u32, first: bool) {}
