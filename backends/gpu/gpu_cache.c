@@ -7,22 +7,17 @@
 
 #include "base/file_map.h"
 #include "base/file_write.h"
-
-static uint64_t mix(uint64_t hash, const void *data, size_t size) {
-  const uint8_t *bytes = data;
-  for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * 1099511628211u;
-  return hash;
-}
+#include "base/hash.h"
 
 /* The driver by its version, the kernels by their table: their code is the device's to compare. */
 static char *path_of(tern__backend *backend) {
   const tern__gpu_info *info = backend->info;
   char uuid[2 * sizeof info->uuid + 1];
-  uint64_t hash = mix(14695981039346656037u, info->driver, strlen(info->driver));
+  uint64_t hash = tern__hash(TERN__HASH_START, info->driver, strlen(info->driver));
   for (int k = 0; k < TERN__KERNEL_COUNT; k++) {
     const tern__gpu_kernel *kernel = &tern__gpu_kernels[k];
-    hash = mix(hash, kernel->name, strlen(kernel->name) + 1);
-    hash = mix(hash, kernel->workgroup, sizeof kernel->workgroup);
+    hash = tern__hash(hash, kernel->name, strlen(kernel->name) + 1);
+    hash = tern__hash(hash, kernel->workgroup, sizeof kernel->workgroup);
   }
   for (size_t i = 0; i < sizeof info->uuid; i++) snprintf(uuid + 2 * i, 3, "%02x", info->uuid[i]);
   size_t room = strlen(backend->env.cache_path) + strlen(backend->api->name) + sizeof uuid + 40;
@@ -43,7 +38,7 @@ void tern__gpu_cache_load(tern__backend *backend) {
   cache->path = path_of(backend);
   if (!cache->path || tern__file_map_open(cache->path, &file) != TERN_OK) return;
   if (backend->api->cache_load(backend->device, file.data, file.size) == TERN_OK)
-    cache->size = file.size, cache->hash = mix(14695981039346656037u, file.data, file.size);
+    cache->size = file.size, cache->hash = tern__hash(TERN__HASH_START, file.data, file.size);
   else
     tern__log(backend->env.log, TERN_LOG_WARNING, "kernels kept in '%s' are not used: %s", cache->path,
               tern_last_error());
@@ -58,7 +53,7 @@ static void save(tern__backend *backend, bool closing) {
   void *data = tern__alloc_aligned(backend->env.alloc, size, 64);
   size_t room = size;
   if (data && backend->api->cache_read(backend->device, data, &size) == TERN_OK && size <= room) {
-    uint64_t hash = mix(14695981039346656037u, data, size);
+    uint64_t hash = tern__hash(TERN__HASH_START, data, size);
     tern_status status = TERN_OK;
     if (size != cache->size || hash != cache->hash) status = tern__file_replace(cache->path, data, size);
     if (status == TERN_OK) cache->size = size, cache->hash = hash;

@@ -58,6 +58,13 @@ typedef struct tern__gpu_dispatch {
   uint32_t groups[3];
 } tern__gpu_dispatch;
 
+/* gpu_dispatch.c, for devices: whether a range of a buffer of that size is one, and INTERNAL if a dispatch is not
+ * within what `info` allows. */
+typedef uint64_t tern__gpu_size_fn(const tern__gpu_buffer *buffer);
+bool tern__gpu_inside(const tern__gpu_range *range, uint64_t buffer_size);
+tern_status tern__gpu_check_dispatch(const tern__gpu_info *info, tern__gpu_size_fn *size_of,
+                                     const tern__gpu_kernel *kernel, const tern__gpu_dispatch *dispatch);
+
 typedef struct tern__gpu_api {
   const char *name;
   /* `which`: part of a device's name, its UUID in hex, or NULL for the best one. NO_DEVICE where there is none; the

@@ -67,14 +67,12 @@ static tern_status make_constant(void *user_data, void **resource) {
 
 /* Part of the key: a session's own constants may come to lie where those of an earlier session were. */
 static uint64_t content_hash(const uint8_t *data, uint64_t size) {
-  uint64_t hash = 14695981039346656037u ^ RAW_LAYOUT, step = size / 512 + 1;
-  for (uint64_t i = 0; i < size; i += step) hash = (hash ^ data[i]) * 1099511628211u;
-  return (hash ^ size) * 1099511628211u;
+  return tern__pack_hash(TERN__PACK_HASH ^ RAW_LAYOUT, data, size);
 }
 
 /* A model may be open on two devices. */
 static uint64_t of_device(const tern__backend *backend, uint64_t layout) {
-  return (layout ^ (uint64_t)(uintptr_t)backend) * 1099511628211u;
+  return (layout ^ (uint64_t)(uintptr_t)backend) * TERN__HASH_PRIME;
 }
 
 static tern_status run_task(preparation *p, size_t task) {

@@ -1,6 +1,7 @@
 /* The driver's pipeline cache, kept by the caller. Drivers check what they get back in their own ways, and a
  * damaged byte that one overlooks is a kernel that computes something else: ours comes with its size and a
  * hash. */
+#include "base/hash.h"
 #include "vulkan/vk_device.h"
 #include "vulkan/vk_spirv.h"
 
@@ -14,18 +15,11 @@ typedef struct envelope {
 
 static const char magic[8] = {'t', 'e', 'r', 'n', 'v', 'k', 'p', '2'};
 
-static uint64_t hash_more(uint64_t hash, const void *data, size_t size) {
-  for (size_t i = 0; i < size; i++) hash = (hash ^ ((const uint8_t *)data)[i]) * 1099511628211u;
-  return hash;
-}
-
-static uint64_t hash_of(const void *data, size_t size) {
-  return hash_more(14695981039346656037u, data, size); /* FNV-1a */
-}
+static uint64_t hash_of(const void *data, size_t size) { return tern__hash(TERN__HASH_START, data, size); }
 
 /* Data of other kernels is of no use, and would be kept with ours for ever. */
 static uint64_t hash_of_kernels(void) {
-  return hash_more(hash_of(tern__vk_packed_bytes, tern__vk_packed_size), tern__vk_packed_modules,
+  return tern__hash(hash_of(tern__vk_packed_bytes, tern__vk_packed_size), tern__vk_packed_modules,
                    TERN__KERNEL_COUNT * sizeof *tern__vk_packed_modules);
 }
 

@@ -115,29 +115,9 @@ cleanup:
   return status;
 }
 
-static bool inside(const tern__gpu_range *r) {
-  return r->buffer && r->size && r->size % 4 == 0 && r->offset <= r->buffer->size &&
-         r->size <= r->buffer->size - r->offset;
-}
+static uint64_t size_of(const tern__gpu_buffer *buffer) { return buffer->size; }
 
-/* Our own mistakes, caught before the driver sees them. */
-static tern_status check_dispatch(const tern__gpu_device *device, const tern__gpu_dispatch *d) {
-  const tern__gpu_kernel *k = d->pipeline->kernel;
-  for (int i = 0; i < k->n_bindings; i++) {
-    const tern__gpu_range *r = &d->ranges[i];
-    if (!inside(r) || r->offset % device->info.binding_alignment || r->size > device->info.max_binding_bytes)
-      return tern__fail(TERN_STATUS_INTERNAL,
-                        "%s: binding %d of kernel %s: %llu bytes at %llu of a buffer of %llu", device->name,
-                        i, k->name, (unsigned long long)r->size, (unsigned long long)r->offset,
-                        (unsigned long long)(r->buffer ? r->buffer->size : 0));
-  }
-  for (int i = 0; i < 3; i++)
-    if (!d->groups[i] || d->groups[i] > device->info.max_groups)
-      return tern__fail(TERN_STATUS_INTERNAL, "%s: kernel %s in %u x %u x %u workgroups; 1 to %u are allowed",
-                        device->name, k->name, (unsigned)d->groups[0], (unsigned)d->groups[1],
-                        (unsigned)d->groups[2], (unsigned)device->info.max_groups);
-  return TERN_OK;
-}
+static bool inside(const tern__gpu_range *r) { return tern__gpu_inside(r, r->buffer ? r->buffer->size : 0); }
 
 tern_status tern__vk_dispatch(tern__gpu_commands *c, const tern__gpu_dispatch *d) {
   tern_status status = TERN_OK;
@@ -145,7 +125,7 @@ tern_status tern__vk_dispatch(tern__gpu_commands *c, const tern__gpu_dispatch *d
   const tern__gpu_kernel *k = d->pipeline->kernel;
   VkDescriptorSet set;
   TERN_TRY(recording(c));
-  TERN_TRY(check_dispatch(device, d));
+  TERN_TRY(tern__gpu_check_dispatch(&device->info, size_of, d->pipeline->kernel, d));
   VkPipelineLayout layout = device->pipelines.layouts[k->n_bindings];
   TERN_TRY(make_set(c, d, &set));
   TERN_TRY(tern__vk_timer_start(c));

@@ -230,28 +230,9 @@ static tern_status recording(const tern__gpu_commands *c) {
                     c->state == FINISHED ? "that are finished cannot be added to" : "whose recording failed");
 }
 
-static bool inside(const tern__gpu_range *r) {
-  return r->buffer && r->size && r->size % 4 == 0 && r->offset <= r->buffer->size &&
-         r->size <= r->buffer->size - r->offset;
-}
+static uint64_t size_of(const tern__gpu_buffer *buffer) { return buffer->size; }
 
-/* Our own mistakes, caught before the browser sees them. */
-static tern_status check_dispatch(const tern__gpu_device *device, const tern__gpu_dispatch *d) {
-  const tern__gpu_kernel *k = d->pipeline->kernel;
-  for (int i = 0; i < k->n_bindings; i++) {
-    const tern__gpu_range *r = &d->ranges[i];
-    if (!inside(r) || r->offset % device->info.binding_alignment || r->size > device->facts.max_binding_bytes)
-      return tern__fail(TERN_STATUS_INTERNAL, "%s: binding %d of kernel %s: %llu bytes at %llu of a buffer of %llu",
-                        device->info.name, i, k->name, (unsigned long long)r->size, (unsigned long long)r->offset,
-                        (unsigned long long)(r->buffer ? r->buffer->size : 0));
-  }
-  for (int i = 0; i < 3; i++)
-    if (!d->groups[i] || d->groups[i] > device->facts.max_groups)
-      return tern__fail(TERN_STATUS_INTERNAL, "%s: kernel %s in %u x %u x %u workgroups; 1 to %u are allowed",
-                        device->info.name, k->name, (unsigned)d->groups[0], (unsigned)d->groups[1],
-                        (unsigned)d->groups[2], (unsigned)device->facts.max_groups);
-  return TERN_OK;
-}
+static bool inside(const tern__gpu_range *r) { return tern__gpu_inside(r, r->buffer ? r->buffer->size : 0); }
 
 static tern_status copy_now(tern__gpu_commands *c, const tern__gpu_range *from, const tern__gpu_range *to) {
   return said(c->device, tern__host_gpu_copy(c->handle, from->buffer->handle, (double)from->offset, to->buffer->handle,

@@ -139,8 +139,6 @@ uint64_t tern__pack_cache_bytes(tern__pack_cache *cache) {
 }
 
 uint64_t tern__pack_hash(uint64_t hash, const void *data, size_t size) {
-  const uint8_t *bytes = data;
-  size_t step = size / HASHED_SAMPLES + 1;
-  for (size_t i = 0; bytes && i < size; i += step) hash = (hash ^ bytes[i]) * 1099511628211u;
-  return (hash ^ size) * 1099511628211u;
+  hash = tern__hash_steps(hash, data, data ? size : 0, size / HASHED_SAMPLES + 1);
+  return (hash ^ size) * TERN__HASH_PRIME;
 }

@@ -2,6 +2,7 @@
 #ifndef TERN_RUNTIME_PACK_CACHE_H
 #define TERN_RUNTIME_PACK_CACHE_H
 
+#include "base/hash.h"
 #include "base/thread.h"
 
 typedef struct tern__pack_cache tern__pack_cache;
@@ -28,7 +29,7 @@ uint64_t tern__pack_cache_bytes(tern__pack_cache *cache);
 
 /* For layout numbers: mixes samples of the data into `hash`, first TERN__PACK_HASH. They are part of the key
  * because a session's own constants may come to lie where those of an earlier session were. */
-#define TERN__PACK_HASH 14695981039346656037u
+#define TERN__PACK_HASH TERN__HASH_START
 uint64_t tern__pack_hash(uint64_t hash, const void *data, size_t size);
 
 #endif
