@@ -33,6 +33,7 @@ from test_parity import END_TOKENS, Tern, cosine, find_tern, golden, vectors_of 
 LLAMA = os.path.join(CACHE, "peers", "llama.cpp", "bin")
 PYTHON = os.path.join(CACHE, "venv", "bin", "python")
 SMOLLM2, MINILM = os.path.join(CACHE, "SmolLM2-135M-Instruct-ONNX"), os.path.join(CACHE, "all-MiniLM-L6-v2")
+SHAPES = {"fp32": ("1x16", "1x128", "32x32"), "q8": ("1x16", "1x128", "32x32")}  # beside the two of every dtype
 FILES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized", "q4": "_q4", "q4f16": "_q4f16"}
 # what is measured: name -> (peer, kind, path for tern, dtype, path for the peer, golden name, shape)
 CASES = {
@@ -44,7 +45,7 @@ CASES = {
                                 f"smollm2-onnx-{d}", None) for d, s in FILES.items()},
   **{f"MiniLM ONNX {d}, {shape}": ("ONNX Runtime", "graph", MINILM, d, f"{MINILM}/onnx/model{FILES[d]}.onnx",
                                    f"minilm-{d}", shape)
-     for d in ("fp32", "fp16", "q8", "q4") for shape in ("1x32", "8x128")},
+     for d in ("fp32", "fp16", "q8", "q4") for shape in ("1x32", "8x128", *SHAPES.get(d, ()))},
 }
 # key -> (heading, True where more is better)
 METRICS = {"load_ms": ("load ms", False), "prefill_tokens_per_s": ("prefill tok/s", True),
