@@ -9,6 +9,20 @@
 static uint16_t load_u16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
 static float load_f16(const uint8_t *p) { return tern__f16_to_f32(load_u16(p)); }
 
+/* Loops of one simple step each and a known length: compilers make vectors of those, and packing a model's weights is
+ * mostly this. */
+static void low_nibbles(const uint8_t *from, int8_t *q) {
+  for (int k = 0; k < 16; k++) q[k] = (int8_t)(from[k] & 15);
+}
+static void high_nibbles(const uint8_t *from, int8_t *q) {
+  for (int k = 0; k < 16; k++) q[k] = (int8_t)(from[k] >> 4);
+}
+static void nibbles_of_32(const uint8_t *from, bool high, int8_t *q) {
+  for (int k = 0; k < 32; k += 16)
+    if (high) high_nibbles(from + k, q + k);
+    else low_nibbles(from + k, q + k);
+}
+
 /* The 6-bit scale and min of sub-block j of a Q4_K or Q5_K block (ggml-quants.c, get_scale_min_k4). */
 static void scale_min_k4(const uint8_t *s, int j, int *scale, int *min) {
   if (j < 4) *scale = s[j] & 63, *min = s[j + 4] & 63;
@@ -21,16 +35,16 @@ static void unpack_k45(const uint8_t *block, int j, bool five, tern__weight_bloc
   scale_min_k4(block + 4, j, &scale, &min);
   u->scales[0] = u->scales[1] = load_f16(block) * (float)scale;
   u->mins[0] = u->mins[1] = -(load_f16(block + 2) * (float)min);
-  for (int k = 0; k < 32; k++)
-    u->q[k] = (int8_t)((low[k] >> (j & 1) * 4 & 15) | (five ? (high[k] >> j & 1) << 4 : 0));
+  nibbles_of_32(low, j & 1, u->q);
+  for (int k = 0; five && k < 32; k++) u->q[k] = (int8_t)(u->q[k] | (high[k] >> j & 1) << 4);
 }
 
 static void unpack_k6(const uint8_t *block, int j, tern__weight_block *u) {
   const uint8_t *low = block + j / 4 * 64 + (j & 1) * 32, *high = block + 128 + j / 4 * 32;
   float d = load_f16(block + 208);
   for (int h = 0; h < 2; h++) u->scales[h] = d * (float)(int8_t)block[192 + 2 * j + h], u->mins[h] = 0;
-  for (int k = 0; k < 32; k++)
-    u->q[k] = (int8_t)((low[k] >> (j / 2 & 1) * 4 & 15) + (high[k] >> j % 4 * 2 & 3) * 16 - 32);
+  nibbles_of_32(low, j / 2 & 1, u->q);
+  for (int k = 0; k < 32; k++) u->q[k] = (int8_t)(u->q[k] + (high[k] >> j % 4 * 2 & 3) * 16 - 32);
 }
 
 static void unpack_nbits(const tern__weight_source *s, size_t row, size_t b, tern__weight_block *u) {
@@ -52,12 +66,13 @@ static void unpack_nbits(const tern__weight_source *s, size_t row, size_t b, ter
     else if (s->zeros && s->bits == 8) zero = s->zeros[row * zero_row + block];
     else if (s->zeros) zero = s->zeros[row * zero_row + block / 2] >> (block & 1) * 4 & 15;
     if (s->zeros) u->mins[h] = ((centred ? (float)centre : 0) - zero) * u->scales[h];
-    const uint8_t *q = s->data + at * blob;
-    for (int i = 0; i < 16; i++) {
-      size_t k = k0 % size + (size_t)i;
-      int value = s->bits == 8 ? q[k] : q[k / 2] >> (k & 1) * 4 & 15;
-      u->q[h * 16 + i] = (int8_t)(centred ? value - centre : value);
-    }
+    const uint8_t *from = s->data + at * blob + k0 % size * (size_t)s->bits / 8; /* sizes are multiples of 16 */
+    int8_t *q = u->q + h * 16;
+    if (s->bits == 8)
+      for (int i = 0; i < 16; i++) q[i] = (int8_t)from[i];
+    else
+      for (int i = 0; i < 8; i++) q[2 * i] = (int8_t)(from[i] & 15), q[2 * i + 1] = (int8_t)(from[i] >> 4);
+    for (int i = 0; centred && i < 16; i++) q[i] = (int8_t)((uint8_t)q[i] - centre);
   }
 }
 
@@ -101,7 +116,8 @@ void tern__weight_unpack(const tern__weight_source *s, size_t row, size_t b, ter
   }
   const tern__dtype_info *info = tern__dtype_info_of(s->dtype);
   size_t per_block = info->block_elements / TERN__WEIGHT_BLOCK;
-  const uint8_t *block = s->data + (row * (s->k / info->block_elements) + b / per_block) * info->block_bytes;
+  size_t blocks = per_block == 1 ? s->k / TERN__WEIGHT_BLOCK : s->k / info->block_elements;
+  const uint8_t *block = s->data + (row * blocks + (per_block == 1 ? b : b / per_block)) * info->block_bytes;
   bool has_m = s->dtype == TERN_DTYPE_Q4_1 || s->dtype == TERN_DTYPE_Q5_1;
   const uint8_t *after = block + (has_m ? 4 : 2); /* the scales */
   uint32_t high = 0;
@@ -121,8 +137,10 @@ void tern__weight_unpack(const tern__weight_source *s, size_t row, size_t b, ter
   }
   if (s->dtype == TERN_DTYPE_Q5_0 || s->dtype == TERN_DTYPE_Q5_1)
     high = (uint32_t)load_u16(after) | (uint32_t)load_u16(after + 2) << 16, after += 4;
-  for (int k = 0; k < 32; k++)
-    u->q[k] = (int8_t)((after[k % 16] >> k / 16 * 4 & 15) | (int)(high >> k & 1) << 4);
+  low_nibbles(after, u->q);
+  high_nibbles(after, u->q + 16);
+  if (s->dtype == TERN_DTYPE_Q5_0 || s->dtype == TERN_DTYPE_Q5_1)
+    for (int k = 0; k < 32; k++) u->q[k] = (int8_t)(u->q[k] | (int)(high >> k & 1) << 4);
   if (s->dtype == TERN_DTYPE_Q5_0)
     for (int k = 0; k < 32; k++) u->q[k] = (int8_t)(u->q[k] - 16);
 }
