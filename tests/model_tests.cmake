@@ -59,6 +59,9 @@ tern_python_test(parity_logits models/test_parity.py --logits --require)
 tern_python_test(parity_q8_arithmetic models/test_q8_arithmetic.py ${TERN_PROMPTS})
 tern_script_test(parity_embeddings models/test_parity.py --only minilm --require)
 tern_script_test(parity_judge models/test_judge.py)
+if(NOT TERN_SANITIZE) # they hold memory of their own
+  tern_python_test(resources models/test_resources.py)
+endif()
 # pytest; what a sanitizer prints before it ends the process must not be kept for the end: --capture=sys.
 tern_script_test(command_line bindings/run.py command --capture=sys)
 tern_python_test(python_package bindings/run.py python --capture=sys)
