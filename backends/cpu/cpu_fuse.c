@@ -1,5 +1,6 @@
 /* Finds groups of nodes that the CPU runs as one step. */
 #include "cpu/cpu_fuse.h"
+#include "ir/uses.h"
 
 #include <string.h>
 
@@ -12,10 +13,6 @@ static const struct { const char *name, *domain; tern__weight_read *read; int32_
 
 enum { N_PRODUCTS = sizeof products / sizeof *products };
 
-static bool is_op(const tern__node *node, const char *name, const char *domain) {
-  return !node->dead && !strcmp(node->op->name, name) && !strcmp(node->op->domain, domain);
-}
-
 tern__weight_read *tern__cpu_product_reader(const tern__op_def *op) {
   for (int i = 0; i < N_PRODUCTS; i++)
     if (!strcmp(op->name, products[i].name) && !strcmp(op->domain, products[i].domain)) return products[i].read;
@@ -27,35 +24,12 @@ static bool may_be_float(const tern__value *value) {
   return !value->data && (value->dtype == TERN_DTYPE_F32 || value->dtype == TERN_DTYPE_NONE);
 }
 
-typedef struct finder {
-  tern__graph *graph;
-  int32_t *uses;     /* per value: inputs that read it, and graph outputs */
-  int32_t *consumer; /* per value: the last node that reads it */
-} finder;
-
-static tern_status count_uses(finder *f) {
-  tern_status status = TERN_OK;
-  tern__graph *graph = f->graph;
-  size_t n = tern__array_count(graph->values) + 1;
-  f->uses = tern__calloc(graph->alloc, n, sizeof *f->uses);
-  f->consumer = tern__calloc(graph->alloc, n, sizeof *f->consumer);
-  if (!f->uses || !f->consumer) TERN_CHECK_ALLOC(NULL);
-  for (size_t i = 0; i < tern__array_count(graph->nodes); i++) {
-    const tern__node *node = &graph->nodes[i];
-    for (int32_t k = 0; !node->dead && k < node->n_inputs; k++)
-      if (node->inputs[k] >= 0) f->uses[node->inputs[k]]++, f->consumer[node->inputs[k]] = (int32_t)i;
-  }
-  for (size_t i = 0; i < tern__array_count(graph->outputs); i++) f->uses[graph->outputs[i]]++;
-cleanup:
-  return status;
-}
-
 /* ---- linear_bias ---- */
 
 /* Columns of the product that node n is, if it has kernels and no bias; 0 if it is none. */
 static int64_t columns_of(const tern__graph *graph, const tern__node *node) {
   for (int i = 0; i < N_PRODUCTS; i++) {
-    if (!is_op(node, products[i].name, products[i].domain)) continue;
+    if (!tern__node_is(node, products[i].name, products[i].domain)) continue;
     if (node->n_inputs > products[i].bias && node->inputs[products[i].bias] >= 0) return 0;
     for (int32_t k = 1; k < node->n_inputs; k++)
       if (node->inputs[k] >= 0 && !graph->values[node->inputs[k]].data) return 0;
@@ -68,22 +42,13 @@ static int64_t columns_of(const tern__graph *graph, const tern__node *node) {
   return 0;
 }
 
-static tern_status fuse_bias(finder *f) {
+static tern_status fuse_biases(tern__graph *graph, const tern__uses *uses) {
   tern_status status = TERN_OK;
-  tern__graph *graph = f->graph;
   size_t n_nodes = tern__array_count(graph->nodes);
   for (size_t n = 0; n < n_nodes; n++) {
     int64_t columns = columns_of(graph, &graph->nodes[n]);
-    if (!columns) continue;
-    tern__value_id product = graph->nodes[n].outputs[0];
-    if (f->uses[product] != 1 || tern__graph_is_output(graph, product)) continue;
-    int32_t add = f->consumer[product], fused;
-    const tern__node *sum = &graph->nodes[add];
-    if (!is_op(sum, "Add", "")) continue;
-    const tern__value *bias = &graph->values[sum->inputs[sum->inputs[0] == product]];
-    if (!bias->data || bias->dtype != TERN_DTYPE_F32 || bias->shape.rank != 1 || bias->shape.dims[0] != columns)
-      continue;
-    TERN_TRY(tern__graph_fuse(graph, (int32_t[]){(int32_t)n, add}, 2, "linear_bias", &fused));
+    int32_t add = columns ? tern__uses_bias(uses, graph, graph->nodes[n].outputs[0], columns) : -1, fused;
+    if (add >= 0) TERN_TRY(tern__graph_fuse(graph, (int32_t[]){(int32_t)n, add}, 2, "linear_bias", &fused));
   }
 cleanup:
   return status;
@@ -91,23 +56,15 @@ cleanup:
 
 /* ---- skip_norm ---- */
 
-static bool is_norm(const tern__node *node) {
-  bool rms = is_op(node, "SimplifiedLayerNormalization", "") || is_op(node, "RMSNormalization", "") ||
-             is_op(node, "SimplifiedLayerNormalization", "com.microsoft");
-  return (rms || is_op(node, "LayerNormalization", "")) && tern__node_int(node, "axis", -1) == -1 &&
-         node->n_outputs == 1;
-}
-
-static tern_status fuse_skip_norms(finder *f) {
+static tern_status fuse_skip_norms(tern__graph *graph) {
   tern_status status = TERN_OK;
-  tern__graph *graph = f->graph;
   size_t n_nodes = tern__array_count(graph->nodes);
   for (size_t n = 0; n < n_nodes; n++) {
     const tern__node *norm = &graph->nodes[n];
     int32_t fused;
-    if (norm->dead || !is_norm(norm)) continue;
+    if (!tern__node_is_norm(norm)) continue;
     int32_t add = graph->values[norm->inputs[0]].producer;
-    if (add < 0 || !is_op(&graph->nodes[add], "Add", "")) continue;
+    if (add < 0 || !tern__node_is(&graph->nodes[add], "Add", "")) continue;
     const tern__value_id *sum = graph->nodes[add].inputs;
     if (!may_be_float(&graph->values[sum[0]]) || !may_be_float(&graph->values[sum[1]])) continue;
     TERN_TRY(tern__graph_fuse(graph, (int32_t[]){add, (int32_t)n}, 2, "skip_norm", &fused));
@@ -118,13 +75,12 @@ cleanup:
 
 tern_status tern__cpu_fuse(tern__graph *graph) {
   tern_status status = TERN_OK;
-  finder f = {.graph = graph};
-  TERN_TRY(count_uses(&f));
-  TERN_TRY(fuse_bias(&f));
-  TERN_TRY(fuse_skip_norms(&f));
+  tern__uses uses = {NULL, NULL};
+  TERN_TRY(tern__uses_count(&uses, graph));
+  TERN_TRY(fuse_biases(graph, &uses));
+  TERN_TRY(fuse_skip_norms(graph));
   TERN_TRY(tern__graph_tidy(graph));
 cleanup:
-  tern__free(graph->alloc, f.uses);
-  tern__free(graph->alloc, f.consumer);
+  tern__uses_free(&uses, graph);
   return status;
 }

@@ -1,5 +1,6 @@
 /* Finds groups of nodes that the GPU runs as one: fewer dispatches, and less to write and to read again. */
 #include "gpu/gpu_fuse.h"
+#include "ir/uses.h"
 
 #include <string.h>
 
@@ -8,8 +9,7 @@ enum { MAX_GROUP = 3 };
 typedef struct finder {
   tern__backend *backend;
   tern__graph *graph;
-  int32_t *uses;      /* per value: inputs that read it, and graph outputs */
-  int32_t *consumer;  /* per value: the last node that reads it */
+  tern__uses uses;
 } finder;
 
 static const struct { const char *name, *domain; tern__weight_read *read; } products[] = {
@@ -24,10 +24,6 @@ tern__weight_read *tern__gpu_product_reader(const tern__op_def *op) {
   for (size_t i = 0; i < sizeof products / sizeof *products; i++)
     if (!strcmp(op->name, products[i].name) && !strcmp(op->domain, products[i].domain)) return products[i].read;
   return NULL;
-}
-
-static bool is_op(const tern__node *node, const char *name, const char *domain) {
-  return !node->dead && !strcmp(node->op->name, name) && !strcmp(node->op->domain, domain);
 }
 
 /* Reads a product before shapes are known: X is taken as one row that fits. */
@@ -47,45 +43,21 @@ static bool read_product(const finder *f, int32_t n, tern__weight_product *out, 
   }
   if (!in[0] || !in[1]) return false;
   /* K as the weights say it: Gemm wants two dimensions, the others take them. */
-  bool k_last = is_op(node, "Linear", "tern") || (is_op(node, "Gemm", "") && tern__node_int(node, "transB", 0)) ||
-                (is_op(node, "ChannelLinear", "tern") && !tern__node_int(node, "k_major", 0));
-  int64_t k = is_op(node, "MatMulNBits", "com.microsoft") ? tern__node_int(node, "K", 0)
+  bool k_last = tern__node_is(node, "Linear", "tern") ||
+                (tern__node_is(node, "Gemm", "") && tern__node_int(node, "transB", 0)) ||
+                (tern__node_is(node, "ChannelLinear", "tern") && !tern__node_int(node, "k_major", 0));
+  int64_t k = tern__node_is(node, "MatMulNBits", "com.microsoft") ? tern__node_int(node, "K", 0)
               : in[1]->shape.rank == 2                    ? in[1]->shape.dims[k_last ? 1 : 0]
                                                           : 0;
   views[0] = (tern__view){TERN_DTYPE_F32, {2, {1, k}}, NULL, 0};
   return k > 0 && read(node, in, constants, out) && tern__gpu_weight_format_of(&out->source, format);
 }
 
-static tern_status count_uses(finder *f) {
-  tern_status status = TERN_OK;
-  tern__graph *graph = f->graph;
-  size_t n_values = tern__array_count(graph->values);
-  tern__free(graph->alloc, f->uses);
-  tern__free(graph->alloc, f->consumer);
-  f->consumer = NULL;
-  f->uses = tern__calloc(graph->alloc, n_values + 1, sizeof *f->uses);
-  f->consumer = tern__calloc(graph->alloc, n_values + 1, sizeof *f->consumer);
-  if (!f->uses || !f->consumer) TERN_CHECK_ALLOC(NULL);
-  for (size_t n = 0; n < tern__array_count(graph->nodes); n++) {
-    const tern__node *node = &graph->nodes[n];
-    for (int32_t i = 0; !node->dead && i < node->n_inputs; i++)
-      if (node->inputs[i] >= 0) f->uses[node->inputs[i]]++, f->consumer[node->inputs[i]] = (int32_t)n;
-  }
-  for (size_t i = 0; i < tern__array_count(graph->outputs); i++) f->uses[graph->outputs[i]]++;
-cleanup:
-  return status;
-}
-
-static bool used_once(const finder *f, tern__value_id id) {
-  return f->uses[id] == 1 && !tern__graph_is_output(f->graph, id);
-}
-
 /* What alone reads the result of a product without a bias; -1 if there is no such node. */
 static int32_t reader_of_product(const finder *f, int32_t n, tern__weight_product *out) {
   tern__gpu_weight_format format;
   if (!read_product(f, n, out, &format) || out->bias >= 0) return -1;
-  tern__value_id product = f->graph->nodes[n].outputs[0];
-  return used_once(f, product) ? f->consumer[product] : -1;
+  return tern__uses_only_reader(&f->uses, f->graph, f->graph->nodes[n].outputs[0]);
 }
 
 /* Whether weights can be laid out as one: same format, same K, and what they make together fits a binding. */
@@ -109,9 +81,10 @@ static tern_status fuse_gated(finder *f) {
     const tern__node *node = &graph->nodes[n];
     tern__weight_product p[2];
     tern__gpu_weight_format formats[2];
-    if (!is_op(node, "SiluMul", "tern") && !is_op(node, "GeluMul", "tern")) continue;
+    if (!tern__node_is(node, "SiluMul", "tern") && !tern__node_is(node, "GeluMul", "tern")) continue;
     int32_t a = graph->values[node->inputs[0]].producer, b = graph->values[node->inputs[1]].producer, fused;
-    if (a < 0 || b < 0 || a == b || !used_once(f, node->inputs[0]) || !used_once(f, node->inputs[1]) ||
+    if (a < 0 || b < 0 || a == b || tern__uses_only_reader(&f->uses, graph, node->inputs[0]) < 0 ||
+        tern__uses_only_reader(&f->uses, graph, node->inputs[1]) < 0 ||
         !read_product(f, a, &p[0], &formats[0]) || !read_product(f, b, &p[1], &formats[1]) ||
         graph->nodes[a].inputs[0] != graph->nodes[b].inputs[0] || p[0].source.n != p[1].source.n ||
         p[0].bias >= 0 || !alike(f, p, formats, 2))
@@ -131,13 +104,8 @@ static const char *const activations[][2] = {
 
 static bool is_activation(const tern__node *node) {
   for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
-    if (is_op(node, activations[i][0], activations[i][1]) && node->n_inputs == 1) return true;
+    if (tern__node_is(node, activations[i][0], activations[i][1]) && node->n_inputs == 1) return true;
   return false;
-}
-
-static bool is_vector(const tern__value *value, uint64_t n) {
-  return value->data && value->dtype == TERN_DTYPE_F32 && value->shape.rank == 1 &&
-         (uint64_t)value->shape.dims[0] == n;
 }
 
 static tern_status fuse_bias(finder *f) {
@@ -146,14 +114,12 @@ static tern_status fuse_bias(finder *f) {
   size_t n_nodes = tern__array_count(graph->nodes);
   for (size_t n = 0; n < n_nodes; n++) {
     tern__weight_product p;
-    int32_t add = reader_of_product(f, (int32_t)n, &p), fused;
-    if (add < 0 || !is_op(&graph->nodes[add], "Add", "")) continue;
-    const tern__node *sum = &graph->nodes[add];
-    tern__value_id other = sum->inputs[sum->inputs[0] == graph->nodes[n].outputs[0]];
-    if (!is_vector(&graph->values[other], p.source.n)) continue;
+    if (reader_of_product(f, (int32_t)n, &p) < 0) continue;
+    int32_t add = tern__uses_bias(&f->uses, graph, graph->nodes[n].outputs[0], (int64_t)p.source.n), fused;
+    if (add < 0) continue;
     int32_t parts[3] = {(int32_t)n, add}, n_parts = 2;
-    if (used_once(f, sum->outputs[0]) && is_activation(&graph->nodes[f->consumer[sum->outputs[0]]]))
-      parts[n_parts++] = f->consumer[sum->outputs[0]];
+    int32_t next = tern__uses_only_reader(&f->uses, graph, graph->nodes[add].outputs[0]);
+    if (next >= 0 && is_activation(&graph->nodes[next])) parts[n_parts++] = next;
     TERN_TRY(tern__graph_fuse(graph, parts, n_parts, "linear_bias", &fused));
   }
 cleanup:
@@ -197,7 +163,8 @@ static tern_status fuse_splits(finder *f) {
     if (split < 0) continue;
     const tern__node *node = &graph->nodes[split];
     int64_t axis = tern__node_int(node, "axis", 0);
-    if (!is_op(node, "Split", "") || node->inputs[0] != graph->nodes[n].outputs[0] || (axis != -1 && axis != 2) ||
+    if (!tern__node_is(node, "Split", "") || node->inputs[0] != graph->nodes[n].outputs[0] ||
+        (axis != -1 && axis != 2) ||
         node->n_outputs < 2 || node->n_outputs > MAX_GROUP || (node->n_inputs > 1 && node->inputs[1] >= 0 &&
                                         !graph->values[node->inputs[1]].data))
       continue;
@@ -209,16 +176,9 @@ cleanup:
 
 /* ---- a residual sum and its norm ---- */
 
-static bool is_norm(const tern__node *node) {
-  bool rms = is_op(node, "SimplifiedLayerNormalization", "") || is_op(node, "RMSNormalization", "") ||
-             is_op(node, "SimplifiedLayerNormalization", "com.microsoft");
-  return (rms || is_op(node, "LayerNormalization", "")) && tern__node_int(node, "axis", -1) == -1 &&
-         node->n_outputs == 1;
-}
-
 static int32_t norm_of(const finder *f, tern__value_id sum) {
   for (size_t n = 0; n < tern__array_count(f->graph->nodes); n++)
-    if (is_norm(&f->graph->nodes[n]) && f->graph->nodes[n].inputs[0] == sum) return (int32_t)n;
+    if (tern__node_is_norm(&f->graph->nodes[n]) && f->graph->nodes[n].inputs[0] == sum) return (int32_t)n;
   return -1;
 }
 
@@ -229,7 +189,7 @@ static tern_status fuse_skip_norms(finder *f) {
   for (size_t n = 0; n < n_nodes; n++) {
     const tern__node *add = &graph->nodes[n];
     int32_t fused, norm;
-    if (!is_op(add, "Add", "") || graph->values[add->inputs[0]].data || graph->values[add->inputs[1]].data ||
+    if (!tern__node_is(add, "Add", "") || graph->values[add->inputs[0]].data || graph->values[add->inputs[1]].data ||
         (norm = norm_of(f, add->outputs[0])) < 0)
       continue;
     TERN_TRY(tern__graph_fuse(graph, (int32_t[]){(int32_t)n, norm}, 2, "skip_norm", &fused));
@@ -248,12 +208,11 @@ tern_status tern__gpu_fuse(tern__backend *backend, tern__graph *graph) {
   finder f = {.backend = backend, .graph = graph};
   for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
     if (!tern__gpu_find_fused(families[i].kind)) continue;
-    TERN_TRY(count_uses(&f));
+    TERN_TRY(tern__uses_count(&f.uses, graph));
     TERN_TRY(families[i].run(&f));
     TERN_TRY(tern__graph_tidy(graph));
   }
 cleanup:
-  tern__free(graph->alloc, f.uses);
-  tern__free(graph->alloc, f.consumer);
+  tern__uses_free(&f.uses, graph);
   return status;
 }
