@@ -98,8 +98,9 @@ static struct {
   uint64_t card_used;
   const char *wrong_kernel;   /* dispatches of this entry point do nothing */
   VkPipeline wrong_pipelines[8];
-  bool wrong_is_bound;
 } hook;
+
+static _Thread_local bool hook_wrong_is_bound; /* threads record commands of their own */
 
 #define X(name, params, args) static PFN_vk##name hook_real_##name;
 HOOKED(X)
@@ -234,13 +235,13 @@ static VKAPI_ATTR VkResult VKAPI_CALL hook_pipelines(VkDevice device, VkPipeline
 }
 
 static VKAPI_ATTR void VKAPI_CALL hook_bind(VkCommandBuffer commands, VkPipelineBindPoint point, VkPipeline pipeline) {
-  hook.wrong_is_bound = false;
-  for (size_t i = 0; i < 8; i++) hook.wrong_is_bound |= hook.wrong_kernel && hook.wrong_pipelines[i] == pipeline;
+  hook_wrong_is_bound = false;
+  for (size_t i = 0; i < 8; i++) hook_wrong_is_bound |= hook.wrong_kernel && hook.wrong_pipelines[i] == pipeline;
   hook_real_bind(commands, point, pipeline);
 }
 
 static VKAPI_ATTR void VKAPI_CALL hook_dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z) {
-  if (!hook.wrong_is_bound) hook_real_dispatch(commands, x, y, z);
+  if (!hook_wrong_is_bound) hook_real_dispatch(commands, x, y, z);
 }
 
 static PFN_vkVoidFunction hook_wrap(void *user_data, const char *name, PFN_vkVoidFunction function) {
