@@ -277,7 +277,7 @@ static tern_status webgpu_dispatch(tern__gpu_commands *c, const tern__gpu_dispat
   tern__gpu_range ranges[TERN__GPU_MAX_BINDINGS];
   tern__host_gpu_range bound[TERN__GPU_MAX_BINDINGS];
   TERN_TRY(recording(c));
-  TERN_TRY(check_dispatch(c->device, d));
+  TERN_TRY(tern__gpu_check_dispatch(&c->device->info, size_of, d->pipeline->kernel, d));
   memcpy(ranges, d->ranges, k->n_bindings * sizeof *ranges);
   TERN_TRY(separate(c, k, ranges));
   for (int i = 0; i < k->n_bindings; i++)
