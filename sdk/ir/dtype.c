@@ -54,7 +54,7 @@ bool tern__shape_equal(const tern__shape *a, const tern__shape *b) {
 bool tern__shape_repeats_over(const tern__shape *a, const tern__shape *shape) {
   int32_t first = 0, offset = shape->rank - a->rank;
   if (offset < 0) return false;
-  while (first < a->rank && a->dims[first] == 1 && shape->dims[first + offset] != 1) first++;
+  while (first + 1 < a->rank && a->dims[first] == 1 && shape->dims[first + offset] != 1) first++;
   for (int32_t i = first; i < a->rank; i++)
     if (a->dims[i] != shape->dims[i + offset]) return false;
   return a->rank > 0;

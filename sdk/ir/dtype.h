@@ -28,7 +28,8 @@ typedef struct tern__shape {
 
 bool tern__shape_known(const tern__shape *shape);
 bool tern__shape_equal(const tern__shape *a, const tern__shape *b);
-/* True if `a` is the whole of `shape`, or its last dimensions, repeated over the leading ones. */
+/* True if `a` is the whole of `shape`, or its last dimensions, repeated over the leading ones:
+ * never one value for a whole row. */
 bool tern__shape_repeats_over(const tern__shape *a, const tern__shape *shape);
 /* Product of the dims; false if unknown or too large for size_t. */
 bool tern__shape_count(const tern__shape *shape, size_t *out);

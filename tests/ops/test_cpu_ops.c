@@ -231,14 +231,16 @@ Test(cpu_fused, not_a_bias) {
 Test(cpu_fused, skip_norm) {
   static const char *const norms[] = {"LayerNormalization", "SimplifiedLayerNormalization"};
   for (int norm = 0; norm < 2; norm++)
-    for (int shape = 0; shape < 3; shape++) /* the same; one sequence for all, second or first */
+    for (int shape = 0; shape < 4; shape++) /* the same; one sequence for all, second or first; one row for all */
       for (int sum_too = 0; sum_too < 2; sum_too++) {
         one_op t;
         char what[80];
         tern__value_id in[3], sum, out;
         begin(&t, "Fused", "tern", 17);
         input(&t, TERN_DTYPE_F32, 3, shape == 2 ? 1 : 3, 5, 99), in[0] = t.ids[0];
-        input(&t, TERN_DTYPE_F32, 3, shape == 1 ? 1 : 3, 5, 99), in[1] = t.ids[1];
+        if (shape == 3) input(&t, TERN_DTYPE_F32, 1, 99);
+        else input(&t, TERN_DTYPE_F32, 3, shape == 1 ? 1 : 3, 5, 99);
+        in[1] = t.ids[1];
         sum = add_node(&t, "Add", "", in, 2, 1, &out);
         in[0] = sum;
         for (int i = 1; i < 3; i++) constant(&t, TERN_DTYPE_F32, 1, 99), in[i] = t.ids[t.n_inputs - 1];
@@ -249,6 +251,15 @@ Test(cpu_fused, skip_norm) {
         check_fused(&t, "skip_norm", what);
         end(&t);
       }
+}
+
+Test(cpu_fused, what_repeats_over_a_shape) {
+  const tern__shape whole = {3, {2, 5, 9}}, row = {1, {9}}, one = {1, {1}}, ones = {3, {1, 1, 1}}, rows = {2, {5, 9}},
+                    columns = {3, {2, 5, 1}}, sequence = {3, {1, 5, 9}};
+  cr_expect(tern__shape_repeats_over(&whole, &whole) && tern__shape_repeats_over(&row, &whole) &&
+            tern__shape_repeats_over(&rows, &whole) && tern__shape_repeats_over(&sequence, &whole));
+  cr_expect(!tern__shape_repeats_over(&one, &whole) && !tern__shape_repeats_over(&ones, &whole) &&
+            !tern__shape_repeats_over(&columns, &whole) && !tern__shape_repeats_over(&whole, &row));
 }
 
 /* ---- failures ---- */

@@ -127,7 +127,7 @@ tern_status tern__cpu_compile_skip_norm(tern__program *program, const tern__node
   int32_t small = tern__cpu_elements(a) < tern__cpu_elements(b) ? 0 : 1; /* may repeat over leading dimensions */
   norm_params p = plain;
   if (!tern__shape_repeats_over(small ? &b->shape : &a->shape, small ? &a->shape : &b->shape) ||
-      a->shape.rank != b->shape.rank || b->dtype != TERN_DTYPE_F32)
+      b->dtype != TERN_DTYPE_F32)
     return TERN_OK;
   p.epsilon = tern__node_float(norm, "epsilon", 1e-5f);
   p.mean = !strcmp(norm->op->name, "LayerNormalization");
