@@ -213,3 +213,12 @@ const uint8_t *tern__cpu_constant(const tern__program *program, const tern__node
   }
   return NULL;
 }
+
+bool tern__cpu_read_product(const tern__program *program, const tern__node *node, tern__weight_read *read,
+                            tern__weight_product *out) {
+  const tern__view *in[TERN__WEIGHT_INPUTS];
+  const uint8_t *constants[TERN__WEIGHT_INPUTS];
+  for (int32_t i = 0; i < TERN__WEIGHT_INPUTS; i++)
+    in[i] = tern__cpu_in(program, node, i), constants[i] = tern__cpu_constant(program, node, i);
+  return read(node, in, constants, out);
+}

@@ -23,6 +23,9 @@ uint64_t tern__cpu_layout_hash(const uint8_t *data, size_t size, uint64_t a, uin
 /* The value, if it is a constant of the graph (through reshapes): memory that outlives the plan. NULL
  * otherwise. */
 const uint8_t *tern__cpu_constant(const tern__program *program, const tern__node *node, int32_t input);
+/* Reads a node as a product with constant weights; false if it is none. */
+bool tern__cpu_read_product(const tern__program *program, const tern__node *node, tern__weight_read *read,
+                            tern__weight_product *out);
 
 /* ops/: steps of a product with constant weights; X is the node's first input, product->bias one of its inputs. */
 tern_status tern__cpu_add_linear(tern__program *program, const tern__node *node, const tern__weight_product *product,

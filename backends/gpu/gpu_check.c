@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROWS = 2, COLUMNS = 6, BLOCK = 32, BLOCKS = 6, K = BLOCK * BLOCKS, PLACE = 256, MAX_TRIES = 4 };
+enum { ROWS = 2, COLUMNS = 6, BLOCK = 32, BLOCKS = 6, K = BLOCK * BLOCKS, PLACE = TERN__GPU_PLACE, MAX_TRIES = 4 };
 
 typedef struct linear_immediates { /* of include/linear.wgsl */
   uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[3], pad[5];

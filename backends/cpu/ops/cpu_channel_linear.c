@@ -180,11 +180,7 @@ cleanup:
 }
 
 tern_status tern__cpu_compile_channel_linear(tern__program *program, const tern__node *node, bool *taken) {
-  const tern__view *in[TERN__WEIGHT_INPUTS];
-  const uint8_t *constants[TERN__WEIGHT_INPUTS];
   tern__weight_product product;
-  for (int32_t i = 0; i < TERN__WEIGHT_INPUTS; i++)
-    in[i] = tern__cpu_in(program, node, i), constants[i] = tern__cpu_constant(program, node, i);
-  if (!tern__weight_read_channel(node, in, constants, &product)) return TERN_OK;
+  if (!tern__cpu_read_product(program, node, tern__weight_read_channel, &product)) return TERN_OK;
   return tern__cpu_add_channel_linear(program, node, &product, taken);
 }

@@ -13,13 +13,9 @@ int32_t tern__cpu_fused_input(const tern__node *node, tern__value_id id) {
 /* The product's own step, with the other operand of Add for its bias. */
 static tern_status compile_linear_bias(tern__program *program, const tern__node *node, bool *taken) {
   const tern__node *part = &node->parts[0], *add = &node->parts[1];
-  const tern__view *in[TERN__WEIGHT_INPUTS];
-  const uint8_t *constants[TERN__WEIGHT_INPUTS];
   tern__weight_product product;
   tern__weight_read *read = tern__cpu_product_reader(part->op);
-  for (int32_t i = 0; i < TERN__WEIGHT_INPUTS; i++)
-    in[i] = tern__cpu_in(program, part, i), constants[i] = tern__cpu_constant(program, part, i);
-  if (!read || !read(part, in, constants, &product)) return TERN_OK;
+  if (!read || !tern__cpu_read_product(program, part, read, &product)) return TERN_OK;
   product.bias = tern__cpu_fused_input(node, add->inputs[add->inputs[0] == part->outputs[0]]);
   if (product.source.channel) return tern__cpu_add_channel_linear(program, node, &product, taken);
   return tern__cpu_add_linear(program, node, &product, taken);

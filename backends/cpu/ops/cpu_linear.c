@@ -142,12 +142,8 @@ cleanup:
 
 static tern_status compile_product(tern__program *program, const tern__node *node, tern__weight_read *read,
                                    bool *taken) {
-  const tern__view *in[TERN__WEIGHT_INPUTS];
-  const uint8_t *constants[TERN__WEIGHT_INPUTS];
   tern__weight_product product;
-  for (int32_t i = 0; i < TERN__WEIGHT_INPUTS; i++)
-    in[i] = tern__cpu_in(program, node, i), constants[i] = tern__cpu_constant(program, node, i);
-  if (!read(node, in, constants, &product)) return TERN_OK;
+  if (!tern__cpu_read_product(program, node, read, &product)) return TERN_OK;
   return tern__cpu_add_linear(program, node, &product, taken);
 }
 
