@@ -7,26 +7,14 @@ something could not be run.
 
   busy_core.py [--tern PATH] [--model FILE.gguf] [--rounds 5] [--threads 2] [--new-tokens 64] [--json FILE]
 """
-import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(HERE), "models"))
-from fetch_models import CACHE  # noqa: E402
-from test_parity import find_tern  # noqa: E402
+from llama_peer import LLAMA, arguments, need, run_json, write_json
 
-LLAMA = os.path.join(CACHE, "peers", "llama.cpp", "bin", "llama-bench")
-
-
-def run_json(command):
-  result = subprocess.run(command, capture_output=True, text=True, timeout=600)
-  if result.returncode:
-    raise RuntimeError(f"{' '.join(command[:3])} ...: exit {result.returncode}: {result.stderr.strip()[-300:]}")
-  return json.loads(result.stdout)
+BENCH = os.path.join(LLAMA, "llama-bench")
 
 
 def tern_rate(args):
@@ -37,7 +25,7 @@ def tern_rate(args):
 
 
 def llama_rate(args):
-  rows = run_json([LLAMA, "-m", args.model, "-t", str(args.threads), "-p", "0", "-n", str(args.new_tokens), "-r", "1",
+  rows = run_json([BENCH, "-m", args.model, "-t", str(args.threads), "-p", "0", "-n", str(args.new_tokens), "-r", "1",
                    "-o", "json"])
   return rows[0]["avg_ts"]
 
@@ -47,18 +35,10 @@ def hog(core):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--tern", default=find_tern())
-  parser.add_argument("--model", default=os.path.join(CACHE, "SmolLM2-135M-Instruct-Q4_1.gguf"))
-  parser.add_argument("--rounds", type=int, default=5)
-  parser.add_argument("--threads", type=int, default=2)
+  parser = arguments(__doc__)
   parser.add_argument("--new-tokens", type=int, default=64)
-  parser.add_argument("--json", metavar="FILE")
   args = parser.parse_args()
-  for path, what in ((args.tern, "the tern command (build it, or --tern)"), (args.model, "the model (fetch_models.py)"),
-                     (LLAMA, "llama.cpp (build_llama_cpp.sh)")):
-    if not path or not os.path.exists(path):
-      sys.exit(f"busy_core.py: {what} is missing: {path}")
+  need(args, BENCH)
   core = max(os.sched_getaffinity(0))
   rates = {}
   for i in range(args.rounds):
@@ -79,9 +59,7 @@ def main():
     results[name] = {"alone": by[False], "busy": by[True], "loss": 1 - busy / quiet}
     print(f"| {name} | {quiet:.1f} ({min(by[False]):.1f}-{max(by[False]):.1f}) | {busy:.1f} ({min(by[True]):.1f}-"
           f"{max(by[True]):.1f}) | {100 * (1 - busy / quiet):.0f} % |")
-  if args.json:
-    with open(args.json, "w", encoding="utf-8") as f:
-      json.dump(results, f, indent=1)
+  write_json(args, results)
 
 
 if __name__ == "__main__":

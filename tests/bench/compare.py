@@ -28,9 +28,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 MODELS = os.path.join(os.path.dirname(HERE), "models")
 sys.path.insert(0, MODELS)
 from fetch_models import CACHE  # noqa: E402
+from llama_peer import LLAMA, run_json  # noqa: E402
 from test_parity import END_TOKENS, Tern, cosine, find_tern, golden, vectors_of  # noqa: E402
 
-LLAMA = os.path.join(CACHE, "peers", "llama.cpp", "bin")
 PYTHON = os.path.join(CACHE, "venv", "bin", "python")
 SMOLLM2, MINILM = os.path.join(CACHE, "SmolLM2-135M-Instruct-ONNX"), os.path.join(CACHE, "all-MiniLM-L6-v2")
 SHAPES = {"fp32": ("1x16", "1x128", "32x32"), "q8": ("1x16", "1x128", "32x32")}  # beside the two of every dtype
@@ -52,14 +52,6 @@ METRICS = {"load_ms": ("load ms", False), "prefill_tokens_per_s": ("prefill tok/
            "first_token_ms": ("first token ms", False), "decode_tokens_per_s": ("decode tok/s", True),
            "latency_ms": ("latency ms", False), "peak_rss_bytes": ("peak RSS MB", False)}
 AGREEMENT_PROMPTS, AGREEMENT_TOKENS, AGREEMENT_SENTENCES = ("story", "chat", "python"), 64, 8
-
-
-def run_json(command):
-  result = subprocess.run(command, capture_output=True, text=True, timeout=900)
-  if result.returncode != 0:
-    raise RuntimeError(
-      f"{' '.join(command[:3])} ...: exit {result.returncode}: {result.stderr.strip()[-300:]}")
-  return json.loads(result.stdout)
 
 
 def flat(answer):

@@ -9,20 +9,14 @@ slow, only when something could not be run.
 
   startup.py [--tern PATH] [--model FILE.gguf] [--rounds 5] [--threads 2] [--json FILE]
 """
-import argparse
-import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(HERE), "models"))
-from fetch_models import CACHE  # noqa: E402
-from test_parity import find_tern  # noqa: E402
+from llama_peer import LLAMA, arguments, need, write_json
 
-LLAMA = os.path.join(CACHE, "peers", "llama.cpp", "bin", "llama-completion")
+COMPLETION = os.path.join(LLAMA, "llama-completion")
 PROMPT = "The capital of France is"
 
 
@@ -47,22 +41,14 @@ def timed(command):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--tern", default=find_tern())
-  parser.add_argument("--model", default=os.path.join(CACHE, "SmolLM2-135M-Instruct-Q4_1.gguf"))
-  parser.add_argument("--rounds", type=int, default=5)
-  parser.add_argument("--threads", type=int, default=2)
-  parser.add_argument("--json", metavar="FILE")
+  parser = arguments(__doc__)
   args = parser.parse_args()
-  for path, what in ((args.tern, "the tern command (build it, or --tern)"), (args.model, "the model (fetch_models.py)"),
-                     (LLAMA, "llama.cpp (build_llama_cpp.sh)")):
-    if not path or not os.path.exists(path):
-      sys.exit(f"startup.py: {what} is missing: {path}")
+  need(args, COMPLETION)
   threads = str(args.threads)
   commands = {
     "tern": [args.tern, "run", "text-generation", "--model", args.model, "--prompt", PROMPT, "--max-new-tokens", "1",
              "--temperature", "0", "--threads", threads],
-    "llama.cpp": [LLAMA, "-m", args.model, "-p", PROMPT, "-n", "1", "--temp", "0", "-t", threads, "-no-cnv",
+    "llama.cpp": [COMPLETION, "-m", args.model, "-p", PROMPT, "-n", "1", "--temp", "0", "-t", threads, "-no-cnv",
                   "--no-warmup", "--no-display-prompt"],
   }
   times, texts = {}, {}
@@ -83,9 +69,7 @@ def main():
                                                          "max_ms": max(list_)} for name, list_ in by.items()}}
     cells = " | ".join(f"{middle[n]:.0f} ms ({min(by[n]):.0f}-{max(by[n]):.0f})" for n in commands)
     print(f"| {state} | {cells} | {ratio:.2f} |")
-  if args.json:
-    with open(args.json, "w", encoding="utf-8") as f:
-      json.dump(results, f, indent=1)
+  write_json(args, results)
 
 
 if __name__ == "__main__":
