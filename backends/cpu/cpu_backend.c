@@ -157,6 +157,7 @@ static tern_status cpu_prepare(tern__program *program, const tern_progress *prog
   tern_status status = TERN_OK;
   (void)progress;
   program->cancel = cancel;
+  TERN_TRY(tern__cpu_reserve_packs(program));
   for (size_t i = 0; i < tern__array_count(program->packs); i++) {
     TERN_TRY(tern__cancel_check(cancel, "packing weights"));
     TERN_TRY(tern__cpu_prepare_pack(program, &program->packs[i]));

@@ -160,6 +160,20 @@ static tern_status build(void *user_data, void *packed) {
   return tern__cancel_check(job->program->cancel, "packing weights");
 }
 
+tern_status tern__cpu_reserve_packs(tern__program *program) {
+  tern_status status = TERN_OK;
+  tern__alloc *alloc = program->backend->env.alloc;
+  tern__pack_request *requests = NULL;
+  for (size_t i = 0; i < tern__array_count(program->packs); i++) {
+    const tern__cpu_pack *p = &program->packs[i];
+    TERN_ARRAY_PUSH(alloc, requests, (tern__pack_request){p->key, p->layout, p->n_panels * p->panel_bytes});
+  }
+  TERN_TRY(tern__pack_cache_reserve(program->cache, requests, tern__array_count(requests)));
+cleanup:
+  TERN_ARRAY_FREE(alloc, requests);
+  return status;
+}
+
 tern_status tern__cpu_prepare_pack(tern__program *program, const tern__cpu_pack *pack) {
   pack_job job = {.pack = pack, .program = program};
   return tern__pack_cache_get(program->cache, pack->key, pack->layout, pack->n_panels * pack->panel_bytes,

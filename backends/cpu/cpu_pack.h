@@ -14,6 +14,8 @@ void tern__cpu_pack_panels(const tern__weight_source *source, const tern__cpu_we
 /* Registers the packing of all panels with the program; *out is set in prepare. */
 tern_status tern__cpu_pack_weights(tern__program *program, const tern__weight_source *source,
                                    const tern__cpu_weight_format *format, const void **out);
+/* Memory for all registered weights that the model's cache has not. */
+tern_status tern__cpu_reserve_packs(tern__program *program);
 /* What prepare does with a registered weight: packs it unless the model's cache has it. */
 tern_status tern__cpu_prepare_pack(tern__program *program, const tern__cpu_pack *pack);
 /* Puts 32 weights of row `row` (of 16) into a Q8 block without scales. */

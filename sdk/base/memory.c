@@ -17,8 +17,34 @@ static void libc_free(void *user_data, void *ptr, size_t size, size_t align) {
   tern__heap_free(ptr, size, align);
 }
 #else
+#  if defined(__linux__)
+#    include <sys/mman.h>
+#    include <unistd.h>
+
+static size_t whole_pages(size_t size) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  return (size + page - 1) / page * page;
+}
+
+/* Pages of its own, as advice given about the C library's heap would outlive what was allocated there. A system without
+ * large pages says no to the advice, which is no fault. */
+static void *large_alloc(size_t size) {
+  size_t pages = whole_pages(size), all = pages + TERN__LARGE_ALIGN;
+  if (pages < size || all < pages) return NULL;
+  uint8_t *at = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) return NULL;
+  size_t before = (TERN__LARGE_ALIGN - (uintptr_t)at % TERN__LARGE_ALIGN) % TERN__LARGE_ALIGN;
+  if (before) munmap(at, before);
+  munmap(at + before + pages, all - before - pages);
+  madvise(at + before, pages, MADV_HUGEPAGE);
+  return at + before;
+}
+#  endif
 static void *libc_alloc(void *user_data, size_t size, size_t align) {
   (void)user_data;
+#  if defined(__linux__)
+  if (align == TERN__LARGE_ALIGN) return large_alloc(size);
+#  endif
   if (align <= 16) return malloc(size); /* tern: the one call site of the C library's heap */
   size_t padded = (size + align - 1) & ~(align - 1);
   return padded < size ? NULL : aligned_alloc(align, padded);
@@ -26,6 +52,12 @@ static void *libc_alloc(void *user_data, size_t size, size_t align) {
 
 static void libc_free(void *user_data, void *ptr, size_t size, size_t align) {
   (void)user_data, (void)size, (void)align;
+#  if defined(__linux__)
+  if (align == TERN__LARGE_ALIGN) {
+    munmap(ptr, whole_pages(size));
+    return;
+  }
+#  endif
   free(ptr);
 }
 #endif

@@ -4,7 +4,13 @@
 
 #include "base/array.h"
 
-enum { PACK_ALIGNMENT = 64, HASHED_SAMPLES = 512 };
+enum {
+  PACK_ALIGNMENT = 64,
+  SLAB_BYTES = 64 << 20, /* many large pages, and not so much in one piece that a full memory refuses it */
+  HASHED_SAMPLES = 512
+};
+
+typedef enum state { RESERVED /* has memory, nobody builds it */, BUILDING, READY } state;
 
 typedef struct entry {
   const void *key;
@@ -13,14 +19,20 @@ typedef struct entry {
   size_t size;
   tern__release_fn release; /* NULL: host memory of the cache's own */
   void *owner;
-  bool ready; /* false while one thread builds it */
+  state state;
+  bool in_slab;             /* data is part of a slab */
 } entry;
+
+/* Memory of many weights. One by one they would lie on pages of 4 KiB, and a product of one row, which streams them
+ * all, would be some 10 % slower. */
+typedef struct slab { void *data; size_t size; } slab;
 
 struct tern__pack_cache {
   tern__alloc *alloc;
   tern__mutex mutex;
   tern__cond changed;
   entry *entries;
+  slab *slabs;
   uint64_t bytes;
 };
 
@@ -38,8 +50,11 @@ void tern__pack_cache_destroy(tern__pack_cache *cache) {
   for (size_t i = 0; i < tern__array_count(cache->entries); i++) {
     entry *e = &cache->entries[i];
     if (e->release) e->release(e->owner, e->data);
-    else tern__free_aligned(cache->alloc, e->data, e->size, PACK_ALIGNMENT);
+    else if (!e->in_slab) tern__free_aligned(cache->alloc, e->data, e->size, PACK_ALIGNMENT);
   }
+  for (size_t i = 0; i < tern__array_count(cache->slabs); i++)
+    tern__free_aligned(cache->alloc, cache->slabs[i].data, cache->slabs[i].size, TERN__LARGE_ALIGN);
+  TERN_ARRAY_FREE(cache->alloc, cache->slabs);
   TERN_ARRAY_FREE(cache->alloc, cache->entries);
   tern__cond_deinit(&cache->changed);
   tern__mutex_deinit(&cache->mutex);
@@ -52,83 +67,127 @@ static entry *find(tern__pack_cache *cache, const void *key, uint64_t layout) {
   return NULL;
 }
 
-static void drop(tern__pack_cache *cache, const void *key, uint64_t layout) {
-  entry *e = find(cache, key, layout);
-  *e = cache->entries[tern__array_count(cache->entries) - 1];
-  (void)tern__array_pop(cache->entries);
-}
-
-/* Under the lock: the finished entry, or a new one that the caller has to build (*build_it). */
-static tern_status claim(tern__pack_cache *cache, const void *key, uint64_t layout, void **out, bool *build_it) {
+/* Under the lock: the finished entry, or one that the caller has to build (*build_it); a copy, as entries move. */
+static tern_status claim(tern__pack_cache *cache, const void *key, uint64_t layout, entry *out, bool *build_it) {
   tern_status status = TERN_OK;
   entry *e;
-  *build_it = false;
-  while ((e = find(cache, key, layout)) && !e->ready) tern__cond_wait(&cache->changed, &cache->mutex);
-  if (e) *out = e->data;
-  else {
+  while ((e = find(cache, key, layout)) && e->state == BUILDING) tern__cond_wait(&cache->changed, &cache->mutex);
+  if (!e) {
     TERN_ARRAY_PUSH(cache->alloc, cache->entries, (entry){.key = key, .layout = layout});
-    *build_it = true;
+    e = &cache->entries[tern__array_count(cache->entries) - 1];
   }
+  *build_it = e->state != READY;
+  if (*build_it) e->state = BUILDING;
+  *out = *e;
 cleanup:
   return status;
 }
 
-/* After building: the entry is ready, or gone. */
-static void settle(tern__pack_cache *cache, tern_status status, const entry *made) {
+/* After building: the entry is ready, or as it was. */
+static void settle(tern__pack_cache *cache, tern_status status, entry *made) {
   tern__mutex_lock(&cache->mutex);
+  entry *e = find(cache, made->key, made->layout);
   if (status == TERN_OK) {
-    *find(cache, made->key, made->layout) = *made;
+    made->state = READY;
+    *e = *made;
     cache->bytes += made->size;
+  } else if (made->in_slab) {
+    e->state = RESERVED;
   } else {
-    drop(cache, made->key, made->layout);
+    *e = cache->entries[tern__array_count(cache->entries) - 1];
+    (void)tern__array_pop(cache->entries);
   }
   tern__cond_broadcast(&cache->changed);
   tern__mutex_unlock(&cache->mutex);
 }
 
+static size_t in_slab(size_t size) { return (size + PACK_ALIGNMENT - 1) / PACK_ALIGNMENT * PACK_ALIGNMENT; }
+
+/* Under the lock: gives the entries from `first` on a slab. */
+static tern_status add_slab(tern__pack_cache *cache, size_t first, size_t size) {
+  tern_status status = TERN_OK;
+  slab made = {.size = size};
+  if (!size) return TERN_OK;
+  made.data = tern__alloc_aligned(cache->alloc, size, TERN__LARGE_ALIGN);
+  if (!made.data) TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of packed weights", size);
+  TERN_ARRAY_PUSH(cache->alloc, cache->slabs, made);
+  uint8_t *at = made.data;
+  made.data = NULL;
+  for (size_t i = first; i < tern__array_count(cache->entries); i++) {
+    cache->entries[i].data = at;
+    at += in_slab(cache->entries[i].size);
+  }
+cleanup:
+  tern__free_aligned(cache->alloc, made.data, size, TERN__LARGE_ALIGN);
+  return status;
+}
+
+tern_status tern__pack_cache_reserve(tern__pack_cache *cache, const tern__pack_request *requests, size_t n) {
+  tern_status status = TERN_OK;
+  tern__mutex_lock(&cache->mutex);
+  size_t first = tern__array_count(cache->entries), bytes = 0;
+  for (size_t i = 0; i < n; i++) {
+    const tern__pack_request *r = &requests[i];
+    if (find(cache, r->key, r->layout)) continue;
+    if (bytes && bytes + r->size > SLAB_BYTES) {
+      TERN_TRY(add_slab(cache, first, bytes));
+      first = tern__array_count(cache->entries), bytes = 0;
+    }
+    TERN_ARRAY_PUSH(cache->alloc, cache->entries,
+                    (entry){.key = r->key, .layout = r->layout, .size = r->size, .in_slab = true});
+    bytes += in_slab(r->size);
+  }
+  TERN_TRY(add_slab(cache, first, bytes));
+  first = tern__array_count(cache->entries);
+cleanup:
+  while (tern__array_count(cache->entries) > first) (void)tern__array_pop(cache->entries);
+  tern__mutex_unlock(&cache->mutex);
+  return status;
+}
+
 tern_status tern__pack_cache_get(tern__pack_cache *cache, const void *key, uint64_t layout, size_t size,
                                  tern__pack_fn build, void *user_data, const void **out) {
-  bool build_it;
-  void *data = NULL;
+  bool build_it = false;
+  entry e = {0};
   *out = NULL;
   tern__mutex_lock(&cache->mutex);
-  tern_status status = claim(cache, key, layout, &data, &build_it);
+  tern_status status = claim(cache, key, layout, &e, &build_it);
   tern__mutex_unlock(&cache->mutex);
   if (status == TERN_OK && build_it) {
-    data = tern__alloc_aligned(cache->alloc, size, PACK_ALIGNMENT);
-    status = data ? build(user_data, data)
-                  : tern__fail(TERN_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of packed weights", size);
-    settle(cache, status, &(entry){.key = key, .layout = layout, .data = data, .size = size, .ready = true});
-    if (status != TERN_OK && data) tern__free_aligned(cache->alloc, data, size, PACK_ALIGNMENT);
+    if (!e.in_slab) e.size = size, e.data = tern__alloc_aligned(cache->alloc, size, PACK_ALIGNMENT);
+    status = e.data ? build(user_data, e.data)
+                    : tern__fail(TERN_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of packed weights", size);
+    settle(cache, status, &e);
+    if (status != TERN_OK && !e.in_slab) tern__free_aligned(cache->alloc, e.data, size, PACK_ALIGNMENT);
   }
-  if (status == TERN_OK) *out = data;
+  if (status == TERN_OK) *out = e.data;
   return status;
 }
 
 tern_status tern__pack_cache_resource(tern__pack_cache *cache, const void *key, uint64_t layout, size_t size,
                                       tern__resource_fn make, void *user_data, tern__release_fn release, void *owner,
                                       void **out) {
-  bool build_it;
-  void *resource = NULL;
+  bool build_it = false;
+  entry e = {0};
   *out = NULL;
   tern__mutex_lock(&cache->mutex);
-  tern_status status = claim(cache, key, layout, &resource, &build_it);
+  tern_status status = claim(cache, key, layout, &e, &build_it);
   tern__mutex_unlock(&cache->mutex);
   if (status == TERN_OK && build_it) {
-    status = make(user_data, &resource);
-    settle(cache, status, &(entry){.key = key, .layout = layout, .data = resource, .size = size, .release = release,
-                                   .owner = owner, .ready = true});
+    status = make(user_data, &e.data);
+    e.size = size, e.release = release, e.owner = owner;
+    settle(cache, status, &e);
   }
-  if (status == TERN_OK) *out = resource;
+  if (status == TERN_OK) *out = e.data;
   return status;
 }
 
 bool tern__pack_cache_has(tern__pack_cache *cache, const void *key, uint64_t layout) {
   tern__mutex_lock(&cache->mutex);
   const entry *e = find(cache, key, layout);
-  bool ready = e && e->ready;
+  bool has = e && e->data;
   tern__mutex_unlock(&cache->mutex);
-  return ready;
+  return has;
 }
 
 uint64_t tern__pack_cache_bytes(tern__pack_cache *cache) {

@@ -23,7 +23,12 @@ typedef void (*tern__release_fn)(void *owner, void *resource);
 tern_status tern__pack_cache_resource(tern__pack_cache *cache, const void *key, uint64_t layout, size_t size,
                                       tern__resource_fn make, void *user_data, tern__release_fn release, void *owner,
                                       void **out);
-/* True if already there (for counting what a plan will still allocate). */
+/* Memory for the host weights that are to be got next, together: large pages, where the system has them, need large
+ * pieces. Those that are there already are left alone. Kept when building one fails, for the next attempt. */
+typedef struct tern__pack_request { const void *key; uint64_t layout; size_t size; } tern__pack_request;
+tern_status tern__pack_cache_reserve(tern__pack_cache *cache, const tern__pack_request *requests, size_t n);
+
+/* True if it has its memory already (for counting what a plan will still allocate). */
 bool tern__pack_cache_has(tern__pack_cache *cache, const void *key, uint64_t layout);
 uint64_t tern__pack_cache_bytes(tern__pack_cache *cache);
 

@@ -11,6 +11,10 @@
 #if !defined(ROW_PANELS)
 #  define ROW_PANELS 1 /* quantized panels that one row reads side by side */
 #endif
+#if !defined(PREFETCH_FAR) /* bytes; 0: nothing is asked for ahead */
+#  define PREFETCH_NEAR 0
+#  define PREFETCH_FAR 0
+#endif
 #if !defined(F32_PANELS)
 #  define F32_PANELS 1 /* panels side by side in a tile of f32 rows */
 #endif
@@ -545,19 +549,22 @@ static void linear_many(const tern__cpu_linear_call *c) {
   }
 }
 
-/* Asks for what comes after a block of a stream of weights. A product of one row decodes too much between two
- * loads for the hardware's prefetchers to have enough of them under way: a core of a Xeon (model 207) gets 9 GB/s
- * of DRAM so, and 15.5 of the 16.1 of a plain read with lines asked for twice, far ahead into L2 and then near
- * into L1. */
-INLINE void prefetch_ahead(const uint8_t *block, size_t bytes) {
-#ifdef PREFETCH_NEAR
-  for (size_t i = 0; i < bytes; i += LINE) {
-    __builtin_prefetch(block + PREFETCH_NEAR + i, 0, 3);
-    __builtin_prefetch(block + PREFETCH_FAR + i, 0, 2);
-  }
-#else
-  (void)block, (void)bytes;
-#endif
+/* Asks for what comes after the blocks being read. A product of one row decodes too much between two loads for the
+ * hardware's prefetchers to have enough of them under way: a core of a Xeon (model 207) gets 9 GB/s of DRAM so, and
+ * 15.5 of the 16.1 of a plain read with lines asked for twice, far ahead into L2 and then near into L1. What comes
+ * after the last block of panels side by side is the first of as many panels further on. */
+typedef struct ahead { const uint8_t *block; size_t left; /* blocks of its panel from it on */ } ahead;
+
+INLINE void ahead_step(ahead *a, size_t n_blocks, size_t block_bytes, size_t skip) {
+  a->block += block_bytes;
+  if (--a->left) return;
+  a->block += skip, a->left = n_blocks;
+}
+
+/* `bytes` ahead of the first block of the panel, at least. */
+static ahead ahead_of(const uint8_t *panel, size_t bytes, size_t n_blocks, size_t block_bytes, size_t skip) {
+  size_t blocks = (bytes + block_bytes - 1) / block_bytes, panels = blocks / n_blocks;
+  return (ahead){panel + blocks * block_bytes + panels * skip, n_blocks - blocks % n_blocks};
 }
 
 /* sum += a block of a panel with one row */
@@ -569,7 +576,6 @@ INLINE void row_block(const tern__cpu_weight_format *f, const uint8_t *block, co
   vf x_scale = vf_set1(x->scales[b]), d, m;
   vi acc[PV];
   UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
-  prefetch_ahead(block, f->block_bytes);
   if (halves) {
     dot_packed(f->kind, block, 0, 4, q, acc);
     UNROLL for (int v = 0; v < PV; v++) {
@@ -589,13 +595,25 @@ INLINE void row_block(const tern__cpu_weight_format *f, const uint8_t *block, co
 }
 
 /* One row over n_panels panels side by side: two streams keep more of the memory busy than one. */
-INLINE void row_panels(int n_panels, const tern__cpu_weight_format *f, const tern__cpu_linear_call *c, size_t panel) {
+INLINE void row_panels(int n_panels, const tern__cpu_weight_format *f, const tern__cpu_linear_call *c, size_t panel,
+                       ahead *near, ahead *far) {
   vf sum[ROW_PANELS][PV];
   const uint8_t *block = c->panels + panel * c->panel_bytes;
   size_t n_blocks = tern__cpu_padded(c->k) / TERN__CPU_BLOCK, stride = c->panel_bytes;
   UNROLL for (int p = 0; p < n_panels; p++) UNROLL for (int v = 0; v < PV; v++) sum[p][v] = vf_set1(0);
-  for (size_t b = 0; b < n_blocks; b++, block += f->block_bytes)
-    UNROLL for (int p = 0; p < n_panels; p++) row_block(f, block + (size_t)p * stride, &c->rows, b, sum[p]);
+  for (size_t b = 0; b < n_blocks; b++, block += f->block_bytes) {
+    UNROLL for (int p = 0; p < n_panels; p++) {
+      for (size_t i = 0; PREFETCH_FAR && i < f->block_bytes; i += LINE) {
+        __builtin_prefetch(near->block + (size_t)p * stride + i, 0, 3);
+        __builtin_prefetch(far->block + (size_t)p * stride + i, 0, 2);
+      }
+      row_block(f, block + (size_t)p * stride, &c->rows, b, sum[p]);
+    }
+    if (PREFETCH_FAR) {
+      ahead_step(near, n_blocks, f->block_bytes, (size_t)(n_panels - 1) * stride);
+      ahead_step(far, n_blocks, f->block_bytes, (size_t)(n_panels - 1) * stride);
+    }
+  }
   UNROLL for (int p = 0; p < n_panels; p++) {
     float tile[TERN__CPU_PANEL];
     size_t at = panel + (size_t)p;
@@ -614,9 +632,11 @@ INLINE void linear_one(int kind, bool halves, bool f32_scales, bool has_min, con
       .has_min = has_min,
       .block_bytes = (uint16_t)(tern__cpu_block_lines(kind) * LINE +
                                 TERN__CPU_PANEL * (halves ? 2 : 1) * (f32_scales ? 4 : 2) * (has_min ? 2 : 1))};
-  size_t p = 0;
-  for (; p + ROW_PANELS <= c->n_panels; p += ROW_PANELS) row_panels(ROW_PANELS, &f, c, p);
-  for (; ROW_PANELS > 1 && p < c->n_panels; p++) row_panels(1, &f, c, p);
+  size_t p = 0, n_blocks = tern__cpu_padded(c->k) / TERN__CPU_BLOCK, skip = (ROW_PANELS - 1) * c->panel_bytes;
+  ahead near = ahead_of(c->panels, PREFETCH_NEAR, n_blocks, f.block_bytes, skip),
+        far = ahead_of(c->panels, PREFETCH_FAR, n_blocks, f.block_bytes, skip);
+  for (; p + ROW_PANELS <= c->n_panels; p += ROW_PANELS) row_panels(ROW_PANELS, &f, c, p, &near, &far);
+  for (; ROW_PANELS > 1 && p < c->n_panels; p++) row_panels(1, &f, c, p, &near, &far);
 }
 
 /* name, kind, scales per 16, scales in f32, mins */
