@@ -28,8 +28,11 @@ void *tern__cpu_params(tern__program *program, size_t size) {
 
 void tern__cpu_need_scratch(tern__program *program, size_t thread_bytes, size_t shared_bytes) {
   if (thread_bytes > program->thread_scratch) program->thread_scratch = thread_bytes;
-  if (shared_bytes) program->shared_holds = NULL;
-  if (shared_bytes > program->shared_scratch) program->shared_scratch = shared_bytes;
+  if (!shared_bytes) return;
+  program->shared_holds = NULL;
+  program->shared_at = program->plan->separate ? tern__cpu_divide_up(program->shared_scratch, 64) * 64 : 0;
+  if (program->shared_at + shared_bytes > program->shared_scratch)
+    program->shared_scratch = program->shared_at + shared_bytes;
 }
 
 tern_status tern__cpu_add_pack(tern__program *program, const tern__cpu_pack *pack) {
@@ -42,7 +45,8 @@ cleanup:
 tern_status tern__cpu_add_step(tern__program *program, const tern__node *node, tern__cpu_chunk_fn run,
                                size_t n_chunks, void *params) {
   tern_status status = TERN_OK;
-  tern__cpu_step step = {.run = run, .n_chunks = (uint32_t)n_chunks, .node = node, .params = params};
+  tern__cpu_step step = {.run = run, .n_chunks = (uint32_t)n_chunks, .node = node, .params = params,
+                        .shared = program->shared_at};
   /* Trailing optional operands that a node leaves out read as absent. */
   step.in = tern__arena_calloc(&program->arena, (size_t)node->n_inputs + 8, sizeof *step.in);
   step.out = tern__arena_calloc(&program->arena, (size_t)node->n_outputs + 8, sizeof *step.out);
@@ -52,6 +56,10 @@ tern_status tern__cpu_add_step(tern__program *program, const tern__node *node, t
   TERN_ARRAY_PUSH(program->backend->env.alloc, program->steps, step);
 cleanup:
   return status;
+}
+
+void tern__cpu_repeatable(tern__program *program) {
+  program->steps[tern__array_count(program->steps) - 1].repeatable = true;
 }
 
 /* ---- the reference as a step ---- */

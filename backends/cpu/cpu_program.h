@@ -27,6 +27,8 @@ struct tern__cpu_step {
   uint32_t n_chunks;
   bool joined;               /* runs in one piece with the step before it: both have one chunk */
   bool beside;               /* needs nothing of the step before it: their chunks run together */
+  bool repeatable;           /* a chunk stores nothing but results: it may run twice, at the same time, too */
+  size_t shared;             /* byte offset of its node's shared scratch */
   const tern__node *node;
   const tern__view **in;     /* NULL entries: absent */
   const tern__view **out;
@@ -57,6 +59,7 @@ struct tern__program {
   uint32_t *starts;          /* per phase: its first step */
   const tern_cancel *cancel; /* while preparing */
   size_t thread_scratch, shared_scratch;
+  size_t shared_at;               /* while compiling: of the node's shared scratch; others' if the plan is separate */
   const tern__view *shared_holds; /* while compiling: the X whose quantized rows the shared scratch has, */
   tern__cpu_chunk_fn shared_by;   /* and the function that writes them there, in its form */
   uint8_t *scratch;          /* shared_scratch, then n_threads times thread_scratch */
@@ -80,6 +83,8 @@ tern__cpu_compile_fn tern__cpu_find_op(const tern__op_def *op);
 /* Adds a step of the node with its views filled in; fails with OUT_OF_MEMORY. */
 tern_status tern__cpu_add_step(tern__program *program, const tern__node *node, tern__cpu_chunk_fn run,
                                size_t n_chunks, void *params);
+/* Of the step added last: its chunks store nothing but results, never something on the way to them. */
+void tern__cpu_repeatable(tern__program *program);
 void *tern__cpu_params(tern__program *program, size_t size); /* zeroed; NULL = no memory */
 void tern__cpu_need_scratch(tern__program *program, size_t thread_bytes, size_t shared_bytes);
 tern_status tern__cpu_add_pack(tern__program *program, const tern__cpu_pack *pack);

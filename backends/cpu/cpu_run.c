@@ -1,19 +1,43 @@
-/* Running a program: every thread of the pool walks the same phases. In a phase each thread takes the chunks
- * of its own contiguous range, in order (the hardware prefetcher likes that), then takes what is left of the
- * others' ranges.
+/* Running a program: every thread of the pool walks the same phases. In a phase each thread takes the chunks of its own
+ * contiguous range, in order (the hardware prefetcher likes that); one that has none left takes over the second half of
+ * what another still has.
  *
- * Per thread one 64-bit word holds (phase, next chunk of its range). It only grows and only changes by
- * compare-exchange, so nobody can take a chunk of a phase that is over, and a late thread loses its range to
- * the others. One counter of finished chunks joins all phases of the run: phase p is over when it reaches
- * ends[p]. Nothing is reset between phases. */
+ * Per thread one 64-bit word holds (phase, chunks in hand, next chunk of its range, end of its range). It only changes by
+ * compare-exchange, so nobody can take a chunk of a phase that is over, and a late thread loses its range to the others.
+ * One counter of finished chunks joins all phases of the run: phase p is over when it reaches ends[p]. Nothing is reset
+ * between phases.
+ *
+ * Helping: on a busy machine the system may take a thread's core away in the middle of a chunk, for longer than a token
+ * takes. A thread that finds nothing left and waits too long then does again what the other has in hand, counts it for
+ * the other, and all go on. The other finishes its chunk at some time during the run: it stores the same bytes once more,
+ * which is right only where a chunk stores nothing but results (step->repeatable) and where nothing that it reads or
+ * writes is used for something else in this run (plan->separate). That the same bytes are stored twice is a data race by
+ * the letter of C11; it is left out where ThreadSanitizer looks. */
 #include "cpu/cpu_program.h"
 #include "runtime/thread_pool.h"
 
 #include <string.h>
 
-enum { SPIN_PAUSES = 1000 /* some 30 microseconds, as most steps are shorter */, ERROR_TEXT = 512 };
+#if defined(__has_feature)
+#  if __has_feature(thread_sanitizer)
+#    define NO_HELPING
+#  endif
+#elif defined(__SANITIZE_THREAD__)
+#  define NO_HELPING
+#endif
 
-typedef struct range { _Alignas(64) _Atomic uint64_t word; } range;
+enum {
+  SPIN_PAUSES = 1000, /* some 30 microseconds, as most steps are shorter */
+  HELP_PAUSES = 300,  /* longer than what another thread may have in hand takes it */
+  IN_HAND = 4,        /* most chunks that are taken at once: an atomic operation stops a stream of loads */
+  CHUNK_BITS = 20,
+  IN_HAND_BITS = 4,
+  ERROR_TEXT = 512
+};
+
+/* `start` is where the chunks begin that the thread has done and not counted: written by the thread alone, before it
+ * has chunks of them in hand. */
+typedef struct range { _Alignas(64) _Atomic uint64_t word; _Atomic uint32_t start; } range;
 
 typedef struct tern__cpu_counters {
   _Alignas(64) _Atomic uint32_t done; /* chunks finished in this run */
@@ -51,7 +75,13 @@ tern_status tern__cpu_phases(tern__program *program) {
     bool group = step->beside || (s + 1 < n && program->steps[s + 1].beside);
     step->joined = s > 0 && !group && step->n_chunks == 1 && !step[-1].beside && step[-1].n_chunks == 1;
     if (step->joined) continue;
+    uint32_t begin = step->beside && tern__array_count(program->ends) > 1
+                         ? program->ends[tern__array_count(program->ends) - 2]
+                         : end;
     end += step->n_chunks;
+    if (end - begin >= 1u << CHUNK_BITS || tern__array_count(program->ends) >= 1u << CHUNK_BITS)
+      TERN_FAIL(TERN_STATUS_UNSUPPORTED, "node '%s' (%s): too many pieces of work", step->node->name,
+                step->node->op->name);
     if (step->beside) {
       program->ends[tern__array_count(program->ends) - 1] = end;
       continue;
@@ -76,8 +106,7 @@ static void set_failure(tern__cpu_counters *run, tern_status status) {
   run->error[size] = 0;
 }
 
-static void run_chunk(tern__program *program, const tern__cpu_context *context, uint32_t phase,
-                      uint32_t chunk) {
+static void run_chunk(tern__program *program, tern__cpu_context *context, uint32_t phase, uint32_t chunk) {
   tern__cpu_counters *run = program->run;
   uint32_t s = program->starts[phase], last = program->starts[phase + 1];
   if (s + 1 < last && program->steps[s + 1].beside) {
@@ -91,33 +120,123 @@ static void run_chunk(tern__program *program, const tern__cpu_context *context, 
       return;
     }
     const tern__cpu_step *step = &program->steps[s];
+    context->shared = program->scratch + step->shared;
     tern_status status = step->run(step, context, chunk);
     if (status != TERN_OK) set_failure(run, status);
   }
 }
 
-static uint64_t word_of(uint32_t phase, uint32_t chunk) { return (uint64_t)phase << 32 | chunk; }
+/* Phases count from 1 in words: all of a new run's ranges are behind. */
+typedef struct span { uint32_t phase, in_hand, next, end; } span;
 
-/* Takes the next chunk of the range [begin, end) of `owner` in this phase (phases count from 1 in words). */
-static bool take(tern__cpu_counters *run, int32_t owner, uint32_t phase, uint32_t begin, uint32_t end,
-                 uint32_t *chunk) {
-  _Atomic uint64_t *word = &run->ranges[owner].word;
-  uint64_t now = atomic_load_explicit(word, memory_order_relaxed);
+static uint64_t packed(span s) {
+  return (uint64_t)s.phase << (2 * CHUNK_BITS + IN_HAND_BITS) | (uint64_t)s.in_hand << 2 * CHUNK_BITS |
+         (uint64_t)s.next << CHUNK_BITS | s.end;
+}
+static span unpacked(uint64_t word) {
+  const uint32_t chunks = (1u << CHUNK_BITS) - 1;
+  return (span){(uint32_t)(word >> (2 * CHUNK_BITS + IN_HAND_BITS)),
+                (uint32_t)(word >> 2 * CHUNK_BITS) & ((1u << IN_HAND_BITS) - 1), (uint32_t)(word >> CHUNK_BITS) & chunks,
+                (uint32_t)word & chunks};
+}
+
+/* A phase as one thread sees it. */
+typedef struct walk_phase { uint32_t phase, n_chunks; int32_t thread, n_threads; } walk_phase;
+
+/* The range as it is in this phase: untouched ones are a share of all chunks. */
+static span span_of(const walk_phase *w, int32_t owner, uint64_t word) {
+  span s = unpacked(word);
+  uint64_t n = w->n_chunks, threads = (uint64_t)w->n_threads, t = (uint64_t)owner;
+  if (s.phase < w->phase) s = (span){w->phase, 0, (uint32_t)(n * t / threads), (uint32_t)(n * (t + 1) / threads)};
+  return s;
+}
+
+/* Puts down what the thread has in hand and takes its next chunks, up to *next; 0 if it has none left. *finished: chunks
+ * that it has to count then, unless a helper did. */
+static uint32_t take(tern__cpu_counters *run, const walk_phase *w, uint32_t *next, uint32_t *finished) {
+  range *own = &run->ranges[w->thread];
+  uint64_t now = atomic_load_explicit(&own->word, memory_order_relaxed);
   for (;;) {
-    uint32_t at = (uint32_t)(now >> 32), next = at < phase ? begin : (uint32_t)now;
-    if (at > phase || next >= end) return false;
-    if (atomic_compare_exchange_weak_explicit(word, &now, word_of(phase, next + 1), memory_order_relaxed,
-                                              memory_order_relaxed)) {
-      *chunk = next;
-      return true;
-    }
+    span s = span_of(w, w->thread, now), then = s;
+    *finished = 0;
+    if (s.phase != w->phase) return 0;
+    uint32_t some = (s.end - s.next) / IN_HAND;
+    then.in_hand = s.next == s.end ? 0 : some < 1 ? 1 : some > IN_HAND ? IN_HAND : some;
+    then.next = s.next + then.in_hand;
+    if (!atomic_compare_exchange_weak_explicit(&own->word, &now, packed(then), memory_order_acq_rel,
+                                               memory_order_relaxed))
+      continue;
+    if (!then.in_hand && s.in_hand) *finished = s.next - atomic_load_explicit(&own->start, memory_order_relaxed);
+    *next = then.next;
+    return then.in_hand;
   }
 }
 
-static void wait_for(tern__cpu_counters *run, uint32_t end) {
+/* Makes the second half of what another thread has left the range of this one, which has none. */
+static bool steal(tern__cpu_counters *run, const walk_phase *w) {
+  range *own = &run->ranges[w->thread];
+  for (int32_t i = 1; i < w->n_threads; i++) {
+    int32_t owner = (w->thread + i) % w->n_threads;
+    uint64_t now = atomic_load_explicit(&run->ranges[owner].word, memory_order_relaxed);
+    for (;;) {
+      span s = span_of(w, owner, now);
+      if (s.phase != w->phase || s.next == s.end) break;
+      span mine = {w->phase, 0, s.next + (s.end - s.next) / 2, s.end};
+      s.end = mine.next;
+      if (!atomic_compare_exchange_weak_explicit(&run->ranges[owner].word, &now, packed(s), memory_order_relaxed,
+                                                 memory_order_relaxed))
+        continue;
+      atomic_store_explicit(&own->start, mine.next, memory_order_relaxed);
+      atomic_store_explicit(&own->word, packed(mine), memory_order_release);
+      return true;
+    }
+  }
+  return false;
+}
+
+static void count(tern__cpu_counters *run, uint32_t chunks, uint32_t end) {
+  if (chunks && atomic_fetch_add(&run->done, chunks) + chunks >= end && atomic_load(&run->sleepers))
+    tern__wake_address(&run->done);
+}
+
+/* Does what others have in hand, and counts it for them together with what they had done before. */
+static void help(tern__program *program, tern__cpu_context *context, const walk_phase *w, uint32_t end) {
+  tern__cpu_counters *run = program->run;
+  for (int32_t i = 1; i < w->n_threads; i++) {
+    range *other = &run->ranges[(w->thread + i) % w->n_threads];
+    uint64_t word = atomic_load_explicit(&other->word, memory_order_acquire);
+    span s = unpacked(word), then = s;
+    if (s.phase != w->phase || !s.in_hand || s.next != s.end) continue;
+    uint32_t start = atomic_load_explicit(&other->start, memory_order_relaxed);
+    for (uint32_t c = s.next - s.in_hand; c < s.next; c++) {
+      if (atomic_load_explicit(&run->done, memory_order_relaxed) >= end) return;
+      run_chunk(program, context, w->phase - 1, c);
+    }
+    then.in_hand = 0;
+    if (atomic_compare_exchange_strong_explicit(&other->word, &word, packed(then), memory_order_acq_rel,
+                                                memory_order_relaxed))
+      count(run, s.next - start, end);
+  }
+}
+
+static bool may_help(const tern__program *program, uint32_t phase) {
+#if defined(NO_HELPING)
+  (void)program, (void)phase;
+  return false;
+#else
+  if (!program->plan->separate) return false;
+  for (uint32_t s = program->starts[phase]; s < program->starts[phase + 1]; s++)
+    if (!program->steps[s].repeatable) return false;
+  return true;
+#endif
+}
+
+static void wait_for(tern__program *program, tern__cpu_context *context, const walk_phase *w, uint32_t end) {
+  tern__cpu_counters *run = program->run;
   uint32_t done;
   for (int i = 0; i < SPIN_PAUSES; i++) {
     if (atomic_load_explicit(&run->done, memory_order_acquire) >= end) return;
+    if (i == HELP_PAUSES && may_help(program, w->phase - 1)) help(program, context, w, end);
     tern__cpu_relax();
   }
   atomic_fetch_add(&run->sleepers, 1);
@@ -130,26 +249,20 @@ static void walk(void *arg, int32_t thread, int32_t n_threads) {
   tern__cpu_counters *run = program->run;
   tern__cpu_context context = {
       .kernels = program->backend->kernels, .args = run->args, .alloc = program->backend->env.alloc,
-      .shared = program->scratch,
       .scratch = program->scratch + program->shared_scratch + (size_t)thread * program->thread_scratch};
   size_t n_phases = tern__array_count(program->ends);
-  uint32_t start = 0;
-  for (uint32_t p = 0; p < n_phases; start = program->ends[p++]) {
-    uint32_t end = program->ends[p], taken = 0, chunk;
-    uint64_t n = end - start;
+  uint32_t begin = 0;
+  for (uint32_t p = 0; p < n_phases; begin = program->ends[p++]) {
+    uint32_t end = program->ends[p], next, some, finished;
+    walk_phase w = {p + 1, end - begin, thread, n_threads};
     if (atomic_load_explicit(&run->done, memory_order_acquire) >= end) continue;
-    for (int32_t i = 0; i < n_threads; i++) {
-      uint64_t owner = (uint64_t)((thread + i) % n_threads);
-      uint32_t from = (uint32_t)(n * owner / (uint64_t)n_threads),
-               to = (uint32_t)(n * (owner + 1) / (uint64_t)n_threads);
-      while (take(run, (int32_t)owner, p + 1, from, to, &chunk)) {
-        run_chunk(program, &context, p, chunk);
-        taken++;
-      }
-    }
-    if (taken && atomic_fetch_add(&run->done, taken) + taken >= end && atomic_load(&run->sleepers))
-      tern__wake_address(&run->done);
-    wait_for(run, end);
+    atomic_store_explicit(&run->ranges[thread].start, span_of(&w, thread, 0).next, memory_order_relaxed);
+    do {
+      while ((some = take(run, &w, &next, &finished)) > 0)
+        for (uint32_t c = next - some; c < next; c++) run_chunk(program, &context, p, c);
+      count(run, finished, end);
+    } while (steal(run, &w));
+    wait_for(program, &context, &w, end);
   }
 }
 

@@ -8,7 +8,7 @@
 
 /* Values known while planning stay below this; larger ones (a causal mask for a long window) are computed in
  * the run. */
-enum { MAX_FOLDED_BYTES = 1 << 20, MAX_SHAPE_INPUT_ELEMENTS = 64 };
+enum { MAX_FOLDED_BYTES = 1 << 20, MAX_SHAPE_INPUT_ELEMENTS = 64, SEPARATE_BYTES = 4 << 20 };
 
 static bool is_shape_input(const tern__view *view) {
   size_t n;
@@ -158,9 +158,9 @@ cleanup:
 }
 
 /* Lifetimes of the values in one arena: `where` tells, per value, whether it has a place there. A value that crosses
- * between devices lives in both, in either for the whole of its life. */
-static tern_status place_values(tern__session_plan *plan, tern__alloc *alloc, const bool *where, size_t alignment,
-                                size_t *offsets, size_t *total) {
+ * between devices lives in both, in either for the whole of its life. `separate`: each lives through all steps. */
+static tern_status place_values(tern__session_plan *plan, tern__alloc *alloc, const bool *where, bool separate,
+                                size_t alignment, size_t *offsets, size_t *total) {
   tern_status status = TERN_OK;
   const tern__graph *graph = plan->base.graph;
   size_t n_values = tern__array_count(graph->values), count = 0;
@@ -184,7 +184,8 @@ static tern_status place_values(tern__session_plan *plan, tern__alloc *alloc, co
       size_t size = plan->base.views[v].size_bytes, padded;
       if (!tern__add_size(size, alignment - 1, &padded))
         TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "activations too large");
-      lifetimes[count] = (tern__lifetime){padded / alignment * alignment, first[v] < 0 ? 0 : first[v], last[v], 0};
+      lifetimes[count] = (tern__lifetime){padded / alignment * alignment, first[v] < 0 || separate ? 0 : first[v],
+                                          separate ? plan->base.n_steps : last[v], 0};
       owner[count++] = (tern__value_id)v;
     }
   TERN_TRY(tern__plan_memory(alloc, lifetimes, count, total));
@@ -195,6 +196,14 @@ cleanup:
   tern__free(alloc, lifetimes);
   tern__free(alloc, owner);
   return status;
+}
+
+static uint64_t all_bytes(const tern__session_plan *plan, const bool *where) {
+  uint64_t all = 0;
+  for (size_t v = 0; v < tern__array_count(plan->base.graph->values); v++)
+    if (where[v] && plan->base.views[v].size_bytes > SEPARATE_BYTES - all) return UINT64_MAX;
+    else if (where[v]) all += plan->base.views[v].size_bytes;
+  return all;
 }
 
 static tern_status place_memory(tern__session_plan *plan, tern__alloc *alloc) {
@@ -217,8 +226,12 @@ static tern_status place_memory(tern__session_plan *plan, tern__alloc *alloc) {
     for (int32_t i = 0; i < segment->base.n_imports; i++) on_device[segment->base.imports[i]] = true;
     for (int32_t i = 0; i < segment->base.n_exports; i++) on_host[segment->base.exports[i]] = true;
   }
-  TERN_TRY(place_values(plan, alloc, on_host, 64, plan->offsets, &plan->activation_bytes));
-  if (any_device) TERN_TRY(place_values(plan, alloc, on_device, 256, plan->device_offsets, &plan->device_bytes));
+  plan->base.separate = all_bytes(plan, on_host) <= SEPARATE_BYTES;
+  for (size_t g = 0; g < tern__array_count(plan->segments); g++)
+    plan->segments[g].base.separate = plan->base.separate;
+  TERN_TRY(place_values(plan, alloc, on_host, plan->base.separate, 64, plan->offsets, &plan->activation_bytes));
+  if (any_device)
+    TERN_TRY(place_values(plan, alloc, on_device, false, 256, plan->device_offsets, &plan->device_bytes));
 cleanup:
   tern__free(alloc, on_host);
   tern__free(alloc, on_device);

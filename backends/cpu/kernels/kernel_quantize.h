@@ -42,12 +42,19 @@ static void quantize_row(const float *x, size_t k, size_t padded_k, int16_t *q, 
       vi_store(integers + i, vf_round(vf_load(from + i) * inverse));
     float scale = m * (1.0f / TERN__CPU_X_MAX) + vf_sum(poison);
     uint32_t half[2] = {0, 0}; /* NaN rounds to the least integer, and sums of those wrap */
+#ifdef SPLIT_BYTES
+    int16_t block[TERN__CPU_BLOCK], *to = block;
+#else
+    int16_t *to = q + b;
+#endif
     for (int h = 0; h < 2; h++)
-      for (int i = 16 * h; i < 16 * h + 16; i++)
-        q[b + (size_t)i] = (int16_t)integers[i], half[h] += (uint32_t)integers[i];
+      for (int i = 16 * h; i < 16 * h + 16; i++) to[i] = (int16_t)integers[i], half[h] += (uint32_t)integers[i];
+#ifdef SPLIT_BYTES
+    arrange(block, TERN__CPU_BLOCK);
+    memcpy(q + b, block, sizeof block);
+#endif
     sums[b / 16] = scale * (float)(int32_t)(half[0] + half[1]);
     sums[b / 16 + 1] = scale * (float)(int32_t)half[1];
     scales[b / TERN__CPU_BLOCK] = scale;
   }
-  arrange(q, padded_k);
 }

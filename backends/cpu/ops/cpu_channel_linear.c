@@ -140,8 +140,10 @@ static tern_status add_quantize(tern__program *program, const tern__node *node, 
   p->scales = align64(p->m * p->padded_k * sizeof(int16_t));
   p->sums = p->scales + align64(p->m * p->groups * sizeof(float));
   bool again = program->shared_holds == x && program->shared_by == run_quantize; /* Q, K and V of one input */
-  tern__cpu_need_scratch(program, 0, p->sums + align64(p->m * p->groups * sizeof(float)));
-  if (!again) TERN_TRY(tern__cpu_add_step(program, node, run_quantize, tern__cpu_divide_up(p->m, QUANTIZE_ROWS), p));
+  if (!again) {
+    tern__cpu_need_scratch(program, 0, p->sums + align64(p->m * p->groups * sizeof(float)));
+    TERN_TRY(tern__cpu_add_step(program, node, run_quantize, tern__cpu_divide_up(p->m, QUANTIZE_ROWS), p));
+  }
   program->shared_holds = x, program->shared_by = run_quantize;
 cleanup:
   return status;
@@ -173,6 +175,7 @@ tern_status tern__cpu_add_channel_linear(tern__program *program, const tern__nod
   bool beside = follows_sibling(program, node, product->bias);
   TERN_TRY(tern__cpu_add_step(program, node, run_channel,
                               p->panel_chunks * tern__cpu_divide_up(p->m, TERN__CPU_ROW_BLOCK), p));
+  if (p->m == 1) tern__cpu_repeatable(program);
   program->steps[tern__array_count(program->steps) - 1].beside = beside;
   *taken = true;
 cleanup:

@@ -27,6 +27,7 @@ static tern_status add_unary(tern__program *program, const tern__node *node, ter
   TERN_CHECK_ALLOC(p);
   *p = (unary_params){tern__cpu_elements(x), op};
   TERN_TRY(tern__cpu_add_step(program, node, run_unary, tern__cpu_divide_up(p->n, CHUNK_ELEMENTS), p));
+  tern__cpu_repeatable(program);
   *taken = true;
 cleanup:
   return status;
@@ -124,6 +125,7 @@ static tern_status add_binary(tern__program *program, const tern__node *node, te
   p->rows_per_chunk = CHUNK_ELEMENTS / p->piece;
   TERN_TRY(tern__cpu_add_step(program, node, run_binary,
                               p->pieces * tern__cpu_divide_up(p->rows, p->rows_per_chunk), p));
+  tern__cpu_repeatable(program);
   *taken = true;
 cleanup:
   return status;

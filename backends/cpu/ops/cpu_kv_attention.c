@@ -78,8 +78,8 @@ static tern_status run_store(const tern__cpu_step *step, const tern__cpu_context
   for (size_t h = 0; h < p->heads; h++) {
     float *q = (float *)(void *)context->shared +
                (((b * p->kv_heads + h / p->group) * p->rows + row) * p->group + h % p->group) * p->dim;
-    rotate(p, cos, sin, (const float *)step->in[0]->data + ((b * p->rows + row) * p->heads + h) * p->dim, q);
-    for (size_t i = 0; i < p->dim; i++) q[i] *= p->scale;
+    rotate(p, cos, sin, (const float *)step->in[0]->data + ((b * p->rows + row) * p->heads + h) * p->dim, turned);
+    for (size_t i = 0; i < p->dim; i++) q[i] = turned[i] * p->scale;
   }
 cleanup:
   return status;
@@ -148,22 +148,25 @@ static float *partial(const kv_params *p, const tern__cpu_context *context, size
          ((b * p->kv_heads + head) * SPLITS + split) * p->group * (p->dim + 2);
 }
 
-/* Chunk: (b, kv head, split of the keys); one row. */
+/* Chunk: (b, kv head, split of the keys); one row. Sums grow in the thread's scratch: only results are shared. */
 static tern_status run_split(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const kv_params *p = step->params;
   size_t split = chunk % SPLITS, head = chunk / SPLITS % p->kv_heads, b = chunk / SPLITS / p->kv_heads;
-  float *out = partial(p, context, b, head, split), *maximum = out + p->group * p->dim,
-        *sum = maximum + p->group;
+  float *out = (float *)(void *)context->scratch, *maximum = out + p->group * p->dim, *sum = maximum + p->group;
   int64_t position = context->args->kv->past[b];
   size_t first = (size_t)first_visible(p, position), end = (size_t)position + 1;
   size_t keys = tern__cpu_divide_up(tern__cpu_divide_up(end - first, SPLITS), SPLIT_KEYS) * SPLIT_KEYS;
   for (size_t g = 0; g < p->group; g++) sum[g] = 0;
-  if (!context->args->kv->fresh[b] || first + split * keys >= end) return TERN_OK;
-  tern__cpu_attention_call call = call_for(p, context, b, head, 0);
-  call.n_queries = p->group;
-  call.begin = first + split * keys, call.end = call.begin + keys < end ? call.begin + keys : end;
-  call.out = out, call.maximum = maximum, call.sum = sum;
-  context->kernels->attention(&call);
+  if (context->args->kv->fresh[b] && first + split * keys < end) {
+    tern__cpu_attention_call call = call_for(p, context, b, head, 0);
+    call.n_queries = p->group;
+    call.begin = first + split * keys, call.end = call.begin + keys < end ? call.begin + keys : end;
+    call.out = out, call.maximum = maximum, call.sum = sum;
+    context->kernels->attention(&call);
+  } else {
+    memset(out, 0, p->group * (p->dim + 1) * sizeof *out);
+  }
+  memcpy(partial(p, context, b, head, split), out, p->group * (p->dim + 2) * sizeof *out);
   return TERN_OK;
 }
 
@@ -173,7 +176,7 @@ static tern_status run_merge(const tern__cpu_step *step, const tern__cpu_context
   size_t b = chunk;
   for (size_t h = 0; h < p->heads; h++) {
     size_t head = h / p->group, g = h % p->group;
-    float *y = (float *)step->out[0]->data + (b * p->heads + h) * p->dim, top = -INFINITY, total = 0;
+    float *y = (float *)(void *)context->scratch, top = -INFINITY, total = 0;
     memset(y, 0, p->dim * sizeof *y);
     for (size_t s = 0; s < SPLITS; s++) {
       const float *maximum = partial(p, context, b, head, s) + p->group * p->dim, *sum = maximum + p->group;
@@ -188,7 +191,8 @@ static tern_status run_merge(const tern__cpu_step *step, const tern__cpu_context
       for (size_t e = 0; e < p->dim; e++) y[e] += out[g * p->dim + e] * weight;
     }
     float inverse = total > 0 ? 1.0f / total : 0;
-    for (size_t e = 0; e < p->dim; e++) y[e] *= inverse;
+    float *to = (float *)step->out[0]->data + (b * p->heads + h) * p->dim;
+    for (size_t e = 0; e < p->dim; e++) to[e] = y[e] * inverse;
   }
   return TERN_OK;
 }
@@ -220,12 +224,15 @@ tern_status tern__cpu_compile_kv_attention(tern__program *program, const tern__n
   tern__cpu_need_scratch(program, store_bytes > rows_bytes ? store_bytes : rows_bytes,
                          p->partials + partial_bytes);
   TERN_TRY(tern__cpu_add_step(program, node, run_store, p->batch * p->rows, p));
+  tern__cpu_repeatable(program);
   if (p->rows == 1) {
     TERN_TRY(tern__cpu_add_step(program, node, run_split, p->batch * p->kv_heads * SPLITS, p));
+    tern__cpu_repeatable(program);
     TERN_TRY(tern__cpu_add_step(program, node, run_merge, p->batch, p));
   } else {
     TERN_TRY(tern__cpu_add_step(program, node, run_rows, p->batch * p->kv_heads * p->row_blocks, p));
   }
+  tern__cpu_repeatable(program);
   *taken = true;
 cleanup:
   return status;

@@ -125,15 +125,18 @@ tern_status tern__cpu_add_linear(tern__program *program, const tern__node *node,
     const tern__view *x = tern__cpu_in(program, node, 0);
     /* Q, K and V projections of one input */
     bool again = program->shared_holds == x && program->shared_by == run_quantize;
-    tern__cpu_need_scratch(program, 0, p->rows_sums + align64(m * (p->padded_k / 16) * sizeof(float)));
-    if (!again)
+    if (!again) {
+      tern__cpu_need_scratch(program, 0, p->rows_sums + align64(m * (p->padded_k / 16) * sizeof(float)));
       TERN_TRY(tern__cpu_add_step(program, node, run_quantize, tern__cpu_divide_up(m, QUANTIZE_ROWS), p));
+      tern__cpu_repeatable(program);
+    }
     program->shared_holds = x, program->shared_by = run_quantize;
   }
   tern__cpu_need_scratch(program, TERN__CPU_LINEAR_SCRATCH, 0);
   bool beside = follows_sibling(program, node, bias);
   TERN_TRY(tern__cpu_add_step(program, node, run_linear,
                               p->panel_chunks * tern__cpu_divide_up(m, TERN__CPU_ROW_BLOCK), p));
+  tern__cpu_repeatable(program);
   program->steps[tern__array_count(program->steps) - 1].beside = beside;
   *taken = true;
 cleanup:

@@ -73,6 +73,9 @@ static tern_status add_norm(tern__program *program, const tern__node *node, cons
   }
   p->block = CHUNK_ELEMENTS / p->n > 0 ? CHUNK_ELEMENTS / p->n : 1;
   TERN_TRY(tern__cpu_add_step(program, node, run_norm, tern__cpu_divide_up(p->rows, p->block), p));
+  bool sum_grows = p->sum_out >= 0 && p->skip_bias >= 0 && tern__cpu_out(program, node, p->sum_out) &&
+                   tern__cpu_in(program, node, p->skip_bias);
+  if (!sum_grows) tern__cpu_repeatable(program);
   *taken = true;
 cleanup:
   return status;
