@@ -48,7 +48,11 @@ static tern_status fuse_biases(tern__graph *graph, const tern__uses *uses) {
   for (size_t n = 0; n < n_nodes; n++) {
     int64_t columns = columns_of(graph, &graph->nodes[n]);
     int32_t add = columns ? tern__uses_bias(uses, graph, graph->nodes[n].outputs[0], columns) : -1, fused;
-    if (add >= 0) TERN_TRY(tern__graph_fuse(graph, (int32_t[]){(int32_t)n, add}, 2, "linear_bias", &fused));
+    if (add < 0) continue;
+    int32_t after = tern__uses_only_reader(uses, graph, graph->nodes[add].outputs[0]);
+    tern__cpu_unary activation;
+    bool active = after >= 0 && tern__cpu_unary_of(&graph->nodes[after], &activation);
+    TERN_TRY(tern__graph_fuse(graph, (int32_t[]){(int32_t)n, add, after}, active ? 3 : 2, "linear_bias", &fused));
   }
 cleanup:
   return status;

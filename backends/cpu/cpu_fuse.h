@@ -1,7 +1,8 @@
 /* Groups of nodes that the CPU runs as one (tern.Fused, by its `kind`), made by cpu_fuse.c when a session opens: fewer
  * steps for all threads to meet after, and less to write and to read again.
  *
- *   linear_bias  a product with constant weights and without a bias, then Add of a constant of its width: parts 0, 1
+ *   linear_bias  a product with constant weights and without a bias, then Add of a constant of its width: parts 0, 1;
+ *                maybe an elementwise function of the sum: part 2
  *   skip_norm    Add of two computed values, then a norm of the sum over the last axis: parts 0, 1. The sum is an
  *                output, too, if others read it
  *
@@ -14,6 +15,8 @@
 
 tern_status tern__cpu_fuse(tern__graph *graph);
 
+/* The kernel of a node that is an elementwise function of one float32; false for other ops. */
+bool tern__cpu_unary_of(const tern__node *node, tern__cpu_unary *out);
 /* The way in which such a product is read; NULL for other ops. */
 tern__weight_read *tern__cpu_product_reader(const tern__op_def *op);
 

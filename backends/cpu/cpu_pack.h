@@ -29,10 +29,18 @@ const uint8_t *tern__cpu_constant(const tern__program *program, const tern__node
 bool tern__cpu_read_product(const tern__program *program, const tern__node *node, tern__weight_read *read,
                             tern__weight_product *out);
 
-/* ops/: steps of a product with constant weights; X is the node's first input, product->bias one of its inputs. */
+/* ops/: steps of a product with constant weights; X is the node's first input, product->bias one of its inputs. Results
+ * go through `activation`, a tern__cpu_unary, unless it is TERN__CPU_UNARY_COUNT. */
 tern_status tern__cpu_add_linear(tern__program *program, const tern__node *node, const tern__weight_product *product,
-                                 bool *taken);
+                                 tern__cpu_unary activation, bool *taken);
 tern_status tern__cpu_add_channel_linear(tern__program *program, const tern__node *node,
-                                         const tern__weight_product *product, bool *taken);
+                                         const tern__weight_product *product, tern__cpu_unary activation,
+                                         bool *taken);
+/* The same on the results of a chunk, which are in the cache yet: m rows of n columns. */
+static inline void tern__cpu_activate(const tern__cpu_kernels *kernels, tern__cpu_unary activation, float *y, size_t ldy,
+                                      size_t m, size_t n) {
+  if (activation == TERN__CPU_UNARY_COUNT) return;
+  for (size_t row = 0; row < m; row++) kernels->unary[activation](y + row * ldy, y + row * ldy, n);
+}
 
 #endif

@@ -229,7 +229,7 @@ static void channel_f32(const tern__cpu_channel_call *c) {
           vf_store(expanded + i * TERN__CPU_PANEL + v * VF, c->has_min ? w + vf_load(of.mins + v * VF) : w);
         }
       }
-      rows_f32(expanded, c->x + k0, c->ldx, c->m, k, tile, k0 == 0);
+      rows_f32(expanded, c->x + k0, c->ldx, c->m, k, &(sums_f32){.tile = tile, .first = k0 == 0});
     }
     store_tile(tile, c->y + p * TERN__CPU_PANEL, c->ldy, c->m, columns, c->bias ? c->bias + p * TERN__CPU_PANEL : NULL);
   }

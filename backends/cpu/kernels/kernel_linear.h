@@ -21,6 +21,7 @@
 enum {
   PV = TERN__CPU_PANEL / VF,
   F32_CHUNK = 256,          /* k in an expanded piece of 16 KiB */
+  DENSE_CHUNK = 384,        /* k in a piece of weights that are f32 already */
   TILE_STEP = TERN__CPU_ROW_BLOCK * TERN__CPU_PANEL, /* floats from a panel's results to the next's */
   INT_CHUNK_BLOCKS = 16,    /* blocks of 32 k, 1 KiB each when expanded */
   PANEL_BLOCKS = TILE_PANELS == 1 ? 16 : 4, /* of each panel that quantized rows pass over at once */
@@ -29,13 +30,22 @@ enum {
 
 /* ---- f32 ---- */
 
-/* Panels side by side share each value of X that is loaded. Their weights lie `step` floats apart, their results are
- * tiles of TILE_STEP floats. */
+/* Where sums come from and go to while k runs in pieces: first nowhere and last into the result, with the bias;
+ * otherwise tiles of TILE_STEP floats a panel. */
+typedef struct sums_f32 {
+  float *tile, *y; /* y NULL: not the last piece */
+  size_t ldy;
+  const float *bias; /* NULL = none */
+  bool first;
+} sums_f32;
+
+/* Panels side by side share each value of X that is loaded. Their weights lie `step` floats apart. */
 INLINE void tile_f32(int n_rows, int n_panels, const float *w, size_t step, const float *x, size_t ldx, size_t k,
-                     float *tile, bool first) {
+                     const sums_f32 *sums, size_t row) {
   vf acc[TILE_F32][F32_PANELS * PV];
+  float *tile = sums->tile + row * TERN__CPU_PANEL;
   UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < n_panels * PV; v++)
-      acc[t][v] = first ? vf_set1(0) : vf_load(tile + v / PV * TILE_STEP + t * TERN__CPU_PANEL + v % PV * VF);
+      acc[t][v] = sums->first ? vf_set1(0) : vf_load(tile + v / PV * TILE_STEP + t * TERN__CPU_PANEL + v % PV * VF);
   for (size_t i = 0; i < k; i++, w += TERN__CPU_PANEL) {
     vf weight[F32_PANELS * PV];
     UNROLL for (int v = 0; v < n_panels * PV; v++) weight[v] = vf_load(w + (size_t)(v / PV) * step + v % PV * VF);
@@ -44,8 +54,16 @@ INLINE void tile_f32(int n_rows, int n_panels, const float *w, size_t step, cons
       UNROLL for (int v = 0; v < n_panels * PV; v++) acc[t][v] = vf_fma(weight[v], value, acc[t][v]);
     }
   }
-  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < n_panels * PV; v++)
-      vf_store(tile + v / PV * TILE_STEP + t * TERN__CPU_PANEL + v % PV * VF, acc[t][v]);
+  if (!sums->y) {
+    UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < n_panels * PV; v++)
+        vf_store(tile + v / PV * TILE_STEP + t * TERN__CPU_PANEL + v % PV * VF, acc[t][v]);
+    return;
+  }
+  UNROLL for (int v = 0; v < n_panels * PV; v++) {
+    vf bias = sums->bias ? vf_load(sums->bias + v * VF) : vf_set1(0);
+    UNROLL for (int t = 0; t < n_rows; t++)
+        vf_store(sums->y + (row + (size_t)t) * sums->ldy + v * VF, sums->bias ? acc[t][v] + bias : acc[t][v]);
+  }
 }
 
 /* Keeps one pointer per row: gcc would otherwise keep one address per load, in memory. */
@@ -68,19 +86,18 @@ INLINE void tile_f32(int n_rows, int n_panels, const float *w, size_t step, cons
   for (; t < (m); t++) tile(1)
 
 /* All m rows over one expanded piece. */
-static void rows_f32(const float *w, const float *x, size_t ldx, size_t m, size_t k, float *tile,
-                     bool first) {
+static void rows_f32(const float *w, const float *x, size_t ldx, size_t m, size_t k, const sums_f32 *sums) {
   size_t t = 0;
-#define TILE(n) tile_f32(n, 1, w, 0, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
+#define TILE(n) tile_f32(n, 1, w, 0, x + t * ldx, ldx, k, sums, t);
   ROW_TILES(TILE_F32, m, TILE)
 #undef TILE
 }
 
 /* The same over pieces of F32_PANELS panels. */
-static void rows_f32_beside(const float *w, size_t step, const float *x, size_t ldx, size_t m, size_t k, float *tile,
-                            bool first) {
+static void rows_f32_beside(const float *w, size_t step, const float *x, size_t ldx, size_t m, size_t k,
+                            const sums_f32 *sums) {
   size_t t = 0;
-#define TILE(n) tile_f32(n, F32_PANELS, w, step, x + t * ldx, ldx, k, tile + t * TERN__CPU_PANEL, first);
+#define TILE(n) tile_f32(n, F32_PANELS, w, step, x + t * ldx, ldx, k, sums, t);
   ROW_TILES(TILE_F32, m, TILE)
 #undef TILE
 }
@@ -211,19 +228,28 @@ static void linear_one_dense_row(const tern__cpu_linear_call *c) {
   }
 }
 
-/* F32_PANELS panels from p on, in pieces that are together as large as one panel's. */
-static void linear_f32_beside(const tern__cpu_linear_call *c, size_t p, float *expanded, float *tile) {
-  enum { CHUNK = F32_CHUNK / F32_PANELS, STEP = CHUNK * TERN__CPU_PANEL };
+/* Pieces of k: as many as keep what is expanded within 16 KiB; weights that are read where they lie may stream from the
+ * L2 cache, and longer pieces carry fewer sums. */
+static size_t piece_f32(const tern__cpu_linear_call *c, size_t n_panels) {
+  return c->format.kind == TERN__CPU_WEIGHT_F32 ? DENSE_CHUNK : F32_CHUNK / n_panels;
+}
+
+/* n_panels (1 or F32_PANELS) panels from p on. */
+INLINE void linear_f32_panels(const tern__cpu_linear_call *c, size_t p, size_t n_panels, float *expanded, float *tile) {
   const uint8_t *panels = c->panels + p * c->panel_bytes;
-  bool dense = c->format.kind == TERN__CPU_WEIGHT_F32;
-  for (size_t k0 = 0; k0 < c->k; k0 += CHUNK) {
-    size_t k = c->k - k0 < CHUNK ? c->k - k0 : CHUNK;
+  size_t chunk = piece_f32(c, n_panels), step = chunk * TERN__CPU_PANEL;
+  if (c->format.kind == TERN__CPU_WEIGHT_F32) step = c->panel_bytes / sizeof(float);
+  bool whole = c->n >= (p + n_panels) * TERN__CPU_PANEL; /* else the last panel has fewer columns than lanes */
+  for (size_t k0 = 0; k0 < c->k; k0 += chunk) {
+    size_t k = c->k - k0 < chunk ? c->k - k0 : chunk;
+    sums_f32 sums = {.tile = tile, .ldy = c->ldy, .bias = bias_of(c, p), .first = k0 == 0};
+    if (whole && k0 + k == c->k) sums.y = c->y + p * TERN__CPU_PANEL;
     const float *w = expand_f32(&c->format, panels, k0, k, expanded);
-    for (size_t i = 1; i < F32_PANELS; i++)
-      expand_f32(&c->format, panels + i * c->panel_bytes, k0, k, expanded + i * STEP);
-    rows_f32_beside(w, dense ? c->panel_bytes / sizeof *w : STEP, c->x + k0, c->ldx, c->m, k, tile, k0 == 0);
+    for (size_t i = 1; i < n_panels; i++) expand_f32(&c->format, panels + i * c->panel_bytes, k0, k, expanded + i * step);
+    if (n_panels == 1) rows_f32(w, c->x + k0, c->ldx, c->m, k, &sums);
+    else rows_f32_beside(w, step, c->x + k0, c->ldx, c->m, k, &sums);
   }
-  for (size_t i = 0; i < F32_PANELS; i++)
+  for (size_t i = 0; !whole && i < n_panels; i++)
     store_tile(tile + i * TILE_STEP, c->y + (p + i) * TERN__CPU_PANEL, c->ldy, c->m, columns_of(c->n, p + i),
                bias_of(c, p + i));
 }
@@ -232,15 +258,8 @@ static void linear_f32(const tern__cpu_linear_call *c) {
   float *expanded = (float *)(void *)c->scratch, *tile = expanded + F32_CHUNK * TERN__CPU_PANEL;
   size_t p = 0;
   if (F32_PANELS > 1)
-    for (; p + F32_PANELS <= c->n_panels; p += F32_PANELS) linear_f32_beside(c, p, expanded, tile);
-  for (; p < c->n_panels; p++) {
-    const uint8_t *panel = c->panels + p * c->panel_bytes;
-    for (size_t k0 = 0; k0 < c->k; k0 += F32_CHUNK) {
-      size_t k = c->k - k0 < F32_CHUNK ? c->k - k0 : F32_CHUNK;
-      rows_f32(expand_f32(&c->format, panel, k0, k, expanded), c->x + k0, c->ldx, c->m, k, tile, k0 == 0);
-    }
-    store_tile(tile, c->y + p * TERN__CPU_PANEL, c->ldy, c->m, columns_of(c->n, p), bias_of(c, p));
-  }
+    for (; p + F32_PANELS <= c->n_panels; p += F32_PANELS) linear_f32_panels(c, p, F32_PANELS, expanded, tile);
+  for (; p < c->n_panels; p++) linear_f32_panels(c, p, 1, expanded, tile);
 }
 
 /* ---- integers ---- */
@@ -747,8 +766,10 @@ static void matmul(const float *a, size_t lda, const float *b, size_t ldb_k, siz
         else
           for (size_t j = 0; j < TERN__CPU_PANEL; j++) to[j] = j < columns ? from[i * ldb_k + j * ldb_n] : 0;
       }
-      rows_f32(scratch, a + k0, lda, m, part, tile, k0 == 0);
+      sums_f32 sums = {.tile = tile, .ldy = ldc, .first = k0 == 0};
+      if (columns == TERN__CPU_PANEL && k0 + part == k) sums.y = c + n0;
+      rows_f32(scratch, a + k0, lda, m, part, &sums);
     }
-    store_tile(tile, c + n0, ldc, m, columns, NULL);
+    if (columns < TERN__CPU_PANEL) store_tile(tile, c + n0, ldc, m, columns, NULL);
   }
 }

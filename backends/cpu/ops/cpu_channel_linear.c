@@ -11,6 +11,7 @@ typedef struct channel_params {
   size_t panel_bytes, m, n, k, padded_k, group, groups;
   size_t n_panels, chunk_panels, panel_chunks;
   bool quantized, has_min;
+  tern__cpu_unary activation; /* TERN__CPU_UNARY_COUNT = none */
   int32_t bias;          /* index into step->in, -1 = none */
   size_t scales, sums;   /* byte offsets in the shared scratch */
 } channel_params;
@@ -116,6 +117,7 @@ static tern_status run_channel(const tern__cpu_step *step, const tern__cpu_conte
   if (p->quantized)
     call.q = row_of(p, context, row), call.scales = scales_of(p, context, row), call.sums = sums_of(p, context, row);
   context->kernels->channel(&call);
+  tern__cpu_activate(context->kernels, p->activation, call.y, call.ldy, call.m, call.n);
   return TERN_OK;
 }
 
@@ -150,13 +152,15 @@ cleanup:
 }
 
 tern_status tern__cpu_add_channel_linear(tern__program *program, const tern__node *node,
-                                         const tern__weight_product *product, bool *taken) {
+                                         const tern__weight_product *product, tern__cpu_unary activation,
+                                         bool *taken) {
   tern_status status = TERN_OK;
   const tern__weight_source *s = &product->source;
   if (!product->rows || !s->n || !s->k) return TERN_OK;
   channel_params *p = tern__cpu_params(program, sizeof *p);
   TERN_CHECK_ALLOC(p);
-  *p = (channel_params){.m = product->rows, .n = s->n, .k = s->k, .bias = product->bias};
+  *p = (channel_params){.m = product->rows, .n = s->n, .k = s->k, .bias = product->bias,
+                        .activation = activation};
   p->has_min = s->zeros || s->dtype == TERN_DTYPE_U8;
   p->padded_k = tern__cpu_padded(p->k);
   p->groups = tern__cpu_divide_up(p->padded_k, TERN__CPU_GROUP);
@@ -175,7 +179,7 @@ tern_status tern__cpu_add_channel_linear(tern__program *program, const tern__nod
   bool beside = follows_sibling(program, node, product->bias);
   TERN_TRY(tern__cpu_add_step(program, node, run_channel,
                               p->panel_chunks * tern__cpu_divide_up(p->m, TERN__CPU_ROW_BLOCK), p));
-  if (p->m == 1) tern__cpu_repeatable(program);
+  if (p->m == 1 && activation == TERN__CPU_UNARY_COUNT) tern__cpu_repeatable(program);
   program->steps[tern__array_count(program->steps) - 1].beside = beside;
   *taken = true;
 cleanup:
@@ -185,5 +189,5 @@ cleanup:
 tern_status tern__cpu_compile_channel_linear(tern__program *program, const tern__node *node, bool *taken) {
   tern__weight_product product;
   if (!tern__cpu_read_product(program, node, tern__weight_read_channel, &product)) return TERN_OK;
-  return tern__cpu_add_channel_linear(program, node, &product, taken);
+  return tern__cpu_add_channel_linear(program, node, &product, TERN__CPU_UNARY_COUNT, taken);
 }

@@ -1,5 +1,5 @@
 /* Elementwise ops in float32. Two inputs broadcast: dimensions are merged until rows of one stride remain. */
-#include "cpu/cpu_program.h"
+#include "cpu/cpu_fuse.h"
 
 #include <string.h>
 
@@ -33,7 +33,7 @@ cleanup:
   return status;
 }
 
-tern_status tern__cpu_compile_unary(tern__program *program, const tern__node *node, bool *taken) {
+bool tern__cpu_unary_of(const tern__node *node, tern__cpu_unary *out) {
   static const struct { const char *name; tern__cpu_unary op; } names[] = {
       {"Neg", TERN__CPU_NEG},   {"Abs", TERN__CPU_ABS},           {"Exp", TERN__CPU_EXP},
       {"Log", TERN__CPU_LOG},   {"Sqrt", TERN__CPU_SQRT},         {"Reciprocal", TERN__CPU_RECIPROCAL},
@@ -41,14 +41,22 @@ tern_status tern__cpu_compile_unary(tern__program *program, const tern__node *no
       {"Cos", TERN__CPU_COS},   {"Tanh", TERN__CPU_TANH},         {"Erf", TERN__CPU_ERF},
       {"Sigmoid", TERN__CPU_SIGMOID}, {"Relu", TERN__CPU_RELU},   {"Softplus", TERN__CPU_SOFTPLUS},
       {"Softsign", TERN__CPU_SOFTSIGN}, {"Mish", TERN__CPU_MISH}, {"HardSwish", TERN__CPU_HARD_SWISH}};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (!strcmp(node->op->name, names[i].name)) return add_unary(program, node, names[i].op, taken);
-  return TERN_OK;
+  if (!strcmp(node->op->name, "Gelu")) {
+    bool tanh = !strcmp(tern__node_string(node, "approximate", "none"), "tanh");
+    *out = tanh ? TERN__CPU_GELU_TANH : TERN__CPU_GELU_ERF;
+    return true;
+  }
+  for (size_t i = 0; !*node->op->domain && i < sizeof names / sizeof *names; i++)
+    if (!strcmp(node->op->name, names[i].name)) {
+      *out = names[i].op;
+      return true;
+    }
+  return false;
 }
 
-tern_status tern__cpu_compile_gelu(tern__program *program, const tern__node *node, bool *taken) {
-  bool tanh = !strcmp(tern__node_string(node, "approximate", "none"), "tanh");
-  return add_unary(program, node, tanh ? TERN__CPU_GELU_TANH : TERN__CPU_GELU_ERF, taken);
+tern_status tern__cpu_compile_unary(tern__program *program, const tern__node *node, bool *taken) {
+  tern__cpu_unary op;
+  return tern__cpu_unary_of(node, &op) ? add_unary(program, node, op, taken) : TERN_OK;
 }
 
 /* ---- two inputs ---- */

@@ -17,6 +17,7 @@ typedef struct linear_params {
   size_t panel_bytes, m, n, k, padded_k;
   size_t n_panels, chunk_panels, panel_chunks;
   bool quantized;
+  tern__cpu_unary activation;         /* TERN__CPU_UNARY_COUNT = none */
   int32_t bias;                       /* index into step->in, -1 = none */
   size_t rows_scales, rows_sums;      /* byte offsets in the shared scratch */
 } linear_params;
@@ -64,6 +65,7 @@ static tern_status run_linear(const tern__cpu_step *step, const tern__cpu_contex
       .scratch = context->scratch};
   if (p->quantized) call.rows = rows_in(p, context, row);
   context->kernels->linear(&call);
+  tern__cpu_activate(context->kernels, p->activation, call.y, call.ldy, call.m, call.n);
   return TERN_OK;
 }
 
@@ -94,7 +96,7 @@ static size_t row_chunk(size_t n_panels, size_t panel_bytes, size_t n_threads) {
 }
 
 tern_status tern__cpu_add_linear(tern__program *program, const tern__node *node, const tern__weight_product *product,
-                                 bool *taken) {
+                                 tern__cpu_unary activation, bool *taken) {
   tern_status status = TERN_OK;
   const tern__weight_source *source = &product->source;
   size_t m = product->rows;
@@ -103,7 +105,8 @@ tern_status tern__cpu_add_linear(tern__program *program, const tern__node *node,
   if (!source->n || !source->k || !m || !tern__cpu_weight_format_of(source, &format)) return TERN_OK;
   linear_params *p = tern__cpu_params(program, sizeof *p);
   TERN_CHECK_ALLOC(p);
-  *p = (linear_params){.format = format, .m = m, .n = source->n, .k = source->k, .bias = bias};
+  *p = (linear_params){.format = format, .m = m, .n = source->n, .k = source->k, .bias = bias,
+                       .activation = activation};
   p->padded_k = tern__cpu_padded(p->k);
   p->panel_bytes = tern__cpu_panel_bytes(&format, p->k);
   p->n_panels = tern__cpu_divide_up(p->n, TERN__CPU_PANEL);
@@ -136,7 +139,7 @@ tern_status tern__cpu_add_linear(tern__program *program, const tern__node *node,
   bool beside = follows_sibling(program, node, bias);
   TERN_TRY(tern__cpu_add_step(program, node, run_linear,
                               p->panel_chunks * tern__cpu_divide_up(m, TERN__CPU_ROW_BLOCK), p));
-  tern__cpu_repeatable(program);
+  if (activation == TERN__CPU_UNARY_COUNT) tern__cpu_repeatable(program);
   program->steps[tern__array_count(program->steps) - 1].beside = beside;
   *taken = true;
 cleanup:
@@ -147,7 +150,7 @@ static tern_status compile_product(tern__program *program, const tern__node *nod
                                    bool *taken) {
   tern__weight_product product;
   if (!tern__cpu_read_product(program, node, read, &product)) return TERN_OK;
-  return tern__cpu_add_linear(program, node, &product, taken);
+  return tern__cpu_add_linear(program, node, &product, TERN__CPU_UNARY_COUNT, taken);
 }
 
 tern_status tern__cpu_compile_linear(tern__program *program, const tern__node *node, bool *taken) {
