@@ -48,7 +48,11 @@ INLINE void tile_f32(int n_rows, int n_panels, const float *w, size_t step, cons
       acc[t][v] = sums->first ? vf_set1(0) : vf_load(tile + v / PV * TILE_STEP + t * TERN__CPU_PANEL + v % PV * VF);
   for (size_t i = 0; i < k; i++, w += TERN__CPU_PANEL) {
     vf weight[F32_PANELS * PV];
-    UNROLL for (int v = 0; v < n_panels * PV; v++) weight[v] = vf_load(w + (size_t)(v / PV) * step + v % PV * VF);
+    UNROLL for (int v = 0; v < n_panels * PV; v++) {
+      const float *at = w + (size_t)(v / PV) * step + v % PV * VF;
+      if (PREFETCH_FAR) __builtin_prefetch(at + 4 * TERN__CPU_PANEL, 0, 3); /* f32 weights come from L2 */
+      weight[v] = vf_load(at);
+    }
     UNROLL for (int t = 0; t < n_rows; t++) {
       vf value = vf_set1(x[(size_t)t * ldx + i]);
       UNROLL for (int v = 0; v < n_panels * PV; v++) acc[t][v] = vf_fma(weight[v], value, acc[t][v]);
