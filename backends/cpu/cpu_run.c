@@ -27,8 +27,8 @@
 #endif
 
 enum {
-  SPIN_PAUSES = 1000, /* some 30 microseconds, as most steps are shorter */
-  HELP_PAUSES = 300,  /* longer than what another thread may have in hand takes it */
+  SPIN_PAUSES = 400, /* some 15 microseconds, as most steps are shorter */
+  HELP_PAUSES = 150,  /* longer than what another thread may have in hand takes it */
   IN_HAND = 4,        /* most chunks that are taken at once: an atomic operation stops a stream of loads */
   CHUNK_BITS = 20,
   IN_HAND_BITS = 4,
@@ -151,6 +151,13 @@ static span span_of(const walk_phase *w, int32_t owner, uint64_t word) {
   return s;
 }
 
+/* Few of what is left at a time, so that little has to be waited for or done again. */
+static void take_some(span *s) {
+  uint32_t some = (s->end - s->next) / IN_HAND;
+  s->in_hand = s->next == s->end ? 0 : some < 1 ? 1 : some > IN_HAND ? IN_HAND : some;
+  s->next += s->in_hand;
+}
+
 /* Puts down what the thread has in hand and takes its next chunks, up to *next; 0 if it has none left. *finished: chunks
  * that it has to count then, unless a helper did. */
 static uint32_t take(tern__cpu_counters *run, const walk_phase *w, uint32_t *next, uint32_t *finished) {
@@ -159,10 +166,8 @@ static uint32_t take(tern__cpu_counters *run, const walk_phase *w, uint32_t *nex
   for (;;) {
     span s = span_of(w, w->thread, now), then = s;
     *finished = 0;
-    if (s.phase != w->phase) return 0;
-    uint32_t some = (s.end - s.next) / IN_HAND;
-    then.in_hand = s.next == s.end ? 0 : some < 1 ? 1 : some > IN_HAND ? IN_HAND : some;
-    then.next = s.next + then.in_hand;
+    if (s.phase != w->phase || (s.next == s.end && !s.in_hand)) return 0;
+    take_some(&then);
     if (!atomic_compare_exchange_weak_explicit(&own->word, &now, packed(then), memory_order_acq_rel,
                                                memory_order_relaxed))
       continue;
@@ -172,8 +177,9 @@ static uint32_t take(tern__cpu_counters *run, const walk_phase *w, uint32_t *nex
   }
 }
 
-/* Makes the second half of what another thread has left the range of this one, which has none. */
-static bool steal(tern__cpu_counters *run, const walk_phase *w) {
+/* Makes the second half of what another thread has left the range of this one, which has none, and takes its first
+ * chunks, up to *next; 0 if nobody has any left. */
+static uint32_t steal(tern__cpu_counters *run, const walk_phase *w, uint32_t *next) {
   range *own = &run->ranges[w->thread];
   for (int32_t i = 1; i < w->n_threads; i++) {
     int32_t owner = (w->thread + i) % w->n_threads;
@@ -187,11 +193,13 @@ static bool steal(tern__cpu_counters *run, const walk_phase *w) {
                                                  memory_order_relaxed))
         continue;
       atomic_store_explicit(&own->start, mine.next, memory_order_relaxed);
+      take_some(&mine);
       atomic_store_explicit(&own->word, packed(mine), memory_order_release);
-      return true;
+      *next = mine.next;
+      return mine.in_hand;
     }
   }
-  return false;
+  return 0;
 }
 
 static void count(tern__cpu_counters *run, uint32_t chunks, uint32_t end) {
@@ -257,11 +265,11 @@ static void walk(void *arg, int32_t thread, int32_t n_threads) {
     walk_phase w = {p + 1, end - begin, thread, n_threads};
     if (atomic_load_explicit(&run->done, memory_order_acquire) >= end) continue;
     atomic_store_explicit(&run->ranges[thread].start, span_of(&w, thread, 0).next, memory_order_relaxed);
-    do {
-      while ((some = take(run, &w, &next, &finished)) > 0)
-        for (uint32_t c = next - some; c < next; c++) run_chunk(program, &context, p, c);
+    for (some = take(run, &w, &next, &finished); some || (some = steal(run, &w, &next)) > 0;) {
+      for (uint32_t c = next - some; c < next; c++) run_chunk(program, &context, p, c);
+      some = take(run, &w, &next, &finished);
       count(run, finished, end);
-    } while (steal(run, &w));
+    }
     wait_for(program, &context, &w, end);
   }
 }
