@@ -59,6 +59,7 @@ tern_python_test(parity_logits models/test_parity.py --logits --require)
 tern_python_test(parity_q8_arithmetic models/test_q8_arithmetic.py ${TERN_PROMPTS})
 tern_script_test(parity_embeddings models/test_parity.py --only minilm --require)
 tern_script_test(parity_judge models/test_judge.py)
+tern_script_test(bench_tools bench/test_bench_tools.py)
 if(NOT TERN_SANITIZE) # they hold memory of their own
   tern_python_test(resources models/test_resources.py)
 endif()
