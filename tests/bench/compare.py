@@ -20,7 +20,7 @@ was alike, where memory was at two speeds. --json keeps every sample.
 
   compare.py [--tern build/release/bin/tern] [--only SUBSTRING] [--rounds 5] [--json FILE] [--markdown FILE]
 
-Needs the models and environment of tests/models (fetch_models.py, make_*_folder.py, make_random_1b.py, venv.sh) and a C
+plots.py draws the JSON. Needs the models and environment of tests/models (fetch_models.py, make_*_folder.py, make_random_1b.py, venv.sh) and a C
 compiler; builds llama.cpp by tests/models/build_llama_cpp.sh and installs Transformers.js into the cache if they are not
 there. A timed comparison: it never fails for being slow, only when something could not be run.
 """
@@ -28,6 +28,7 @@ import argparse
 import array
 import base64
 import dataclasses
+import datetime
 import filecmp
 import json
 import os
@@ -337,8 +338,8 @@ def roof_line(records):
 
 def markdown(header, records):
   lines = [
-    f"{header['processor']}, {header['threads']} threads, {header['rounds']} interleaved rounds; load average "
-    f"{header['load_average']}. Median (range); ratio above 1: tern is better; share of the roof: tern / peer.", ""]
+    f"{header['processor']}, {header['date']}, {header['threads']} threads, {header['rounds']} interleaved rounds; load "
+    f"average {header['load_average']}. Median (range); ratio above 1: tern is better; share of the roof: tern / peer.", ""]
   measured = [r for r in records if "error" not in r]
   if measured:
     lines += [roof_line(measured), ""]
@@ -388,7 +389,8 @@ def main():
     sys.exit("compare.py: --only matches no case\n  try: part of " + "; ".join(CASES))
   prepare(cases.values())
   header = {"processor": processor()[0], "threads": args.threads, "rounds": args.rounds,
-            "load_average": round(os.getloadavg()[0], 1), "system": platform.platform()}
+            "load_average": round(os.getloadavg()[0], 1), "system": platform.platform(),
+            "date": datetime.date.today().strftime("%-d %B %Y")}
   records = []
   with Roofs(args.threads) as roofs:
     for name, case in cases.items():

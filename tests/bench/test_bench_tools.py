@@ -7,8 +7,10 @@ import statistics
 import sys
 import types
 import unittest
+from xml.dom import minidom
 
 import model_work
+import plots
 import roofs
 
 
@@ -67,6 +69,27 @@ class Samples(unittest.TestCase):
     self.assertEqual(found["class"], "slow memory")
     self.assertAlmostEqual(found["ratios"]["llama.cpp"], statistics.median((200, 210)) / statistics.median((100, 105)))
     self.assertAlmostEqual(found["classes"]["fast memory"]["ratios"]["llama.cpp"], 4)
+
+
+class Plots(unittest.TestCase):
+  def setUp(self):
+    side = {"median": 0.5, "min": 0.4, "max": 0.6, "rounds": 3}
+    self.records = [{"case": "a & b", "peers": ["p"], "metrics": {
+      "latency_ms": {"ratios": {"p": 2.0}, "shares": {"tern": side, "p": side}}}}, {"case": "c", "error": "none"}]
+
+  def test_they_are_xml_and_show_the_figures(self):
+    for draw, figure in ((plots.draw_ratios, "2.00"), (plots.draw_shares, "50 %")):
+      texts = [e.firstChild.data for e in minidom.parseString(draw(self.records, "s")).getElementsByTagName("text")]
+      self.assertIn("a & b / p", texts)
+      self.assertIn(figure, texts)
+
+  def test_a_ratio_of_one_has_no_bar(self):
+    self.records[0]["metrics"]["latency_ms"]["ratios"]["p"] = 1.0
+    bars = minidom.parseString(plots.draw_ratios(self.records, "s")).getElementsByTagName("rect")
+    self.assertEqual([float(b.getAttribute("width")) for b in bars if b.getAttribute("height") == f"{plots.BAR:.1f}"], [0.5])
+
+  def test_nothing_measured_draws_nothing(self):
+    self.assertIsNone(plots.draw_shares(self.records[1:], "s"))
 
 
 class Roof(unittest.TestCase):
