@@ -91,7 +91,9 @@ static void run_chunk(tern__program *program, const tern__cpu_context *context, 
       return;
     }
     const tern__cpu_step *step = &program->steps[s];
+    uint64_t start = program->times ? tern__now_ns() : 0;
     tern_status status = step->run(step, context, chunk);
+    if (program->times) tern__cpu_times_step(program->times, s, start);
     if (status != TERN_OK) set_failure(run, status);
   }
 }
@@ -147,8 +149,10 @@ static void walk(void *arg, int32_t thread, int32_t n_threads) {
         taken++;
       }
     }
-    if (taken && atomic_fetch_add(&run->done, taken) + taken >= end && atomic_load(&run->sleepers))
-      tern__wake_address(&run->done);
+    if (taken && atomic_fetch_add(&run->done, taken) + taken >= end) {
+      if (program->times) program->times->phase_end[p] = tern__now_ns();
+      if (atomic_load(&run->sleepers)) tern__wake_address(&run->done);
+    }
     wait_for(run, end);
   }
 }
@@ -157,6 +161,7 @@ tern_status tern__cpu_run(tern__program *program, const tern__run_args *args) {
   tern__cpu_counters *run = program->run;
   memset(run, 0, run_size(program));
   run->args = args;
+  if (program->times) tern__cpu_times_begin(program, args);
   tern__pool_run(program->backend->env.pool, program->n_threads, walk, program);
   if (!atomic_load(&run->failed)) return TERN_OK;
   tern__error_set(run->error);
