@@ -115,12 +115,12 @@ static long step_through(const opened *o, bool empty) {
 
 static int print_steps(const opened *o) {
   long all = step_through(o, false), around = step_through(o, true);
-  if (all < 0 || around < 0) return 1;
+  if (all < 0 || around < 0) return 77; /* where processes may not be traced */
   printf("%ld\n", all - around);
   return 0;
 }
 #else
-static int print_steps(const opened *o) { return (void)o, 1; }
+static int print_steps(const opened *o) { return (void)o, 77; }
 #endif
 
 static int count(const instruction_case *c, uint32_t set, const char *how) {

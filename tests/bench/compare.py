@@ -20,9 +20,10 @@ was alike, where memory was at two speeds. --json keeps every sample.
 
   compare.py [--tern build/release/bin/tern] [--only SUBSTRING] [--rounds 5] [--json FILE] [--markdown FILE]
 
-plots.py draws the JSON. Needs the models and environment of tests/models (fetch_models.py, make_*_folder.py, make_random_1b.py, venv.sh) and a C
-compiler; builds llama.cpp by tests/models/build_llama_cpp.sh and installs Transformers.js into the cache if they are not
-there. A timed comparison: it never fails for being slow, only when something could not be run.
+plots.py draws the JSON. Needs the models and environment of tests/models (fetch_models.py, make_*_folder.py, venv.sh)
+and a C compiler; makes the random 1B model, builds llama.cpp by tests/models/build_llama_cpp.sh and installs
+Transformers.js into the cache if they are not there. A timed comparison: it never fails for being slow, only when
+something could not be run.
 """
 import argparse
 import array
@@ -332,14 +333,15 @@ def roof_line(records):
   texts = [f"{element} {', '.join(f'{name} {both[1]:.0f} ({both[0]:.0f})' for name, both in by_name.items())}"
            for element, by_name in peaks.items()]
   one, both = (statistics.median(r["read_gbps"][i] for r in records) for i in (0, 1))
-  return (f"Roofs, all threads (one): {'; '.join(texts)} GOPS; plain read {both:.1f} ({one:.1f}) GB/s beyond the caches. "
-          f"{sum(r['dropped'] for r in records)} disturbed samples were measured again.")
+  return (f"Roofs, all threads (one): {'; '.join(texts)} GOPS; plain read {both:.1f} ({one:.1f}) GB/s beyond the "
+          f"caches. {sum(r['dropped'] for r in records)} disturbed samples were measured again.")
 
 
 def markdown(header, records):
   lines = [
-    f"{header['processor']}, {header['date']}, {header['threads']} threads, {header['rounds']} interleaved rounds; load "
-    f"average {header['load_average']}. Median (range); ratio above 1: tern is better; share of the roof: tern / peer.", ""]
+    f"{header['processor']}, {header['date']}, {header['threads']} threads, {header['rounds']} interleaved rounds; "
+    f"load average {header['load_average']}. Median (range); ratio above 1: tern is better; share of the roof: "
+    "tern / peer.", ""]
   measured = [r for r in records if "error" not in r]
   if measured:
     lines += [roof_line(measured), ""]

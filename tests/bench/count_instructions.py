@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Counts the instructions that the CPU backend's hot paths take per multiply-add: AVX2 and AVX-512 of this machine beside
-NEON, plain, with dotprod and with i8mm.
+"""Counts the instructions that the CPU backend's hot paths take per multiply-add: AVX2 and AVX-512 of this machine
+beside NEON, plain, with dotprod and with i8mm.
 
-bench_cpu_instructions runs one case on one thread. Counted is everything that one more run of it executes: quantizing the
-activations, the kernel with its loads and stores, the walk over the steps; not packing, which happens before.
+bench_cpu_instructions runs one case on one thread. Counted is everything that one more run of it executes: quantizing
+the activations, the kernel with its loads and stores, the walk over the steps; not packing, which happens before.
   NEON, AVX2   under QEMU's user-mode emulation, whose plugin (qemu_count.c) counts: the program with three runs less
                the program with one, halved
   AVX-512      which QEMU does not emulate: the processor itself, one instruction after the other (ptrace); some minutes
-Both ways are used for one AVX2 case, and have to agree within 0.1 %. A count says how much work is issued, not how fast:
-an AVX-512 instruction has four times as many lanes as a NEON one. Counts depend on the compiler; nothing here is timed.
+Both ways are used for one AVX2 case, and have to agree within 0.1 %. A count says how much is issued, not how fast: an
+AVX-512 instruction has four times as many lanes as a NEON one. Counts depend on the compiler; nothing here is timed.
 
   count_instructions.py [--native PROGRAM] [--arm PROGRAM] [--only TEXT] [--json FILE]
 
@@ -17,6 +17,7 @@ PROGRAM: bench_cpu_instructions of the release build and of the aarch64 build (C
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -68,12 +69,17 @@ def main():
   parser.add_argument("--json", metavar="FILE")
   args = parser.parse_args()
   programs = {name: args.arm if emulator is ARM else args.native for name, (_, emulator) in SETS.items()}
-  names = [n for n in SETS if os.path.exists(programs[n])]
-  for name in SETS:
-    if name not in names:
+  names = []
+  for name, (_, emulator) in SETS.items():
+    if not os.path.exists(programs[name]):
       print(f"{name}: {programs[name]} is not built", file=sys.stderr)
+    elif emulator and not shutil.which(emulator[0]):
+      print(f"{name}: {emulator[0]} is missing (qemu-user)", file=sys.stderr)
+    else:
+      names.append(name)
   if not names:
-    sys.exit("count_instructions.py: nothing is built\n  try: --native and --arm")
+    print("skipped: nothing to count with; try --native and --arm", file=sys.stderr)
+    sys.exit(NOT_HERE)
   lister = [] if programs[names[-1]] == args.native else ARM
   lines = run([*lister, programs[names[-1]], "list"]).splitlines()
   cases = {n: float(macs) for n, macs in (line.split("\t") for line in lines) if args.only in n}
@@ -92,7 +98,7 @@ def main():
           if (name, case) == CHECKED and abs(stepped(programs[name], case, bit) - counted) > 1e-3 * counted:
             sys.exit(f"count_instructions.py: {case}: the emulator counts {counted}, single steps differ")
         except Missing:
-          print(f"{name}: not on this processor, or not emulated", file=sys.stderr)
+          print(f"{name}: not on this processor, or not to be counted here", file=sys.stderr)
           names.remove(name)
           continue
         results[case][name] = counted

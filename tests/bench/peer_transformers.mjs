@@ -1,6 +1,6 @@
-// One measured run of Transformers.js in Node (onnxruntime-node), as compare.py's peer; prints `tern bench`'s JSON keys.
+// One measured run of Transformers.js in Node (onnxruntime-node), compare.py's peer; prints `tern bench`'s JSON keys.
 //   node peer_transformers.mjs MODULES FOLDER DTYPE THREADS bench BATCHxLENGTH REPEAT
-//   node peer_transformers.mjs MODULES FOLDER DTYPE THREADS embed < JSON list of texts     prints the vectors, one a text
+//   node peer_transformers.mjs MODULES FOLDER DTYPE THREADS embed < JSON list of texts; prints a vector each
 // MODULES: where compare.py has installed the package, pinned by tests/web/package-lock.json.
 import {readFileSync} from 'node:fs';
 import {basename, dirname, join} from 'node:path';

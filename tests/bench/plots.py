@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Draws compare.py's JSON as SVG: how many times as fast as its peers tern is, and what share of the roof both reach.
 
-  plots.py FIGURES.json [MORE.json ...] --into docs/figures     writes ratios.svg and, where shares were measured, roof.svg
+  plots.py FIGURES.json [MORE.json ...] --into docs/figures
 
-Cases of several files stand one below the other. The standard library alone.
+Writes ratios.svg and, where shares were measured, roof.svg. Cases of several files stand one below the other. The standard library alone.
 """
 import argparse
 import json
@@ -50,7 +50,8 @@ class Drawing:
       x += 90
     return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height:.0f}" '
                       f'viewBox="0 0 {width} {height:.0f}" font-family="Helvetica, Arial, sans-serif">',
-                      f"<title>{escape(self.title)}</title>", f'<rect width="{width}" height="{height:.0f}" fill="#ffffff"/>',
+                      f"<title>{escape(self.title)}</title>",
+                      f'<rect width="{width}" height="{height:.0f}" fill="#ffffff"/>',
                       *head.parts, *self.parts, "</svg>", ""])
 
 
@@ -90,7 +91,8 @@ def draw_shares(records, subtitle):
   if not values:
     return None
   high = max(1.0, *values) * 1.02
-  d = Drawing("Share of the roof: tern in colour, its peer in grey", subtitle + "; decode: plain reads, else: multiply-adds")
+  d = Drawing("Share of the roof: tern in colour, its peer in grey",
+              subtitle + "; decode: plain reads, else: multiply-adds")
   for case, peer, bars in found:
     d.text(LABELS - 8, d.y + 11, f"{case} / {peer}", size=11, anchor="end")
     for (_, colour), ours, theirs in bars:

@@ -1,7 +1,7 @@
 /* What this machine can do at best, and whether it is itself at the moment: the roof that compare.py holds figures to.
  * roofs.py builds it for the processor that it runs on and keeps it open; one request a line, one JSON object back:
  *
- *   peaks N         multiply-adds of registers on 1 and on N threads, GOPS (2 a multiply-add), by element and instruction
+ *   peaks N         multiply-adds of registers on 1 and on N threads, GOPS (2 each), by element and instruction
  *   read N BYTES    GB/s of N threads that read BYTES over and over, each its own part; 0: more than the caches hold
  *   probe N         a few milliseconds: what N threads multiply alone and together (on one core's two hardware threads
  *                   they halve each other), and a read from memory
@@ -277,8 +277,8 @@ static const peak *find_peak(const char *element) {
 static void answer_peaks(int n) {
   printf("{\"threads\":%d,\"peaks\":[", n);
   for (int i = 0; i < N_PEAKS; i++)
-    printf("%s{\"element\":\"%s\",\"instruction\":\"%s\",\"gops_1\":%.1f,\"gops\":%.1f}", i ? "," : "", peaks[i].element,
-           peaks[i].instruction, peak_gops(&peaks[i], 1, 0, 0.004, SAMPLES),
+    printf("%s{\"element\":\"%s\",\"instruction\":\"%s\",\"gops_1\":%.1f,\"gops\":%.1f}", i ? "," : "",
+           peaks[i].element, peaks[i].instruction, peak_gops(&peaks[i], 1, 0, 0.004, SAMPLES),
            peak_gops(&peaks[i], n, 0, 0.004, SAMPLES));
   puts("]}");
 }

@@ -40,8 +40,8 @@ def build():
   if not os.path.exists(program):
     os.makedirs(os.path.dirname(program), exist_ok=True)
     native = "-mcpu=native" if platform.machine() == "aarch64" else "-march=native"
-    subprocess.run([os.environ.get("CC", "cc"), "-std=gnu11", "-O2", native, "-pthread", SOURCE, "-o", program + ".part"],
-                   check=True)
+    subprocess.run([os.environ.get("CC", "cc"), "-std=gnu11", "-O2", native, "-pthread", SOURCE, "-o",
+                    program + ".part"], check=True)
     os.replace(program + ".part", program)
   return program
 
@@ -115,6 +115,17 @@ class Roofs:
                        "stolen": round(stolen, 4), "others": round(others, 4), "seconds": round(elapsed, 2)}}
 
 
+def main():
+  """The options of `tern bench --profile` for this machine."""
+  threads = len(os.sched_getaffinity(0))
+  with Roofs(threads) as roofs:
+    peaks, read = roofs.peaks(), roofs.read()
+  for element, by_name in peaks.items():
+    for name, (_, gops) in by_name.items():
+      print(f"{element}, {name}: --roof-gops {gops:.0f}")
+  print(f"plain reads beyond the caches: --roof-gbps {read['gbps']:.1f}    ({threads} threads)")
+
+
 def undisturbed(samples):
   """Those that nothing disturbed; all of them where these are fewer than half."""
   clean = [s for s in samples if not s["disturbed"]]
@@ -135,3 +146,7 @@ def median_peaks(list_of_peaks):
   """element -> instruction -> [GOPS on one thread, on all], medians of several Roofs.peaks()."""
   return {element: {name: [statistics.median(p[element][name][i] for p in list_of_peaks) for i in (0, 1)]
                     for name in by_name} for element, by_name in list_of_peaks[0].items()}
+
+
+if __name__ == "__main__":
+  main()

@@ -86,7 +86,8 @@ class Plots(unittest.TestCase):
   def test_a_ratio_of_one_has_no_bar(self):
     self.records[0]["metrics"]["latency_ms"]["ratios"]["p"] = 1.0
     bars = minidom.parseString(plots.draw_ratios(self.records, "s")).getElementsByTagName("rect")
-    self.assertEqual([float(b.getAttribute("width")) for b in bars if b.getAttribute("height") == f"{plots.BAR:.1f}"], [0.5])
+    widths = [float(b.getAttribute("width")) for b in bars if b.getAttribute("height") == f"{plots.BAR:.1f}"]
+    self.assertEqual(widths, [0.5])  # the least that is drawn
 
   def test_nothing_measured_draws_nothing(self):
     self.assertIsNone(plots.draw_shares(self.records[1:], "s"))
@@ -96,7 +97,7 @@ class Roof(unittest.TestCase):
   def test_the_roof_is_measured(self):
     with roofs.Roofs(2) as roof:
       peaks = roof.peaks()
-      self.assertTrue(all(both[0] > 0 and both[1] > 0 for by_name in peaks.values() for both in by_name.values()), peaks)
+      self.assertGreater(min(rate for by_name in peaks.values() for both in by_name.values() for rate in both), 0)
       self.assertIn("f32", peaks)
       self.assertGreater(roof.read(1 << 22)["gbps"], 0)
       watched = roof.watched(lambda: {"latency_ms": 1})
