@@ -71,7 +71,9 @@ static void build_attention(one_op *t, const instruction_case *c) {
   node(t, 1, 1);
   set_int(t, "num_heads", c->heads);
   if (!cached) return;
-  tern__kv_layout layout = {1, (int32_t[]){c->kv_heads}, (int32_t[]){c->dim}};
+  int32_t *sizes = tern__arena_alloc(&t->arena, 2 * sizeof *sizes); /* the cache keeps a pointer to them */
+  sizes[0] = c->kv_heads, sizes[1] = c->dim;
+  tern__kv_layout layout = {1, &sizes[0], &sizes[1]};
   set_int(t, "layer", 0), set_int(t, "kv_num_heads", c->kv_heads);
   cr_assert_eq(tern__kv_cache_create(&t->alloc, &layout, 1, c->past + c->rows, true, &t->kv), TERN_OK);
   size_t n = (size_t)c->kv_heads * (size_t)(c->past + c->rows) * (size_t)c->dim;
