@@ -59,6 +59,11 @@ tern_python_test(parity_logits models/test_parity.py --logits --require)
 tern_python_test(parity_q8_arithmetic models/test_q8_arithmetic.py ${TERN_PROMPTS})
 tern_script_test(parity_embeddings models/test_parity.py --only minilm --require)
 tern_script_test(parity_judge models/test_judge.py)
+tern_script_test(bench_tools bench/test_bench_tools.py)
+if(TARGET bench_cpu_instructions) # that it counts; the table is for docs/performance.md
+  tern_script_test(bench_instructions bench/count_instructions.py --native $<TARGET_FILE:bench_cpu_instructions>
+                   --only "int8 per channel matvec")
+endif()
 if(NOT TERN_SANITIZE) # they hold memory of their own
   tern_python_test(resources models/test_resources.py)
 endif()

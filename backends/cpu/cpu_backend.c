@@ -93,6 +93,7 @@ static void cpu_destroy_program(tern__program *program) {
   if (!program) return;
   tern__alloc *alloc = program->backend->env.alloc;
   tern__cpu_run_destroy(program);
+  tern__cpu_times_destroy(program);
   if (program->scratch) tern__free_aligned(alloc, program->scratch, program->scratch_size, 64);
   TERN_ARRAY_FREE(alloc, program->steps);
   TERN_ARRAY_FREE(alloc, program->packs);
@@ -163,6 +164,7 @@ static tern_status cpu_prepare(tern__program *program, const tern_progress *prog
     TERN_TRY(tern__cpu_prepare_pack(program, &program->packs[i]));
   }
   if (!program->run) TERN_TRY(tern__cpu_run_create(program));
+  if (!program->times && program->plan->profile) TERN_TRY(tern__cpu_times_create(program));
   if (!program->scratch && program->scratch_size) {
     program->scratch = tern__alloc_aligned(program->backend->env.alloc, program->scratch_size, 64);
     TERN_CHECK_ALLOC(program->scratch);
@@ -183,4 +185,5 @@ const tern__backend_api tern__backend_cpu = {
     .prepare = cpu_prepare,
     .run = tern__cpu_run,
     .destroy_program = cpu_destroy_program,
+    .profile = tern__cpu_profile,
 };

@@ -48,6 +48,14 @@ typedef struct tern__cpu_pack {
   const void **out;
 } tern__cpu_pack;
 
+/* What a profile keeps of a run; times are there only if the plan asks for them. */
+typedef struct tern__cpu_times {
+  _Atomic uint64_t *step_ns; /* per step: of its chunks, on whichever thread they ran */
+  uint64_t *phase_end;       /* per phase: when its last chunk was counted, by the thread that did so */
+  tern__op_work *work;       /* per step: its node's, at the first step of that */
+  uint64_t begin;            /* of the run */
+} tern__cpu_times;
+
 struct tern__program {
   tern__backend *backend;
   const tern__plan *plan;
@@ -66,6 +74,7 @@ struct tern__program {
   size_t scratch_size;
   int32_t n_threads;
   struct tern__cpu_counters *run; /* counters of the run in progress */
+  tern__cpu_times *times;    /* NULL without a profile */
 };
 
 struct tern__backend {
@@ -118,6 +127,14 @@ tern_status tern__cpu_phases(tern__program *program);
 tern_status tern__cpu_run(tern__program *program, const tern__run_args *args);
 void tern__cpu_run_destroy(tern__program *program);
 tern_status tern__cpu_run_create(tern__program *program);
+/* cpu_profile.c: around a run, its chunks and phases; and what is to be said about it. */
+tern_status tern__cpu_times_create(tern__program *program);
+void tern__cpu_times_destroy(tern__program *program);
+void tern__cpu_times_begin(tern__program *program, const tern__run_args *args);
+static inline void tern__cpu_times_step(tern__cpu_times *times, size_t step, uint64_t begin) {
+  atomic_fetch_add_explicit(&times->step_ns[step], tern__now_ns() - begin, memory_order_relaxed);
+}
+void tern__cpu_profile(tern__program *program, tern__json_writer *w);
 
 /* A backend with the best kernels among those in the mask; for tests, which try each in turn. */
 tern_status tern__cpu_open_with(const tern__backend_env *env, uint32_t isa_mask, tern__backend **out);

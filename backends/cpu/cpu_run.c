@@ -121,7 +121,9 @@ static void run_chunk(tern__program *program, tern__cpu_context *context, uint32
     }
     const tern__cpu_step *step = &program->steps[s];
     context->shared = program->scratch + step->shared;
+    uint64_t start = program->times ? tern__now_ns() : 0;
     tern_status status = step->run(step, context, chunk);
+    if (program->times) tern__cpu_times_step(program->times, s, start);
     if (status != TERN_OK) set_failure(run, status);
   }
 }
@@ -202,9 +204,11 @@ static uint32_t steal(tern__cpu_counters *run, const walk_phase *w, uint32_t *ne
   return 0;
 }
 
-static void count(tern__cpu_counters *run, uint32_t chunks, uint32_t end) {
-  if (chunks && atomic_fetch_add(&run->done, chunks) + chunks >= end && atomic_load(&run->sleepers))
-    tern__wake_address(&run->done);
+static void count(tern__program *program, const walk_phase *w, uint32_t chunks, uint32_t end) {
+  tern__cpu_counters *run = program->run;
+  if (!chunks || atomic_fetch_add(&run->done, chunks) + chunks < end) return;
+  if (program->times) program->times->phase_end[w->phase - 1] = tern__now_ns();
+  if (atomic_load(&run->sleepers)) tern__wake_address(&run->done);
 }
 
 /* Does what others have in hand, and counts it for them together with what they had done before. */
@@ -223,7 +227,7 @@ static void help(tern__program *program, tern__cpu_context *context, const walk_
     then.in_hand = 0;
     if (atomic_compare_exchange_strong_explicit(&other->word, &word, packed(then), memory_order_acq_rel,
                                                 memory_order_relaxed))
-      count(run, s.next - start, end);
+      count(program, w, s.next - start, end);
   }
 }
 
@@ -268,7 +272,7 @@ static void walk(void *arg, int32_t thread, int32_t n_threads) {
     for (some = take(run, &w, &next, &finished); some || (some = steal(run, &w, &next)) > 0;) {
       for (uint32_t c = next - some; c < next; c++) run_chunk(program, &context, p, c);
       some = take(run, &w, &next, &finished);
-      count(run, finished, end);
+      count(program, &w, finished, end);
     }
     wait_for(program, &context, &w, end);
   }
@@ -278,6 +282,7 @@ tern_status tern__cpu_run(tern__program *program, const tern__run_args *args) {
   tern__cpu_counters *run = program->run;
   memset(run, 0, run_size(program));
   run->args = args;
+  if (program->times) tern__cpu_times_begin(program, args);
   tern__pool_run(program->backend->env.pool, program->n_threads, walk, program);
   if (!atomic_load(&run->failed)) return TERN_OK;
   tern__error_set(run->error);

@@ -71,6 +71,13 @@ const char *cli_bytes(uint64_t bytes, char *buffer, size_t capacity);
 /* A whole stream as a NUL-terminated text (free it); NULL with a sentence on stderr. */
 char *cli_read_all(FILE *from, const char *name, size_t *size);
 
+/* ---------------------------------------------------------------------- profiles (cli_profile.c) */
+
+/* What the machine can do at best, as the caller says; 0: not said. */
+typedef struct cli_roof { double gbps, gops; } cli_roof;
+void cli_print_profile(const char *profile, const cli_roof *roof);
+void cli_json_roof(const char *profile, const cli_roof *roof); /* as a member, with its comma */
+
 /* ---------------------------------------------------------------------- opening (cli_open.c) */
 
 /* Options that every command which opens a model has. */

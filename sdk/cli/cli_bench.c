@@ -14,6 +14,7 @@ typedef struct bench_options {
   cli_common common;
   int64_t prompt_tokens, new_tokens, repeat, warm_up;
   bool profile;
+  cli_roof roof;
   cli_list input;
 } bench_options;
 
@@ -220,7 +221,10 @@ static void print_json(const bench_options *o, const bench_report *r) {
   }
   printf(",\"peak_rss_bytes\":%llu,\"weight_bytes\":%llu", (unsigned long long)r->peak_rss_bytes,
          (unsigned long long)r->weight_bytes);
-  if (r->profile) printf(",\"profile\":%s", r->profile);
+  if (r->profile) {
+    printf(",\"profile\":%s", r->profile);
+    cli_json_roof(r->profile, &o->roof);
+  }
   puts("}");
 }
 
@@ -243,7 +247,7 @@ static void print_table(const bench_options *o, const bench_report *r) {
   }
   printf("  %-14s %12s\n", "peak memory", cli_bytes(r->peak_rss_bytes, text, sizeof text));
   printf("  %-14s %12s\n", "weights", cli_bytes(r->weight_bytes, text, sizeof text));
-  if (r->profile) printf("  last run: %s\n", r->profile);
+  if (r->profile) cli_print_profile(r->profile, &o->roof);
 }
 
 static int bench_device(const bench_options *o, const char *device) {
@@ -314,7 +318,8 @@ static const char about[] =
 static const char examples[] =
     "  tern bench --model SmolLM2.gguf --prompt-tokens 256 --new-tokens 64\n"
     "  tern bench --model all-MiniLM-L6-v2/ --dtype q8 --prompt-tokens 32 --repeat 20 --json\n"
-    "  tern bench --model detector.onnx --input image=1x3x640x640:float32";
+    "  tern bench --model detector.onnx --input image=1x3x640x640:float32\n"
+    "  tern bench --model SmolLM2.gguf --profile --roof-gbps 31 --roof-gops 1400";
 
 int cli_bench(int argc, char **argv) {
   bench_options o = {.prompt_tokens = 128, .new_tokens = 64, .repeat = 5, .warm_up = 1};
@@ -327,7 +332,9 @@ int cli_bench(int argc, char **argv) {
       {"--input", CLI_LIST, &o.input, "NAME=1x128:int64", "shape and type of a graph's input", 0, 0},
       {"--repeat", CLI_INT, &o.repeat, "R", "measured runs (5)", 1, 1 << 20},
       {"--warm-up", CLI_INT, &o.warm_up, "W", "runs before them (1)", 0, 1 << 20},
-      {"--profile", CLI_FLAG, &o.profile, NULL, "what the last run did where: counts, times of kernels", 0, 0},
+      {"--profile", CLI_FLAG, &o.profile, NULL, "kernels of the last run: time, bytes, operations", 0, 0},
+      {"--roof-gbps", CLI_REAL, &o.roof.gbps, "X", "with --profile: shares of this memory bandwidth", 0, 1e6},
+      {"--roof-gops", CLI_REAL, &o.roof.gops, "X", "and of this peak; a multiply-add is two", 0, 1e9},
       CLI_CONTEXT_OPTION(&o.common),
       CLI_SESSION_OPTIONS(&o.common),
       CLI_JSON_OPTION(&o.common),
@@ -337,6 +344,8 @@ int cli_bench(int argc, char **argv) {
   int rc = cli_parse(&command, argc, argv, &positional);
   if (rc == CLI_OK && positional.count)
     rc = cli_usage("'%s' is no option; did you mean --model?", positional.items[0]);
+  if (rc == CLI_OK && !o.profile && (o.roof.gbps > 0 || o.roof.gops > 0))
+    rc = cli_usage("--roof-gbps and --roof-gops need --profile");
   if (rc == CLI_OK) rc = bench_devices(&o);
   cli_list_free(&o.input);
   cli_list_free(&positional);

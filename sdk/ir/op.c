@@ -124,3 +124,43 @@ tern_status tern__op_ints(const tern__op_call *call, int32_t input, int64_t *val
   *count = (int32_t)n;
   return TERN_OK;
 }
+
+/* ---- what a call asks of a machine ---- */
+
+size_t tern__op_elements(const tern__view *view) {
+  size_t n;
+  return tern__shape_count(&view->shape, &n) ? n : 0;
+}
+
+static uint64_t bytes_of(const tern__view *view) {
+  size_t n;
+  return view->dtype != TERN_DTYPE_NONE && tern__shape_bytes(view->dtype, &view->shape, &n) ? n : 0;
+}
+
+tern__op_work tern__op_work_of(const tern__op_call *call) {
+  tern__op_work work = {0};
+  for (int32_t i = 0; i < call->n_inputs; i++) work.bytes += bytes_of(&call->inputs[i]);
+  for (int32_t i = 0; i < call->n_outputs; i++)
+    if (tern__has_output(call, i))
+      work.bytes += bytes_of(&call->outputs[i]), work.operations += tern__op_elements(&call->outputs[i]);
+  if (call->node->op->work) call->node->op->work(call, &work);
+  return work;
+}
+
+void tern__op_product_work(const tern__op_call *call, tern__op_work *work) {
+  const tern__shape *x = &call->inputs[0].shape;
+  int32_t last = x->rank - 1;
+  if (last > 0 && tern__node_int(call->node, "transA", 0)) last--;
+  work->operations = last < 0 ? 0 : 2 * (uint64_t)x->dims[last] * tern__op_elements(&call->outputs[0]);
+}
+
+void tern__op_lookup_work(const tern__op_call *call, tern__op_work *work) {
+  const tern__view *table = &call->inputs[0], *y = &call->outputs[0];
+  int32_t r = table->shape.rank, last = y->shape.rank - 1;
+  if (r < 1 || last < 0 || table->shape.dims[0] < 1 || y->shape.dims[last] < 1) return;
+  /* A table of one dimension gives elements, a larger one rows (packed ones hold more than their dimensions say). */
+  double rows = (double)tern__op_elements(y) / (r > 1 ? (double)y->shape.dims[last] : 1);
+  double share = rows / (double)table->shape.dims[0];
+  uint64_t whole = bytes_of(table);
+  if (share < 1) work->bytes -= whole - (uint64_t)(share * (double)whole);
+}

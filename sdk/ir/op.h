@@ -38,6 +38,9 @@ typedef struct tern__op_call {
   const tern_cancel *cancel;      /* may be NULL: references that take long look at it, see tern__op_poll */
 } tern__op_call;
 
+/* What a call asks of a machine, for profiles: operations (a multiply-add is two), and bytes read and written. */
+typedef struct tern__op_work { uint64_t operations, bytes; } tern__op_work;
+
 typedef enum tern__attr_kind {
   TERN__ATTR_INT = 1, TERN__ATTR_FLOAT, TERN__ATTR_STRING, TERN__ATTR_INTS, TERN__ATTR_FLOATS, TERN__ATTR_STRINGS,
   TERN__ATTR_TENSOR, TERN__ATTR_GRAPH
@@ -65,6 +68,7 @@ struct tern__op_def {
   const tern__attr_def *attrs; /* ends with name NULL; NULL = none */
   tern_status (*infer)(tern__op_call *call);
   tern_status (*reference)(tern__op_call *call);
+  void (*work)(const tern__op_call *call, tern__op_work *work); /* corrects what tern__op_work_of takes for granted */
 };
 
 /* NULL if no definition serves this (name, domain, opset). Domain "ai.onnx" is "". */
@@ -81,6 +85,15 @@ const tern__attr *tern__node_attr(const tern__node *node, const char *name);    
 
 /* Fails with "node 'name' (Op): ..." and the given code. */
 tern_status tern__op_fail(const tern__op_call *call, tern_status code, const char *fmt, ...) TERN_PRINTF(3, 4);
+
+/* From shapes alone. An op without `work` is taken to read its inputs and to write its outputs once, with one operation
+ * for each element of these; constants count as the file stores them. */
+tern__op_work tern__op_work_of(const tern__op_call *call);
+/* For `work`. Of products: 2 K operations an element of the result, K being what input 0 is summed over. Of look-ups:
+ * as many bytes of the table, input 0, as the result takes of its rows. */
+void tern__op_product_work(const tern__op_call *call, tern__op_work *work);
+void tern__op_lookup_work(const tern__op_call *call, tern__op_work *work);
+size_t tern__op_elements(const tern__view *view); /* 0 where the shape is not known */
 
 /* Helpers for infer and reference. */
 static inline bool tern__has_input(const tern__op_call *call, int32_t i) {

@@ -75,4 +75,5 @@ static const tern__attr_def attrs[] = {{"k_major", TERN__ATTR_INT}, {NULL, 0}};
 
 const tern__op_def tern__op_channel_linear = {
     .name = "ChannelLinear", .domain = "tern", .since = 1, .min_inputs = 3, .max_inputs = 5, .min_outputs = 1,
-    .max_outputs = 1, .attrs = attrs, .infer = infer, .reference = reference};
+    .max_outputs = 1, .attrs = attrs, .infer = infer, .reference = reference,
+    .work = tern__op_product_work};

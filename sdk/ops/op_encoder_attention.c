@@ -90,6 +90,10 @@ static tern_status reference(tern__op_call *call) {
 
 static const tern__attr_def attrs[] = {{"num_heads", TERN__ATTR_INT}, {"scale", TERN__ATTR_FLOAT}, {NULL, 0}};
 
+static void work(const tern__op_call *call, tern__op_work *out) {
+  out->operations = 4 * tern__op_elements(&call->inputs[0]) * (uint64_t)call->inputs[1].shape.dims[1];
+}
+
 const tern__op_def tern__op_encoder_attention = {
     .name = "EncoderAttention",
     .domain = "tern",
@@ -101,4 +105,5 @@ const tern__op_def tern__op_encoder_attention = {
     .attrs = attrs,
     .infer = infer,
     .reference = reference,
+    .work = work,
 };

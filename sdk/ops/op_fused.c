@@ -10,6 +10,7 @@ typedef struct fused {
   tern__op_call *call;
   inner *values;        /* what the parts hand to one another; base/array.h array */
   tern__view *in, *out; /* of the widest part */
+  uint64_t *operations; /* adds those of the parts; may be NULL */
 } fused;
 
 static tern__view *find_inner(const fused *f, tern__value_id id) {
@@ -70,14 +71,15 @@ static tern_status run_part(fused *f, const tern__node *part, bool infer_only) {
     }
   }
   if (!infer_only) TERN_TRY(part->op->reference(&call));
+  if (f->operations) *f->operations += tern__op_work_of(&call).operations;
 cleanup:
   return status;
 }
 
-static tern_status run_parts(tern__op_call *call, bool infer_only) {
+static tern_status run_parts(tern__op_call *call, bool infer_only, uint64_t *operations) {
   tern_status status = TERN_OK;
   const tern__node *node = call->node;
-  fused f = {.call = call};
+  fused f = {.call = call, .operations = operations};
   int32_t widest_in = 1, widest_out = 1;
   for (int32_t p = 0; p < node->n_parts; p++) {
     if (node->parts[p].n_inputs > widest_in) widest_in = node->parts[p].n_inputs;
@@ -96,8 +98,15 @@ cleanup:
   return status;
 }
 
-static tern_status infer(tern__op_call *call) { return run_parts(call, true); }
-static tern_status reference(tern__op_call *call) { return run_parts(call, false); }
+static tern_status infer(tern__op_call *call) { return run_parts(call, true, NULL); }
+static tern_status reference(tern__op_call *call) { return run_parts(call, false, NULL); }
+
+/* What the parts hand to one another need not touch memory: the bytes are those of the whole. */
+static void work(const tern__op_call *call, tern__op_work *out) {
+  tern__op_call again = *call; /* its outputs are inferred once more, to what they are */
+  out->operations = 0;
+  (void)run_parts(&again, true, &out->operations);
+}
 
 static const tern__attr_def attrs[] = {{"kind", TERN__ATTR_STRING}, {NULL, 0}};
 
@@ -114,4 +123,5 @@ const tern__op_def tern__op_fused = {
     .attrs = attrs,
     .infer = infer,
     .reference = reference,
+    .work = work,
 };

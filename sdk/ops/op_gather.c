@@ -155,7 +155,7 @@ static const tern__attr_def nd_attrs[] = {{"batch_dims", TERN__ATTR_INT}, {NULL,
 const tern__op_def tern__op_gather = {
     .name = "Gather", .domain = "", .since = 1, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
     .max_outputs = 1, .weight_inputs = 1, .attrs = axis_attrs, .infer = gather_infer,
-    .reference = gather_reference};
+    .reference = gather_reference, .work = tern__op_lookup_work};
 const tern__op_def tern__op_gather_elements = {
     .name = "GatherElements", .domain = "", .since = 11, .min_inputs = 2, .max_inputs = 2,
     .min_outputs = 1, .max_outputs = 1, .attrs = axis_attrs, .infer = elements_infer,

@@ -96,4 +96,5 @@ static const tern__attr_def attrs[] = {{"bits", TERN__ATTR_INT},
 const tern__op_def tern__op_gather_block_quantized = {
     .name = "GatherBlockQuantized", .domain = "com.microsoft", .since = 1, .min_inputs = 3,
     .max_inputs = 4, .min_outputs = 1, .max_outputs = 1, .weight_inputs = 1u << 0 | 1u << 2,
-    .attrs = attrs, .infer = infer, .reference = reference};
+    .attrs = attrs, .infer = infer, .reference = reference,
+    .work = tern__op_lookup_work};

@@ -183,6 +183,27 @@ static const tern__attr_def attrs[] = {
     {"local_window", TERN__ATTR_INT}, {"softcap", TERN__ATTR_FLOAT}, {NULL, 0},
 };
 
+/* Scores, and their sum over the values, of the keys that each row sees. Of the cache the keys and values that some row
+ * sees are read; new ones are written. Of the rotary tables the new rows' positions are read. */
+static void work(const tern__op_call *call, tern__op_work *out) {
+  attention a = {0};
+  bool known;
+  uint64_t seen = 0, read = 0;
+  if (!call->kv || read_sizes(call, &a, &known) != TERN_OK || !known) return;
+  int64_t window = tern__node_int(call->node, "local_window", -1);
+  for (int64_t b = 0; b < a.batch; b++) {
+    int64_t fresh = call->kv->fresh[b] < a.rows ? call->kv->fresh[b] : a.rows, past = call->kv->past[b];
+    for (int64_t s = 0; s < fresh; s++)
+      seen += (uint64_t)(window > 0 && past + s + 1 > window ? window : past + s + 1);
+    read += (uint64_t)(window > 0 && past + fresh > window + fresh - 1 ? window + fresh - 1 : past + fresh) +
+            (uint64_t)fresh;
+  }
+  uint64_t row = (uint64_t)(a.kv_heads * a.dim), rows = (uint64_t)(a.batch * a.rows);
+  out->operations = 4 * seen * (uint64_t)(a.heads * a.dim);
+  out->bytes = 2 * sizeof(uint16_t) * row * read + rows * sizeof(float) * (2 * (uint64_t)(a.heads * a.dim) + 2 * row +
+                                                                           2 * (uint64_t)a.rotary_half);
+}
+
 const tern__op_def tern__op_kv_attention = {
     .name = "KvAttention",
     .domain = "tern",
@@ -195,4 +216,5 @@ const tern__op_def tern__op_kv_attention = {
     .attrs = attrs,
     .infer = infer,
     .reference = reference,
+    .work = work,
 };

@@ -72,4 +72,5 @@ const tern__op_def tern__op_linear = {
     .weight_inputs = 1u << 1,
     .infer = infer,
     .reference = reference,
+    .work = tern__op_product_work,
 };

@@ -202,12 +202,14 @@ static const tern__attr_def fused_attrs[] = {{"alpha", TERN__ATTR_FLOAT},     {"
                                              {"transBatchB", TERN__ATTR_INT}, {NULL, 0}};
 const tern__op_def tern__op_matmul = {
     .name = "MatMul", .domain = "", .since = 1, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-    .max_outputs = 1, .weight_inputs = 1u << 1, .infer = matmul_infer, .reference = matmul_reference};
+    .max_outputs = 1, .weight_inputs = 1u << 1, .infer = matmul_infer, .reference = matmul_reference,
+    .work = tern__op_product_work};
 const tern__op_def tern__op_gemm = {
     .name = "Gemm", .domain = "", .since = 7, .min_inputs = 2, .max_inputs = 3, .min_outputs = 1,
     .max_outputs = 1, .weight_inputs = 1u << 1, .attrs = gemm_attrs, .infer = gemm_infer,
-    .reference = gemm_reference};
+    .reference = gemm_reference, .work = tern__op_product_work};
 const tern__op_def tern__op_fused_matmul = {
     .name = "FusedMatMul", .domain = "com.microsoft", .since = 1, .min_inputs = 2, .max_inputs = 2,
     .min_outputs = 1, .max_outputs = 1, .weight_inputs = 1u << 1, .attrs = fused_attrs,
-    .infer = matmul_infer, .reference = matmul_reference};
+    .infer = matmul_infer, .reference = matmul_reference,
+    .work = tern__op_product_work};

@@ -77,4 +77,4 @@ static const tern__attr_def attrs[] = {{"K", TERN__ATTR_INT},
 const tern__op_def tern__op_matmul_bnb4 = {
     .name = "MatMulBnb4", .domain = "com.microsoft", .since = 1, .min_inputs = 3, .max_inputs = 3,
     .min_outputs = 1, .max_outputs = 1, .weight_inputs = 1u << 1 | 1u << 2, .attrs = attrs, .infer = infer,
-    .reference = reference};
+    .reference = reference, .work = tern__op_product_work};

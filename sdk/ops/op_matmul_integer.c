@@ -174,7 +174,8 @@ cleanup:
 #define INTEGER(symbol, NAME, DOMAIN, SINCE, MIN, MAX, KIND)     \
   const tern__op_def tern__op_##symbol = { \
       .name = NAME, .domain = DOMAIN, .since = SINCE, .min_inputs = MIN, .max_inputs = MAX, \
-      .min_outputs = 1, .max_outputs = 1, .infer = KIND##_infer, .reference = KIND##_reference};
+      .min_outputs = 1, .max_outputs = 1, .infer = KIND##_infer, .reference = KIND##_reference, \
+      .work = tern__op_product_work};
 INTEGER(matmul_integer, "MatMulInteger", "", 10, 2, 4, integer)
 INTEGER(qlinear_matmul, "QLinearMatMul", "", 10, 8, 8, qlinear)
 INTEGER(matmul_integer_to_float, "MatMulIntegerToFloat", "com.microsoft", 1, 4, 7, to_float)

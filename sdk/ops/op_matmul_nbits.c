@@ -106,4 +106,4 @@ static const tern__attr_def attrs[] = {{"K", TERN__ATTR_INT},
 const tern__op_def tern__op_matmul_nbits = {
     .name = "MatMulNBits", .domain = "com.microsoft", .since = 1, .min_inputs = 3, .max_inputs = 6,
     .min_outputs = 1, .max_outputs = 1, .weight_inputs = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 5,
-    .attrs = attrs, .infer = infer, .reference = reference};
+    .attrs = attrs, .infer = infer, .reference = reference, .work = tern__op_product_work};

@@ -185,6 +185,26 @@ def test_bench(tern, gguf, minilm):
   assert "latency" in tern(*args, "--prompt-tokens", 8)
   assert "no such input" in tern(*args, "--input", "foo=1:int64", status=2)
   assert "unknown type" in tern(*args, "--input", "input_ids=1x4:int65", status=2)
+  assert "need --profile" in tern(*args, "--roof-gbps", 10, status=2)
+
+
+def test_bench_profile(tern, gguf):
+  """Bytes and operations follow from the shapes: of SmolLM2's products, 134.5 million multiply-adds a token."""
+  args = ("bench", "--model", gguf, "--prompt-tokens", 16, "--new-tokens", 2, "--repeat", 1, "--profile")
+  found = json.loads(tern(*args, "--roof-gbps", 10, "--roof-gops", 1000, "--json"))
+  kernels = {k["kernel"]: k for s in found["profile"]["segments"] for k in s["kernels"]}
+  layers, head = kernels["Linear (q4_1)"], kernels["Linear (q8_0)"]
+  assert (layers["count"], layers["operations"]) == (210, 2 * 106168320)
+  assert (head["count"], head["operations"]) == (1, 2 * 28311552)
+  rows = 6 * 576 + 1536 + 2 * (576 + 192 + 1536) + 576  # what the seven products of a layer read and write
+  assert layers["bytes"] == 106168320 // 32 * 20 + 30 * 4 * rows
+  assert all(k["ns"] >= 0 for k in kernels.values()) and layers["ns"] > 0
+  shares = {k["kernel"]: k["share"] for k in found["roof"]["kernels"]}
+  for kernel in (layers, head):
+    share = max(kernel["bytes"] / kernel["ns"] / 10, kernel["operations"] / kernel["ns"] / 1000)
+    assert shares[kernel["kernel"]] == pytest.approx(share, rel=1e-3)
+  table = tern(*args)
+  assert "Linear (q4_1)" in table and "no roof was given" in table
 
 
 def test_inspect(tern, gguf, minilm):
