@@ -2,8 +2,8 @@
  *
  * The session's KV cache remembers the tokens of the last run; a new prompt that starts with the same tokens only
  * evaluates the rest. Prompts are evaluated in chunks, so that memory and the time to cancel stay bounded. Several
- * prompts run as one batch of sequences with lengths of their own. With prompt lookup a decode step evaluates a draft of
- * the next tokens behind the last one, and keeps of it what the sampler picks as well. */
+ * prompts run as one batch of sequences with lengths of their own. With prompt lookup a decode step evaluates a draft
+ * of the next tokens behind the last one, and keeps of it what the sampler picks as well. */
 #include <math.h>
 #include <string.h>
 
@@ -148,8 +148,8 @@ static tern_status plan_draft(tern_pipeline *p, generator *g, int32_t num_tokens
 
 /* ------------------------------------------------------------------------------------------------ evaluation */
 
-/* Evaluates fresh[b] tokens from tokens[b] + cached count for every sequence; afterwards they are cached. The logits are
- * those of each sequence's last token, or of all. */
+/* Evaluates fresh[b] tokens from tokens[b] + cached count for every sequence; afterwards they are cached. The logits
+ * are those of each sequence's last token, or of all. */
 static tern_status evaluate(tern_pipeline *p, generator *g, sequence *seqs, const int32_t *fresh, bool all_rows,
                             const tern_cancel *cancel) {
   tern_status status = TERN_OK;
@@ -406,8 +406,8 @@ cleanup:
   return status;
 }
 
-/* Picks what follows a token that the last run evaluated of sequence b, the last one but `back`: from the largest logits
- * where the device gave only those and they decide. */
+/* Picks what follows a token that the last run evaluated of sequence b, the last one but `back`: from the largest
+ * logits where the device gave only those and they decide. */
 static tern_status pick(generator *g, sequence *q, int32_t b, int32_t back, const tern_cancel *cancel, int32_t *id) {
   tern_status status = TERN_OK;
   const tern__view *logits = tern__session_output(g->session, 0);

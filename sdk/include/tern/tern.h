@@ -422,7 +422,7 @@ typedef struct tern_run_desc {
   tern_cancel *cancel;
   /* text-generation of one prompt: speculative decoding by prompt lookup. Where the last tokens stand earlier in the
    * prompt or the generated text, what followed there is evaluated in one run with the last token, and kept as far as
-   * it is what is picked. The tokens are those of a run without it, up to the rounding of its sums (docs/numerics.md) */
+   * it is what is picked. The tokens are those of a run without it, up to the rounding of sums (docs/numerics.md) */
   int32_t prompt_lookup_num_tokens; /* most tokens that a run evaluates ahead, to 64; 0 = off */
   int32_t max_matching_ngram_size;  /* most tokens that are looked up, to 64; 0 = 2 */
 } tern_run_desc;
