@@ -238,7 +238,7 @@ for (const server of [plain, isolated])
     assert.deepEqual(got.drafts[10].tokens, got.drafts[0].tokens);
     assert.equal(got.drafts[0].timings.n_drafted_tokens, 0);
     const {n_drafted_tokens, n_accepted_tokens} = got.drafts[10].timings;
-    assert.ok(n_accepted_tokens > 8 && n_accepted_tokens <= n_drafted_tokens, JSON.stringify(got.drafts[10].timings));
+    assert.ok(n_accepted_tokens > 3 && n_accepted_tokens <= n_drafted_tokens, JSON.stringify(got.drafts[10].timings));
     assert.match(got.errors.lookup, /^UNSUPPORTED: prompt_lookup_num_tokens .* one prompt/);
     assert.match(got.errors.option, /^UNSUPPORTED: option 'num_beams'/);
     assert.match(got.errors.pooling, /^INVALID_ARGUMENT: max_new_tokens/);
