@@ -131,7 +131,7 @@ static tern_status text_generation_memory(tern_pipeline *p, tern_memory_plan *ou
   return status;
 }
 
-/* Plans for the longest draft, so that a budget refuses it before anything is generated. */
+/* Plans for the longest draft, so that a budget, or a device that can't, refuses it before anything is generated. */
 static tern_status plan_draft(tern_pipeline *p, generator *g, int32_t num_tokens, const tern_cancel *cancel) {
   const state *s = p->state;
   tern__kv_cache *kv = tern__session_kv(g->session);
@@ -143,7 +143,9 @@ static tern_status plan_draft(tern_pipeline *p, generator *g, int32_t num_tokens
   tern_status status = tern__session_plan_for(g->session, inputs, cancel, NULL);
   kv->all_rows = false;
   if (status == TERN_STATUS_OUT_OF_BUDGET) tern__fail_context(status, "prompt_lookup_num_tokens %d", num_tokens);
-  return status;
+  if (status == TERN_OK || !tern__session_fall_back(g->session, status)) return status;
+  tern__array_clear(g->cached[0]);
+  return plan_draft(p, g, num_tokens, cancel); /* on the CPU now */
 }
 
 /* ------------------------------------------------------------------------------------------------ evaluation */
