@@ -63,6 +63,9 @@ static tern_status open_generator(tern_pipeline *p, generator *g, int32_t batch)
   g->cached = tern__calloc(&p->runtime->alloc, (size_t)batch, sizeof *g->cached);
   TERN_CHECK_ALLOC(g->cached);
   TERN_TRY(tern__session_create(p->runtime, s->graph, p->model->packs, &options, &g->session));
+  if (!tern__session_kv(g->session))
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "a text-generation graph needs attention that reads past_key_values.*; this one "
+                                       "has none");
 cleanup:
   if (status != TERN_OK) close_generator(p, g);
   return status;

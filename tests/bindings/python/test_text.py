@@ -167,6 +167,28 @@ def test_open_failures(tmp_path, gguf):
   assert error.value.status == "NO_DEVICE"
 
 
+def test_a_graph_without_a_cache_is_refused(tmp_path, gguf):
+  onnx = pytest.importorskip("onnx")
+  folder = gguf.parent / "SmolLM2-135M-Instruct-ONNX"
+  if not (folder / "tokenizer.json").exists():
+    pytest.skip("no SmolLM2 folder")
+  for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+    (tmp_path / name).write_bytes((folder / name).read_bytes())
+  (tmp_path / "onnx").mkdir()
+  table = np.zeros((49152, 8), np.float32)
+  value = onnx.helper.make_tensor_value_info
+  graph = onnx.helper.make_graph(
+    [onnx.helper.make_node("Gather", ["table", "input_ids"], ["x"]), onnx.helper.make_node("MatMul", ["x", "out"], ["logits"])],
+    "no_attention", [value("input_ids", onnx.TensorProto.INT64, ["b", "s"])],
+    [value("logits", onnx.TensorProto.FLOAT, ["b", "s", 49152])],
+    [onnx.numpy_helper.from_array(table, "table"), onnx.numpy_helper.from_array(table.T.copy(), "out")])
+  onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8),
+            tmp_path / "onnx" / "model.onnx")
+  with pytest.raises(tern.TernError, match="past_key_values") as error:
+    tern.pipeline("text-generation", tmp_path, dtype="fp32")
+  assert error.value.status == "UNSUPPORTED"
+
+
 def test_embeddings(minilm):
   with tern.pipeline("feature-extraction", minilm, dtype="fp32") as embed:
     texts = ["A cat sleeps on the sofa.", "A kitten naps on the couch.", "The stock market fell on Monday."]
