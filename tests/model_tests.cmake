@@ -57,6 +57,7 @@ tern_python_test(parity_logits models/test_parity.py --logits --require)
 # Each quantization of a run of the q8 file, held to the operators' definitions: its greedy tokens, above, say less, for
 # right computations of that file differ by whole logits (docs/numerics.md).
 tern_python_test(parity_q8_arithmetic models/test_q8_arithmetic.py ${TERN_PROMPTS})
+tern_python_test(prompt_lookup_models models/test_prompt_lookup_models.py)
 tern_script_test(parity_embeddings models/test_parity.py --only minilm --require)
 tern_script_test(parity_judge models/test_judge.py)
 tern_script_test(bench_tools bench/test_bench_tools.py)

@@ -74,7 +74,7 @@ _Static_assert(offsetof(tern_pipeline_desc, cancel) == 80, "tern_pipeline_desc.c
 _Static_assert(sizeof(tern_on_text) == 8, "tern_on_text");
 _Static_assert(offsetof(tern_on_text, fn) == 0, "tern_on_text.fn");
 _Static_assert(offsetof(tern_on_text, user_data) == 4, "tern_on_text.user_data");
-_Static_assert(sizeof(tern_run_desc) == 88, "tern_run_desc");
+_Static_assert(sizeof(tern_run_desc) == 96, "tern_run_desc");
 _Static_assert(offsetof(tern_run_desc, struct_size) == 0, "tern_run_desc.struct_size");
 _Static_assert(offsetof(tern_run_desc, n_texts) == 4, "tern_run_desc.n_texts");
 _Static_assert(offsetof(tern_run_desc, texts) == 8, "tern_run_desc.texts");
@@ -95,7 +95,9 @@ _Static_assert(offsetof(tern_run_desc, on_text) == 68, "tern_run_desc.on_text");
 _Static_assert(offsetof(tern_run_desc, pooling) == 76, "tern_run_desc.pooling");
 _Static_assert(offsetof(tern_run_desc, normalize) == 80, "tern_run_desc.normalize");
 _Static_assert(offsetof(tern_run_desc, cancel) == 84, "tern_run_desc.cancel");
-_Static_assert(sizeof(tern_timings) == 56, "tern_timings");
+_Static_assert(offsetof(tern_run_desc, prompt_lookup_num_tokens) == 88, "tern_run_desc.prompt_lookup_num_tokens");
+_Static_assert(offsetof(tern_run_desc, max_matching_ngram_size) == 92, "tern_run_desc.max_matching_ngram_size");
+_Static_assert(sizeof(tern_timings) == 64, "tern_timings");
 _Static_assert(offsetof(tern_timings, struct_size) == 0, "tern_timings.struct_size");
 _Static_assert(offsetof(tern_timings, n_prompt_tokens) == 4, "tern_timings.n_prompt_tokens");
 _Static_assert(offsetof(tern_timings, n_reused_tokens) == 8, "tern_timings.n_reused_tokens");
@@ -105,3 +107,5 @@ _Static_assert(offsetof(tern_timings, prefill_ms) == 24, "tern_timings.prefill_m
 _Static_assert(offsetof(tern_timings, decode_ms) == 32, "tern_timings.decode_ms");
 _Static_assert(offsetof(tern_timings, first_token_ms) == 40, "tern_timings.first_token_ms");
 _Static_assert(offsetof(tern_timings, total_ms) == 48, "tern_timings.total_ms");
+_Static_assert(offsetof(tern_timings, n_drafted_tokens) == 56, "tern_timings.n_drafted_tokens");
+_Static_assert(offsetof(tern_timings, n_accepted_tokens) == 60, "tern_timings.n_accepted_tokens");

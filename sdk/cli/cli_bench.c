@@ -12,7 +12,7 @@
 
 typedef struct bench_options {
   cli_common common;
-  int64_t prompt_tokens, new_tokens, repeat, warm_up;
+  int64_t prompt_tokens, new_tokens, repeat, warm_up, lookup;
   bool profile;
   cli_roof roof;
   cli_list input;
@@ -28,7 +28,7 @@ typedef struct bench_report {
   double load_ms;
   uint64_t weight_bytes, peak_rss_bytes;
   int32_t n_threads;
-  int64_t n_prompt, n_new;
+  int64_t n_prompt, n_new, n_drafted, n_accepted;
   spread first_token_ms, prefill, decode, latency_ms;
   char *profile; /* JSON of the last run, with --profile; free it */
 } bench_report;
@@ -103,6 +103,7 @@ static int generate_once(tern_pipeline *pipeline, const cli_app *app, const benc
   run.n_texts = 1;
   run.max_new_tokens = (int32_t)o->new_tokens;
   run.ignore_eos = 1;
+  run.prompt_lookup_num_tokens = (int32_t)o->lookup;
   run.cancel = app->cancel;
   tern_status status = tern_pipeline_run(pipeline, &run, &result);
   *timings = (tern_timings){.struct_size = sizeof *timings};
@@ -132,6 +133,7 @@ static int measure_generation(const cli_app *app, const bench_options *o, bench_
     if (rc || i < 0) continue;
     report->n_prompt = t.n_prompt_tokens;
     report->n_new = t.n_new_tokens;
+    report->n_drafted = t.n_drafted_tokens, report->n_accepted = t.n_accepted_tokens;
     first[i] = t.first_token_ms;
     prefill[i] = (t.n_prompt_tokens - t.n_reused_tokens) * 1e3 / t.prefill_ms;
     /* The first token comes out of the prefill: decoding made the others. */
@@ -213,6 +215,8 @@ static void print_json(const bench_options *o, const bench_report *r) {
     printf(",\"prompt_tokens\":%d,\"new_tokens\":%d,\"first_token_ms\":%.6g,\"prefill_tokens_per_s\":%.6g",
            (int)r->n_prompt, (int)r->n_new, r->first_token_ms.median, r->prefill.median);
     if (r->n_new > 1) printf(",\"decode_tokens_per_s\":%.6g", r->decode.median);
+    if (o->lookup)
+      printf(",\"drafted_tokens\":%d,\"accepted_tokens\":%d", (int)r->n_drafted, (int)r->n_accepted);
     printf(",\"range\":{\"repeat\":%d", (int)o->repeat);
     json_spread("first_token_ms", &r->first_token_ms);
     json_spread("prefill_tokens_per_s", &r->prefill);
@@ -244,6 +248,8 @@ static void print_table(const bench_options *o, const bench_report *r) {
     print_row("first token", &r->first_token_ms, "ms");
     print_row("prefill", &r->prefill, "tokens/s");
     if (r->n_new > 1) print_row("decode", &r->decode, "tokens/s");
+    if (o->lookup)
+      printf("  %-14s %9d tokens, %d accepted (last run)\n", "drafted", (int)r->n_drafted, (int)r->n_accepted);
   }
   printf("  %-14s %12s\n", "peak memory", cli_bytes(r->peak_rss_bytes, text, sizeof text));
   printf("  %-14s %12s\n", "weights", cli_bytes(r->weight_bytes, text, sizeof text));
@@ -329,6 +335,8 @@ int cli_bench(int argc, char **argv) {
       {"--device", CLI_TEXT, &o.common.device, "D[,D]", "devices, one after the other", 0, 0},
       {"--prompt-tokens", CLI_INT, &o.prompt_tokens, "P", "length of the prompt (128)", 1, 1 << 20},
       {"--new-tokens", CLI_INT, &o.new_tokens, "N", "tokens to generate (64)", 1, 1 << 20},
+      {"--prompt-lookup-num-tokens", CLI_INT, &o.lookup, "N",
+       "evaluate up to N tokens ahead (the prompt repeats itself); 0 = off", 0, 64},
       {"--input", CLI_LIST, &o.input, "NAME=1x128:int64", "shape and type of a graph's input", 0, 0},
       {"--repeat", CLI_INT, &o.repeat, "R", "measured runs (5)", 1, 1 << 20},
       {"--warm-up", CLI_INT, &o.warm_up, "W", "runs before them (1)", 0, 1 << 20},

@@ -10,7 +10,7 @@ typedef struct text_options {
   cli_common common;
   bool prompt, chat, ignore_eos, full_text;
   const char *system;
-  int64_t max_new_tokens, top_k, seed;
+  int64_t max_new_tokens, top_k, seed, lookup, ngram;
   double temperature, top_p, min_p, repetition_penalty;
   int context_policy;
   cli_list stop;
@@ -62,6 +62,7 @@ static void print_json(const tern_result *result, int32_t index) {
   printf("],\"finish_reason\":\"%s\",\"timings\":{\"n_prompt_tokens\":%d,\"n_reused_tokens\":%d,\"n_new_"
          "tokens\":%d",
          tern_result_finish_reason(result, index), t.n_prompt_tokens, t.n_reused_tokens, t.n_new_tokens);
+  printf(",\"n_drafted_tokens\":%d,\"n_accepted_tokens\":%d", t.n_drafted_tokens, t.n_accepted_tokens);
   printf(",\"tokenize_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,\"first_token_ms\":%.3f,\"total_ms\":%"
          ".3f}}",
          t.tokenize_ms, t.prefill_ms, t.decode_ms, t.first_token_ms, t.total_ms);
@@ -73,6 +74,9 @@ static void print_timings(const tern_result *result) {
   fprintf(stderr,
           "tern: %d prompt tokens (%d reused) in %.1f ms, %d new tokens in %.1f ms, first after %.1f ms\n",
           t.n_prompt_tokens, t.n_reused_tokens, t.prefill_ms, t.n_new_tokens, t.decode_ms, t.first_token_ms);
+  if (t.n_drafted_tokens)
+    fprintf(stderr, "tern: %d tokens drafted by prompt lookup, %d of them accepted\n", t.n_drafted_tokens,
+            t.n_accepted_tokens);
 }
 
 static int generate(tern_pipeline *pipeline, const text_options *o, const tern_run_desc *desc) {
@@ -142,6 +146,8 @@ static int run_prompts(const text_options *o, const cli_list *inputs) {
   run.context_policy = o->context_policy ? o->context_policy - 1 : 0;
   run.ignore_eos = o->ignore_eos;
   run.return_full_text = o->full_text;
+  run.prompt_lookup_num_tokens = (int32_t)o->lookup;
+  run.max_matching_ngram_size = (int32_t)o->ngram;
   run.cancel = app.cancel;
   rc = generate(pipeline, o, &run);
 cleanup:
@@ -199,6 +205,9 @@ int cli_run_text(int argc, char **argv) {
       {"--seed", CLI_INT, &o.seed, "N", "repeat a sampled text; 0 = from the clock (default)", 0, 9e15},
       {"--stop", CLI_LIST, &o.stop, "TEXT", "end before TEXT", 0, 0},
       {"--ignore-eos", CLI_FLAG, &o.ignore_eos, NULL, "go on past the end-of-sequence token", 0, 0},
+      {"--prompt-lookup-num-tokens", CLI_INT, &o.lookup, "N",
+       "evaluate up to N tokens ahead where the text repeats itself; 0 = off (default)", 0, 64},
+      {"--max-matching-ngram-size", CLI_INT, &o.ngram, "N", "the last tokens to look up, at most (2)", 1, 64},
       {"--full-text", CLI_FLAG, &o.full_text, NULL, "print the prompt before the generated text", 0, 0},
       {"--context-policy", CLI_CHOICE, &o.context_policy, "error|shift", "when the window is full (error)", 0,
        0},
@@ -212,6 +221,8 @@ int cli_run_text(int argc, char **argv) {
       sizeof options / sizeof *options};
   int rc = cli_parse(&command, argc, argv, &inputs);
   if (rc == CLI_OK && o.prompt && o.chat) rc = cli_usage("--prompt and --chat exclude each other");
+  if (rc == CLI_OK && o.ngram && !o.lookup)
+    rc = cli_usage("--max-matching-ngram-size needs --prompt-lookup-num-tokens");
   if (rc == CLI_OK && o.system && !o.chat) rc = cli_usage("--system needs --chat");
   if (rc == CLI_OK && !inputs.count) rc = cli_usage("no INPUT: give a text, or '-' to read it from stdin");
   if (rc == CLI_OK && o.chat && inputs.count > 1)

@@ -22,6 +22,7 @@ typedef struct tern__kv_cache {
   uint16_t **k, **v;              /* per layer: base of [batch][kv_heads][capacity][head_dim] */
   int32_t *past;                  /* per sequence: positions already in the cache when a run starts */
   int32_t *fresh;                 /* per sequence: new positions in this run, <= S; rows beyond are padding */
+  bool all_rows;                  /* this run wants the logits of all positions, not of each sequence's last alone */
 } tern__kv_cache;
 
 /* One evaluation. infer: sets outputs[i].dtype and .shape from the inputs (an output whose shape depends on data

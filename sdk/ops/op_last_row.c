@@ -1,5 +1,6 @@
 /* tern.LastRow: X [B, S, d] -> [B, 1, d], of each sequence the row of its last new position. A sequence
- * without new positions gives zeros; without a cache every row is new. */
+ * without new positions gives zeros; without a cache every row is new. A run that wants all rows (a draft's, which are
+ * checked one by one) gets X itself. */
 #include <string.h>
 
 #include "ir/op.h"
@@ -10,7 +11,7 @@ static tern_status infer(tern__op_call *call) {
   if (call->inputs[0].shape.rank < 0) return TERN_OK;
   if (call->inputs[0].shape.rank != 3)
     return tern__op_fail(call, TERN_STATUS_SHAPE_MISMATCH, "the input must have three dimensions");
-  call->outputs[0].shape.dims[1] = 1;
+  if (!call->kv || !call->kv->all_rows) call->outputs[0].shape.dims[1] = 1;
   return TERN_OK;
 }
 
@@ -18,6 +19,10 @@ static tern_status reference(tern__op_call *call) {
   const tern__view *x = &call->inputs[0];
   const int64_t *dims = x->shape.dims;
   size_t row = (size_t)dims[2] * tern__dtype_info_of(x->dtype)->block_bytes;
+  if (call->outputs[0].shape.dims[1] != 1) {
+    memcpy(call->outputs[0].data, x->data, (size_t)(dims[0] * dims[1]) * row);
+    return TERN_OK;
+  }
   for (int64_t b = 0; b < dims[0]; b++) {
     int64_t fresh = call->kv && b < call->kv->batch ? call->kv->fresh[b] : dims[1];
     uint8_t *y = (uint8_t *)call->outputs[0].data + (size_t)b * row;

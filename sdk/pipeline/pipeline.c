@@ -125,6 +125,8 @@ static tern_status check_members(const tern__task *task, const tern_run_desc *d)
       {d->ignore_eos != 0, TERN__RUN_GENERATION, "ignore_eos"},
       {d->return_full_text != 0, TERN__RUN_GENERATION, "return_full_text"},
       {d->on_text.fn != NULL, TERN__RUN_GENERATION, "on_text"},
+      {d->prompt_lookup_num_tokens != 0, TERN__RUN_GENERATION, "prompt_lookup_num_tokens"},
+      {d->max_matching_ngram_size != 0, TERN__RUN_GENERATION, "max_matching_ngram_size"},
       {d->pooling != 0, TERN__RUN_EMBEDDING, "pooling"},
       {d->normalize != 0, TERN__RUN_EMBEDDING, "normalize"},
   };

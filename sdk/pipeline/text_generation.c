@@ -2,12 +2,14 @@
  *
  * The session's KV cache remembers the tokens of the last run; a new prompt that starts with the same tokens only
  * evaluates the rest. Prompts are evaluated in chunks, so that memory and the time to cancel stay bounded. Several
- * prompts run as one batch of sequences with lengths of their own. */
+ * prompts run as one batch of sequences with lengths of their own. With prompt lookup a decode step evaluates a draft
+ * of the next tokens behind the last one, and keeps of it what the sampler picks as well. */
 #include <math.h>
 #include <string.h>
 
 #include "passes/pass.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/prompt_lookup.h"
 #include "text/chat_template.h"
 #include "text/sampler.h"
 
@@ -37,6 +39,7 @@ typedef struct sequence {
   char *prompt;                     /* its text, if the result is to begin with it; base/array.h */
   int32_t *generated;               /* base/array.h */
   tern__sampler *sampler;
+  tern__prompt_lookup lookup;
   tern__text_stream stream;
   char *text;                       /* generated so far; base/array.h */
   size_t streamed;                  /* bytes of it already given to on_text */
@@ -60,6 +63,9 @@ static tern_status open_generator(tern_pipeline *p, generator *g, int32_t batch)
   g->cached = tern__calloc(&p->runtime->alloc, (size_t)batch, sizeof *g->cached);
   TERN_CHECK_ALLOC(g->cached);
   TERN_TRY(tern__session_create(p->runtime, s->graph, p->model->packs, &options, &g->session));
+  if (!tern__session_kv(g->session))
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "a text-generation graph needs attention that reads past_key_values.*; this one "
+                                       "has none");
 cleanup:
   if (status != TERN_OK) close_generator(p, g);
   return status;
@@ -128,10 +134,28 @@ static tern_status text_generation_memory(tern_pipeline *p, tern_memory_plan *ou
   return status;
 }
 
+/* Plans for the longest draft, so that a budget, or a device that can't, refuses it before anything is generated. */
+static tern_status plan_draft(tern_pipeline *p, generator *g, int32_t num_tokens, const tern_cancel *cancel) {
+  const state *s = p->state;
+  tern__kv_cache *kv = tern__session_kv(g->session);
+  tern__view inputs[MAX_INPUTS];
+  int64_t rows = num_tokens < s->context_length ? num_tokens + 1 : s->context_length;
+  for (size_t i = 0; i < tern__array_count(tern__session_graph(g->session)->inputs); i++)
+    inputs[i] = (tern__view){TERN_DTYPE_I64, {2, {1, rows}}, NULL, 8 * (size_t)rows};
+  kv->all_rows = true;
+  tern_status status = tern__session_plan_for(g->session, inputs, cancel, NULL);
+  kv->all_rows = false;
+  if (status == TERN_STATUS_OUT_OF_BUDGET) tern__fail_context(status, "prompt_lookup_num_tokens %d", num_tokens);
+  if (status == TERN_OK || !tern__session_fall_back(g->session, status)) return status;
+  tern__array_clear(g->cached[0]);
+  return plan_draft(p, g, num_tokens, cancel); /* on the CPU now */
+}
+
 /* ------------------------------------------------------------------------------------------------ evaluation */
 
-/* Evaluates fresh[b] tokens from tokens[b] + cached count for every sequence; afterwards they are cached. */
-static tern_status evaluate(tern_pipeline *p, generator *g, sequence *seqs, const int32_t *fresh,
+/* Evaluates fresh[b] tokens from tokens[b] + cached count for every sequence; afterwards they are cached. The logits
+ * are those of each sequence's last token, or of all. */
+static tern_status evaluate(tern_pipeline *p, generator *g, sequence *seqs, const int32_t *fresh, bool all_rows,
                             const tern_cancel *cancel) {
   tern_status status = TERN_OK;
   state *s = p->state;
@@ -163,10 +187,12 @@ static tern_status evaluate(tern_pipeline *p, generator *g, sequence *seqs, cons
   for (size_t i = 0; i < n_inputs; i++)
     inputs[i] = (tern__view){TERN_DTYPE_I64, shape, s->input_kind[i] == INPUT_IDS ? ids : positions, cells * 8};
   tern__session_want_top(g->session, 0, tern__sampler_wants(seqs[0].sampler)); /* all sequences have one's options */
+  kv->all_rows = all_rows;
   TERN_TRY(tern__session_run(g->session, inputs, cancel, NULL));
   for (int32_t b = 0; b < g->batch; b++)
     for (int32_t i = 0; i < fresh[b]; i++) tern__array_put(g->cached[b], seqs[b].tokens[kv->past[b] + i]);
 cleanup:
+  kv->all_rows = false;
   tern__free(alloc, heap);
   return status;
 }
@@ -176,7 +202,7 @@ static tern_status prefill(tern_pipeline *p, generator *g, sequence *seqs, const
 /* As evaluate; if the device fails and the caller allows it, everything so far is evaluated again on the CPU. */
 static tern_status evaluate_somewhere(tern_pipeline *p, generator *g, sequence *seqs, const int32_t *fresh,
                                       const tern_cancel *cancel) {
-  tern_status status = evaluate(p, g, seqs, fresh, cancel);
+  tern_status status = evaluate(p, g, seqs, fresh, false, cancel);
   if (status == TERN_OK || !tern__session_fall_back(g->session, status)) return status;
   for (int32_t b = 0; b < g->batch; b++) tern__array_clear(g->cached[b]);
   return prefill(p, g, seqs, cancel);
@@ -206,6 +232,32 @@ static tern_status prefill(tern_pipeline *p, generator *g, sequence *seqs, const
   }
 cleanup:
   tern__free(&p->runtime->alloc, fresh);
+  return status;
+}
+
+/* Evaluates the one token of a decode step, and behind it a draft if there is one. */
+static tern_status evaluate_step(tern_pipeline *p, generator *g, sequence *q, size_t limit, const tern_cancel *cancel) {
+  tern_status status = TERN_OK;
+  const state *s = p->state;
+  tern__prompt_lookup *lookup = &q->lookup;
+  size_t n = tern__array_count(q->tokens), window = (size_t)s->context_length - n;
+  size_t wanted = limit - tern__array_count(q->generated) - 1; /* the run gives one more than it is right about */
+  size_t room = window < wanted ? window : wanted;
+  int32_t fresh = 1;
+  if (lookup->num_tokens)
+    tern__prompt_lookup_propose(lookup, q->tokens, n, room < TERN__PROMPT_LOOKUP_MOST ? (int32_t)room
+                                                                                        : TERN__PROMPT_LOOKUP_MOST);
+  if (!lookup->n_run) return evaluate_somewhere(p, g, q, &fresh, cancel);
+  fresh += lookup->n_run;
+  TERN_ARRAY_APPEND(&p->runtime->alloc, q->tokens, lookup->draft, (size_t)lookup->n_run);
+  status = evaluate(p, g, q, &fresh, true, cancel);
+  tern__array_truncate(q->tokens, n);
+  if (status != TERN_OK && tern__session_fall_back(g->session, status)) {
+    tern__array_clear(g->cached[0]);
+    lookup->n_run = 0;
+    status = prefill(p, g, q, cancel);
+  }
+cleanup:
   return status;
 }
 
@@ -325,6 +377,8 @@ static tern_status add_prompt(tern_pipeline *p, const char *text, size_t size, b
               q->n_prompt, s->context_length);
   tern__sampler_options options = {d->temperature, d->top_k, d->top_p, d->min_p, d->repetition_penalty, d->seed};
   if (!options.seed) options.seed = tern__now_ns();
+  q->lookup.num_tokens = d->prompt_lookup_num_tokens;
+  q->lookup.ngram_size = d->max_matching_ngram_size ? d->max_matching_ngram_size : TERN__PROMPT_LOOKUP_NGRAM;
   TERN_TRY(tern__sampler_create(alloc, &options, s->vocab_size, &q->sampler));
   for (size_t i = 0; i < q->n_prompt; i++) TERN_TRY(tern__sampler_accept(q->sampler, q->tokens[i]));
   tern__text_stream_init(&q->stream, p->tokenizer, alloc, TERN_TOKENIZE_NO_SPECIAL);
@@ -357,11 +411,13 @@ cleanup:
   return status;
 }
 
-/* Picks sequence b's next token: from the largest logits where the device gave only those and they decide. */
-static tern_status pick(generator *g, sequence *q, int32_t b, const tern_cancel *cancel, int32_t *id) {
+/* Picks what follows a token that the last run evaluated of sequence b, the last one but `back`: from the largest
+ * logits where the device gave only those and they decide. */
+static tern_status pick(generator *g, sequence *q, int32_t b, int32_t back, const tern_cancel *cancel, int32_t *id) {
   tern_status status = TERN_OK;
   const tern__view *logits = tern__session_output(g->session, 0);
-  int64_t rows = logits->shape.dims[1], row = b * rows + rows - 1;
+  int64_t rows = logits->shape.dims[1], row = b * rows;
+  if (rows > 1) row += tern__session_kv(g->session)->fresh[b] - 1 - back; /* behind them may be padding */
   tern__top top;
   bool enough = false;
   if (tern__session_top(g->session, &top)) {
@@ -371,6 +427,27 @@ static tern_status pick(generator *g, sequence *q, int32_t b, const tern_cancel 
     TERN_TRY(tern__session_fetch(g->session, cancel));
   }
   TERN_TRY(tern__sampler_pick(q->sampler, (float *)logits->data + row * logits->shape.dims[2], id));
+cleanup:
+  return status;
+}
+
+/* Takes the token that the last run gives sequence b, and more where it evaluated a draft: one for each token of the
+ * draft that was right. What was wrong leaves the cache. */
+static tern_status take_run(tern_pipeline *p, generator *g, sequence *q, int32_t b, const tern_run_desc *d,
+                            size_t limit) {
+  tern_status status = TERN_OK;
+  tern__prompt_lookup *lookup = &q->lookup;
+  int32_t n_run = lookup->n_run, right = 0;
+  for (int32_t row = 0; row <= n_run && !q->finish_reason; row++) {
+    int32_t id;
+    if (row && tern__cancelled(d->cancel)) TERN_FAIL(TERN_STATUS_CANCELLED, "generation was cancelled");
+    TERN_TRY(pick(g, q, b, n_run - row, d->cancel, &id));
+    TERN_TRY(take_token(p, q, d, id, limit));
+    if (row >= lookup->n || lookup->draft[row] != id) break;
+    right++;
+  }
+  tern__array_truncate(g->cached[b], tern__array_count(g->cached[b]) - (size_t)(n_run > right ? n_run - right : 0));
+  tern__prompt_lookup_settle(lookup, right);
 cleanup:
   return status;
 }
@@ -394,9 +471,7 @@ static tern_status decode(tern_pipeline *p, generator *g, sequence *seqs, const 
     for (int32_t b = 0; b < g->batch; b++) {
       fresh[b] = 0;
       if (seqs[b].finish_reason) continue;
-      int32_t id;
-      TERN_TRY(pick(g, &seqs[b], b, d->cancel, &id));
-      TERN_TRY(take_token(p, &seqs[b], d, id, limit));
+      TERN_TRY(take_run(p, g, &seqs[b], b, d, limit));
       if (seqs[b].finish_reason) continue;
       fresh[b] = 1, running = true;
     }
@@ -417,7 +492,8 @@ static tern_status decode(tern_pipeline *p, generator *g, sequence *seqs, const 
     running = false;
     for (int32_t b = 0; b < g->batch; b++) running |= fresh[b] > 0;
     if (!running) break;
-    TERN_TRY(evaluate_somewhere(p, g, seqs, fresh, d->cancel));
+    if (g->batch == 1) TERN_TRY(evaluate_step(p, g, seqs, limit, d->cancel));
+    else TERN_TRY(evaluate_somewhere(p, g, seqs, fresh, d->cancel));
   }
 cleanup:
   tern__free(&p->runtime->alloc, fresh);
@@ -472,6 +548,23 @@ cleanup:
   return status;
 }
 
+static tern_status check_lookup(const tern_run_desc *d, int32_t batch) {
+  tern_status status = TERN_OK;
+  const struct { const char *name; int32_t value; const char *zero; } rules[] = {
+      {"prompt_lookup_num_tokens", d->prompt_lookup_num_tokens, "off"},
+      {"max_matching_ngram_size", d->max_matching_ngram_size, "2"}};
+  for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+    if (rules[i].value < 0 || rules[i].value > TERN__PROMPT_LOOKUP_MOST)
+      TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "%s is %d; give 0 (%s) to %d", rules[i].name, rules[i].value,
+                rules[i].zero, TERN__PROMPT_LOOKUP_MOST);
+  if (d->max_matching_ngram_size && !d->prompt_lookup_num_tokens)
+    TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "max_matching_ngram_size without prompt_lookup_num_tokens does nothing");
+  if (d->prompt_lookup_num_tokens && batch > 1)
+    TERN_FAIL(TERN_STATUS_UNSUPPORTED, "prompt_lookup_num_tokens works for one prompt at a time, not %d", batch);
+cleanup:
+  return status;
+}
+
 static tern_status text_generation_run(tern_pipeline *p, const tern_run_desc *d, tern_result *result) {
   tern_status status = TERN_OK;
   state *s = p->state;
@@ -489,6 +582,7 @@ static tern_status text_generation_run(tern_pipeline *p, const tern_run_desc *d,
   if (d->context_policy == TERN_CONTEXT_SHIFT && batch > 1)
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "context_policy SHIFT works for one prompt at a time");
   TERN_TRY(check_sampling(d));
+  TERN_TRY(check_lookup(d, batch));
   seqs = tern__calloc(alloc, (size_t)batch, sizeof *seqs);
   TERN_CHECK_ALLOC(seqs);
   uint64_t begin = tern__now_ns();
@@ -500,6 +594,7 @@ static tern_status text_generation_run(tern_pipeline *p, const tern_run_desc *d,
     g = &s->many;
   }
   s->last = g->session;
+  if (d->prompt_lookup_num_tokens) TERN_TRY(plan_draft(p, g, d->prompt_lookup_num_tokens, d->cancel));
   keep_common_prefix(p, g, seqs, result);
   for (int32_t b = 0; b < batch; b++) result->timings.n_prompt_tokens += (int32_t)seqs[b].n_prompt;
   TERN_TRY(prefill(p, g, seqs, d->cancel));
@@ -510,6 +605,8 @@ static tern_status text_generation_run(tern_pipeline *p, const tern_run_desc *d,
   result->timings.decode_ms = (double)(tern__now_ns() - prefilled) * 1e-6;
   for (int32_t b = 0; b < batch; b++) {
     result->timings.n_new_tokens += (int32_t)tern__array_count(seqs[b].generated);
+    result->timings.n_drafted_tokens += seqs[b].lookup.n_drafted;
+    result->timings.n_accepted_tokens += seqs[b].lookup.n_accepted;
     TERN_TRY(finish(alloc, &seqs[b], result));
   }
   TERN_TRY(write_json(result));

@@ -240,6 +240,7 @@ cleanup:
 
 static tern_status record_key(tern__session_plan *plan, const tern__graph *graph, const tern__view *inputs) {
   size_t n = tern__array_count(graph->inputs), bytes = 0, at = 0;
+  plan->all_rows = plan->base.kv && plan->base.kv->all_rows;
   plan->input_key = tern__arena_calloc(&plan->arena, n + 1, sizeof *plan->input_key);
   for (size_t i = 0; plan->uses_input_data && i < n; i++)
     if (is_shape_input(&inputs[i])) bytes += inputs[i].size_bytes;
@@ -258,6 +259,7 @@ static tern_status record_key(tern__session_plan *plan, const tern__graph *graph
 
 bool tern__plan_fits(const tern__session_plan *plan, const tern__graph *graph, const tern__view *inputs) {
   size_t at = 0;
+  if (plan->all_rows != (plan->base.kv && plan->base.kv->all_rows)) return false;
   for (size_t i = 0; i < tern__array_count(graph->inputs); i++) {
     if (plan->input_key[i].dtype != inputs[i].dtype || !tern__shape_equal(&plan->input_key[i].shape, &inputs[i].shape))
       return false;

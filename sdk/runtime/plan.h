@@ -33,6 +33,7 @@ typedef struct tern__session_plan {
   tern__plan base;                /* all steps, whichever backend runs them */
   tern__arena arena;              /* views, steps, folded values */
   tern__view *input_key;          /* per graph input: type and shape planned for */
+  bool all_rows;                  /* planned for the logits of all positions (tern__kv_cache); part of the key */
   bool uses_input_data;           /* small integer inputs decided shapes: their data is part of the key */
   uint8_t *input_data;            /* that data, concatenated */
   size_t input_data_size;

@@ -83,7 +83,7 @@ AT(tern_pipeline_desc, cancel, 104);
 SIZE(tern_on_text, 16);
 AT(tern_on_text, fn, 0);
 AT(tern_on_text, user_data, 8);
-SIZE(tern_run_desc, 112);
+SIZE(tern_run_desc, 120);
 AT(tern_run_desc, struct_size, 0);
 AT(tern_run_desc, n_texts, 4);
 AT(tern_run_desc, texts, 8);
@@ -104,7 +104,9 @@ AT(tern_run_desc, on_text, 80);
 AT(tern_run_desc, pooling, 96);
 AT(tern_run_desc, normalize, 100);
 AT(tern_run_desc, cancel, 104);
-SIZE(tern_timings, 56);
+AT(tern_run_desc, prompt_lookup_num_tokens, 112);
+AT(tern_run_desc, max_matching_ngram_size, 116);
+SIZE(tern_timings, 64);
 AT(tern_timings, struct_size, 0);
 AT(tern_timings, n_prompt_tokens, 4);
 AT(tern_timings, n_reused_tokens, 8);
@@ -114,6 +116,8 @@ AT(tern_timings, prefill_ms, 24);
 AT(tern_timings, decode_ms, 32);
 AT(tern_timings, first_token_ms, 40);
 AT(tern_timings, total_ms, 48);
+AT(tern_timings, n_drafted_tokens, 56);
+AT(tern_timings, n_accepted_tokens, 60);
 
 /* Values. Version numbers are left out: they change. */
 VALUE(TERN_MAX_RANK, 8);

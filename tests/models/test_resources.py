@@ -43,6 +43,10 @@ def memory():
   pipe("The capital of France is", max_new_tokens=8, temperature=0)
   live, peak = runtime.memory
   steady = anonymous() - before
+  pipe("one two three one two three one two", max_new_tokens=32, prompt_lookup_num_tokens=10)
+  with_drafts, drafts = pipe.memory, runtime.memory
+  planned_drafts = (with_drafts.packed_bytes + with_drafts.kv_bytes + with_drafts.activation_bytes +
+                    with_drafts.scratch_bytes)
   planned = plan.packed_bytes + plan.kv_bytes + plan.activation_bytes + plan.scratch_bytes
   print(f"      plan: {plan}; live {live / MB:.1f} MB, peak {peak / MB:.1f} MB, the process {steady / MB:.1f} MB more")
   results = [
@@ -51,6 +55,8 @@ def memory():
     check(live <= planned + 16 * MB, f"steady {live / MB:.1f} MB, planned {planned / MB:.1f} MB and 16"),
     check(steady <= planned + 16 * MB, f"the process holds {steady / MB:.1f} MB, planned {planned / MB:.1f} MB and 16"),
   ]
+  results.append(check(drafts[0] <= planned_drafts + 16 * MB, f"with drafts {drafts[0] / MB:.1f} MB, planned "
+                                                              f"{planned_drafts / MB:.1f} MB and 16"))
   begin = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
   time.sleep(3)
   spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - begin

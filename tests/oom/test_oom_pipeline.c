@@ -41,6 +41,13 @@ static tern_status whole_life(const char *path, failing *f) {
   run.chat_json = "[{\"role\":\"user\",\"content\":\"%&'(\"}]";
   run.max_new_tokens = 3, run.ignore_eos = 1, run.temperature = 0.8f, run.top_k = 5, run.seed = 1;
   status = tern_pipeline_run(pipeline, &run, &result);
+  if (status != TERN_OK) goto done;
+  tern_result_destroy(result);
+  result = NULL;
+  run.max_new_tokens = 30, run.temperature = 0, run.prompt_lookup_num_tokens = 4; /* drafts: their plans, their rows */
+  status = tern_pipeline_run(pipeline, &run, &result);
+  tern_timings t = {.struct_size = sizeof t};
+  if (status == TERN_OK && tern_result_timings(result, &t) == TERN_OK) cr_expect_gt(t.n_drafted_tokens, 0);
 done:
   if (status != TERN_OK) cr_assert(strlen(tern_last_error()) > 0);
   tern_result_destroy(result);

@@ -249,6 +249,8 @@ Test(layout, last_row) {
   cr_assert_eq(tern__kv_cache_create(&t.alloc, &layout, 3, 8, true, &t.kv), TERN_OK);
   t.kv->fresh[0] = 5, t.kv->fresh[1] = 2, t.kv->fresh[2] = 0;
   check(&t, 0, "of three sequences");
+  t.kv->all_rows = true;
+  check(&t, 0, "all rows");
   end(&t);
 }
 

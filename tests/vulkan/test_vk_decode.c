@@ -158,6 +158,34 @@ static void check_step(bool hardware) {
 Test(vk_decode, step_of_software) { check_step(false); }
 Test(vk_decode, step_of_hardware) { check_step(true); }
 
+/* A draft's rows are ranked there side by side: the tokens, and the bytes that come of each, are those of plain decoding. */
+Test(vk_decode, drafts) {
+  static const char *const prompt[] = {"one two three four one two three four one two three four one two"};
+  tern_run_desc desc = TERN_RUN_DESC_INIT;
+  device d;
+  open_device(&d, false, false);
+  desc.texts = prompt, desc.n_texts = 1, desc.max_new_tokens = 16, desc.seed = 3;
+  for (int sampled = 0; sampled < 2; sampled++) {
+    tern_result *r[2];
+    tern_timings t = {.struct_size = sizeof t};
+    size_t n[2];
+    if (sampled) desc.temperature = 0.3f, desc.top_k = 8, desc.repetition_penalty = 1.01f;
+    for (int i = 0; i < 2; i++) {
+      desc.prompt_lookup_num_tokens = i ? 7 : 0;
+      ok(tern_pipeline_run(d.pipeline, &desc, &r[i]));
+    }
+    ok(tern_result_timings(r[1], &t));
+    const int32_t *want = tern_result_tokens(r[0], 0, &n[0]), *got = tern_result_tokens(r[1], 0, &n[1]);
+    cr_assert_eq(n[0], n[1]);
+    cr_assert_arr_eq(want, got, n[0] * sizeof *want);
+    cr_expect_gt(t.n_accepted_tokens, 4, "%d of %d", t.n_accepted_tokens, t.n_drafted_tokens);
+    printf("%d of %d tokens accepted; %s\n", t.n_accepted_tokens, t.n_drafted_tokens,
+           strstr(tern_pipeline_profile(d.pipeline), "bytes_from_device"));
+    tern_result_destroy(r[0]), tern_result_destroy(r[1]);
+  }
+  close_device(&d);
+}
+
 /* Whatever the settings, the tokens are those of all logits. */
 Test(vk_decode, sampled_there) {
   enum { N = 6 };

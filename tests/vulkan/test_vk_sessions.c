@@ -9,7 +9,9 @@
 enum { NEW_TOKENS = 12, PROMPT = 20 };
 
 static const char *const models[] = {"tiny_llama.gguf", "tiny_gemma3.gguf"};
-static const char short_text[] = "abc%&'", long_text[] = "the quick brown fox jumps over the lazy dog";
+static const char repeating_text[] = "ABCDEFG.HIJK.ABCDEFG.HI", short_text[] = "abc%&'", long_text[] = "the quick brown fox jumps over the lazy dog";
+
+static int32_t drafts; /* prompt_lookup_num_tokens of what the device generates */
 
 typedef struct tokens { int32_t ids[NEW_TOKENS + 1]; size_t n; } tokens;
 
@@ -29,6 +31,7 @@ static tern_status generate(tern_pipeline *pipeline, const char *text, tokens *o
   tern_result *result = NULL;
   desc.texts = &text, desc.n_texts = 1;
   desc.max_new_tokens = NEW_TOKENS, desc.ignore_eos = 1;
+  desc.prompt_lookup_num_tokens = drafts;
   memset(out, 0, sizeof *out);
   tern_status status = tern_pipeline_run(pipeline, &desc, &result);
   cr_assert((status == TERN_OK) == (result != NULL));
@@ -50,8 +53,11 @@ static void check_same(const tokens *a, const tokens *b, const char *what) {
 static tokens on_cpu(hooked *h, const char *model, const char *text) {
   tern_pipeline *pipeline;
   tokens out;
+  int32_t on_device = drafts;
   OK(open_pipeline(h, model, "cpu", 0, &pipeline));
+  drafts = 0;
   OK(generate(pipeline, text, &out));
+  drafts = on_device;
   cr_assert_eq(out.n, (size_t)NEW_TOKENS);
   tern_pipeline_close(pipeline);
   return out;
@@ -134,6 +140,24 @@ Test(vk_sessions, lost_at_a_fence) {
   hook.card = hook.no_timeline = true;
   lose(models[0], "QueueSubmit", 4);
   lose(models[0], "WaitForFences", 2);
+}
+/* With drafts, too, the tokens are those of plain decoding, whether the device is lost under one, before, or not at all. */
+Test(vk_sessions, lost_under_a_draft) {
+  drafts = 7;
+  for (uint32_t nth = 1; nth < NEW_TOKENS / 2; nth++) lose(models[0], "QueueSubmit", nth);
+  hooked h;
+  tern_pipeline *pipeline;
+  tokens got;
+  hooked_open(&h);
+  for (int m = 0; m < 2; m++) {
+    tokens want = on_cpu(&h, models[m], repeating_text);
+    OK(open_pipeline(&h, models[m], "vulkan", 0, &pipeline));
+    OK(generate(pipeline, repeating_text, &got));
+    check_same(&want, &got, models[m]);
+    tern_pipeline_close(pipeline);
+  }
+  hooked_close(&h);
+  drafts = 0;
 }
 Test(vk_sessions, lost_without_leave) {
   lose_without_leave(models[0], 1);

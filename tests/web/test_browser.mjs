@@ -200,8 +200,15 @@ for (const server of [plain, isolated])
       );
       const inPrefill = await cancelled(prefill, pipe(long, {max_new_tokens: 1, signal: prefill}));
       const after = await pipe('The capital of France is', {max_new_tokens: 4, return_full_text: false});
+      const repeat = 'red, green, blue, '.repeat(4);
+      const drafts = {};
+      for (const n of [0, 10]) {
+        await pipe(repeat, {max_new_tokens: 24, prompt_lookup_num_tokens: n});
+        drafts[n] = {tokens: pipe.outputs[0].tokens, timings: pipe.timings};
+      }
       const errors = {};
       for (const [name, run] of Object.entries({
+        lookup: () => pipe(['a', 'b'], {prompt_lookup_num_tokens: 4}),
         option: () => pipe('a', {num_beams: 4}),
         pooling: () => pipe('a', {max_new_tokens: -1}),
       }))
@@ -215,7 +222,7 @@ for (const server of [plain, isolated])
       await pipe('a').catch(error => {
         errors.disposed = error.status;
       });
-      return {ticks, chat, inDecode, inPrefill, after, errors, text, memory};
+      return {ticks, chat, inDecode, inPrefill, after, drafts, errors, text, memory};
     }, loadSmol);
     assert.ok(got.ticks >= 5, `${got.ticks} ticks of the page's timer during a run`);
     assert.equal(got.chat[0].generated_text.length, 2);
@@ -228,6 +235,11 @@ for (const server of [plain, isolated])
       assert.ok(Number(what.split(' ').at(-1)) < 1000, what); // 20 to 50 ms where nothing else computes
     }
     assert.match(got.after[0].generated_text, /Paris/);
+    assert.deepEqual(got.drafts[10].tokens, got.drafts[0].tokens);
+    assert.equal(got.drafts[0].timings.n_drafted_tokens, 0);
+    const {n_drafted_tokens, n_accepted_tokens} = got.drafts[10].timings;
+    assert.ok(n_accepted_tokens > 3 && n_accepted_tokens <= n_drafted_tokens, JSON.stringify(got.drafts[10].timings));
+    assert.match(got.errors.lookup, /^UNSUPPORTED: prompt_lookup_num_tokens .* one prompt/);
     assert.match(got.errors.option, /^UNSUPPORTED: option 'num_beams'/);
     assert.match(got.errors.pooling, /^INVALID_ARGUMENT: max_new_tokens/);
     assert.equal(got.text, 'hello world');

@@ -214,6 +214,7 @@ tern_status tern__gpu_compile_last_row(tern__program *program, const tern__node 
   tern_status status = TERN_OK;
   const tern__view *x = tern__gpu_in(program, node, 0), *y = tern__gpu_out(program, node, 0);
   uint64_t bytes = (uint64_t)x->shape.dims[2] * tern__gpu_element_bytes(x->dtype);
+  if (y->shape.dims[1] != 1) return tern__gpu_compile_expand(program, node, taken); /* all rows: a copy */
   if (bytes % 4 || !tern__gpu_fits(program, x) || !program->plan->kv) return TERN_OK; /* positions are the cache's */
   last_row_params p = {(uint32_t)((uint64_t)y->shape.dims[0] * bytes / 4), (uint32_t)(bytes / 4),
                        (uint32_t)x->shape.dims[1]};

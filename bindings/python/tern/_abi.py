@@ -215,6 +215,8 @@ class tern_run_desc(Structure):
     ("pooling", c_int32),
     ("normalize", c_int32),
     ("cancel", c_void_p),
+    ("prompt_lookup_num_tokens", c_int32),
+    ("max_matching_ngram_size", c_int32),
   ]
 
 
@@ -229,6 +231,8 @@ class tern_timings(Structure):
     ("decode_ms", c_double),
     ("first_token_ms", c_double),
     ("total_ms", c_double),
+    ("n_drafted_tokens", c_int32),
+    ("n_accepted_tokens", c_int32),
   ]
 
 

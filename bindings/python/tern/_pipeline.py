@@ -33,6 +33,8 @@ class Timings(NamedTuple):
   decode_ms: float
   first_token_ms: float
   total_ms: float
+  n_drafted_tokens: int
+  n_accepted_tokens: int
 
 
 class Result(Handle):
@@ -241,10 +243,12 @@ class TextGenerationPipeline(Pipeline):
              top_p: Optional[float] = None, min_p: Optional[float] = None,
              repetition_penalty: Optional[float] = None, seed: int = 0, stop: Union[str, Sequence[str], None] = None,
              ignore_eos: bool = False, context_policy: str = "error", return_full_text: bool = True,
+             prompt_lookup_num_tokens: int = 0, max_matching_ngram_size: int = 0,
              streamer: Optional[Streamer] = None, return_result: bool = False) -> Job:
     """Starts a run off this thread. Greedy unless `temperature` is above 0 or `do_sample` is true. `streamer` gets
     each piece of text on the job's thread; returning True ends the run. `return_result`: a tern.Result (tokens,
-    finish reason, timings) in place of the lists that transformers gives."""
+    finish reason, timings) in place of the lists that transformers gives. `prompt_lookup_num_tokens`: evaluates up to
+    that many tokens ahead where the text repeats itself (speculative decoding; one prompt at a time)."""
     desc = new_desc(_abi.tern_run_desc)
     chat = not isinstance(text, str) and len(text) > 0 and isinstance(text[0], Mapping)
     if chat:
@@ -267,6 +271,7 @@ class TextGenerationPipeline(Pipeline):
     desc.temperature, desc.top_k, desc.top_p, desc.min_p = temperature, top_k, top_p or 0, min_p or 0
     desc.repetition_penalty, desc.seed = repetition_penalty or 0, seed
     desc.ignore_eos, desc.context_policy = int(ignore_eos), _POLICY[context_policy]
+    desc.prompt_lookup_num_tokens, desc.max_matching_ngram_size = prompt_lookup_num_tokens, max_matching_ngram_size
 
     def shape(result: Result) -> Any:
       if return_result:

@@ -160,7 +160,7 @@ export const structs = {
     fn: {at: 0, kind: 'pointer'},
     user_data: {at: 4, kind: 'pointer'},
   }},
-  tern_run_desc: {size: 88, fields: {
+  tern_run_desc: {size: 96, fields: {
     struct_size: {at: 0, kind: 'u32'},
     n_texts: {at: 4, kind: 'i32'},
     texts: {at: 8, kind: 'pointer'},
@@ -181,8 +181,10 @@ export const structs = {
     pooling: {at: 76, kind: 'i32'},
     normalize: {at: 80, kind: 'i32'},
     cancel: {at: 84, kind: 'pointer'},
+    prompt_lookup_num_tokens: {at: 88, kind: 'i32'},
+    max_matching_ngram_size: {at: 92, kind: 'i32'},
   }},
-  tern_timings: {size: 56, fields: {
+  tern_timings: {size: 64, fields: {
     struct_size: {at: 0, kind: 'u32'},
     n_prompt_tokens: {at: 4, kind: 'i32'},
     n_reused_tokens: {at: 8, kind: 'i32'},
@@ -192,5 +194,7 @@ export const structs = {
     decode_ms: {at: 32, kind: 'f64'},
     first_token_ms: {at: 40, kind: 'f64'},
     total_ms: {at: 48, kind: 'f64'},
+    n_drafted_tokens: {at: 56, kind: 'i32'},
+    n_accepted_tokens: {at: 60, kind: 'i32'},
   }},
 };

@@ -84,6 +84,9 @@ export interface Timings {
   decode_ms: number;
   first_token_ms: number;
   total_ms: number;
+  /** Evaluated ahead by prompt lookup, and how many of these were picked as well. */
+  n_drafted_tokens: number;
+  n_accepted_tokens: number;
 }
 
 export interface FeatureExtractionOptions {
@@ -106,6 +109,10 @@ export interface TextGenerationOptions {
   return_full_text?: boolean;
   ignore_eos?: boolean;
   context_policy?: 'error' | 'shift';
+  /** Evaluates up to so many tokens ahead where the text repeats itself; 0 (default): none. One prompt at a time. */
+  prompt_lookup_num_tokens?: number;
+  /** The last tokens to look up for that, at most. 0: 2. */
+  max_matching_ngram_size?: number;
   streamer?: TextStreamer;
   on_text?: (text: string, token: number) => void;
   signal?: AbortSignal;

@@ -197,6 +197,8 @@ const tasks = {
       'return_full_text',
       'ignore_eos',
       'context_policy',
+      'prompt_lookup_num_tokens',
+      'max_matching_ngram_size',
       'streamer',
       'on_text',
       'signal',
@@ -225,6 +227,8 @@ const tasks = {
       return_full_text: return_full_text && !chat ? 1 : 0,
       ignore_eos: options.ignore_eos ? 1 : 0,
       context_policy: CONTEXT[context_policy],
+      prompt_lookup_num_tokens: options.prompt_lookup_num_tokens ?? 0,
+      max_matching_ngram_size: options.max_matching_ngram_size ?? 0,
     };
     if (streamer && !streamer.skip_prompt && typeof input === 'string') streamer.put(input, 0);
     const onEvent =

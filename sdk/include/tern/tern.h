@@ -420,11 +420,16 @@ typedef struct tern_run_desc {
   tern_pooling pooling;
   int32_t normalize;             /* 0 = as the folder says, 1 = yes, -1 = no */
   tern_cancel *cancel;
+  /* text-generation of one prompt: speculative decoding by prompt lookup. Where the last tokens stand earlier in the
+   * prompt or the generated text, what followed there is evaluated in one run with the last token, and kept as far as
+   * it is what is picked. The tokens are those of a run without it, up to the rounding of sums (docs/numerics.md) */
+  int32_t prompt_lookup_num_tokens; /* most tokens that a run evaluates ahead, to 64; 0 = off */
+  int32_t max_matching_ngram_size;  /* most tokens that are looked up, to 64; 0 = 2 */
 } tern_run_desc;
 #define TERN_RUN_DESC_INIT                                                                     \
   {                                                                                            \
     sizeof(tern_run_desc), 0, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, {NULL, NULL}, \
-        TERN_POOLING_DEFAULT, 0, NULL                                                          \
+        TERN_POOLING_DEFAULT, 0, NULL, 0, 0                                                    \
   }
 
 /* [one] Runs on the calling thread. */
@@ -438,6 +443,8 @@ typedef struct tern_timings {
   int32_t n_reused_tokens;   /* found in the KV cache of the last run */
   int32_t n_new_tokens;
   double tokenize_ms, prefill_ms, decode_ms, first_token_ms, total_ms;
+  int32_t n_drafted_tokens;  /* evaluated ahead (prompt_lookup_num_tokens) */
+  int32_t n_accepted_tokens; /* of these, what was picked as well: tokens that cost no run of their own */
 } tern_timings;
 
 TERN_API void tern_result_destroy(tern_result *result);

@@ -49,6 +49,8 @@ def test_help_and_version(tern):
   (("run", "text-generation", "--model", "x", "--temperature", "warm", "a"), "needs a number, not 'warm'"),
   (("run", "text-generation", "--model", "x", "--top-p", "2", "a"), "from 0 to 1"),
   (("run", "text-generation", "--model", "x", "--max-new-tokens", "1.5", "a"), "whole number"),
+  (("run", "text-generation", "--model", "x", "--prompt-lookup-num-tokens", "65", "a"), "from 0 to 64"),
+  (("run", "text-generation", "--model", "x", "--max-matching-ngram-size", "3", "a"), "needs --prompt-lookup-num-tokens"),
   (("run", "text-generation", "--model", "x", "--memory-budget", "2X", "a"), "size such as 512M"),
   (("run", "text-generation", "--model", "x", "--json=1", "a"), "takes no value"),
   (("run", "feature-extraction", "--model", "x", "--pooling", "sum", "a"), "none|mean|cls|last"),
@@ -90,6 +92,21 @@ def test_text_generation_json(tern, gguf):
   assert [both[0]["tokens"], len(both)] == [answer["tokens"], 2]
   stopped = json.loads(tern(*args, "--json", "--stop", "Paris", "The capital of France is"))
   assert stopped["finish_reason"] == "stop" and "Paris" not in stopped["text"]
+
+
+def test_prompt_lookup(tern, gguf):
+  args = ("run", "text-generation", "--model", gguf, "--max-new-tokens", "24", "--json", "--chat",
+          "Repeat exactly: red, green, blue, red, green, blue, red, green, blue, red, green, blue")
+  plain = json.loads(tern(*args))
+  answer = json.loads(tern(*args, "--prompt-lookup-num-tokens", "10", "--max-matching-ngram-size", "3"))
+  assert answer["tokens"] == plain["tokens"] and answer["finish_reason"] == plain["finish_reason"]
+  assert 0 < answer["timings"]["n_accepted_tokens"] <= answer["timings"]["n_drafted_tokens"]
+  assert plain["timings"]["n_drafted_tokens"] == plain["timings"]["n_accepted_tokens"] == 0
+  two = tern("run", "text-generation", "--model", gguf, "--prompt-lookup-num-tokens", "4", "a", "b", status=1)
+  assert "prompt_lookup_num_tokens" in two and "one prompt" in two
+  bench = json.loads(tern("bench", "--model", gguf, "--prompt-tokens", "64", "--new-tokens", "24", "--repeat", "1", "--json",
+                          "--prompt-lookup-num-tokens", "10"))
+  assert bench["new_tokens"] == 24 and 0 < bench["accepted_tokens"] <= bench["drafted_tokens"]
 
 
 def test_chat_and_system(tern, gguf):

@@ -69,6 +69,14 @@ def test_result_has_tokens_reason_and_timings(chat):
   assert stopped.finish_reason() == "stop" and " six" not in stopped.text()
 
 
+def test_prompt_lookup_changes_the_speed_alone(chat):
+  message = [{"role": "user", "content": "Repeat exactly: " + "red, green, blue, " * 4}]
+  plain, drafted = (chat(message, max_new_tokens=24, prompt_lookup_num_tokens=n, return_result=True) for n in (0, 10))
+  assert drafted.tokens() == plain.tokens() and drafted.finish_reason() == plain.finish_reason()
+  assert plain.timings.n_drafted_tokens == 0 < drafted.timings.n_accepted_tokens <= drafted.timings.n_drafted_tokens
+  assert "".join(chat.stream(message, max_new_tokens=24, prompt_lookup_num_tokens=10)) == plain.text()
+
+
 def test_sampling_follows_its_seed(chat):
   options = dict(max_new_tokens=12, temperature=1.5, top_k=50, top_p=0.95)
   first = chat("My favourite thing is", seed=7, **options)
@@ -135,6 +143,9 @@ def test_a_job_may_be_closed_from_its_own_callback(chat):
   (lambda p: p("word " * 3000), tern.TernError, "context"),
   (lambda p: p("x", max_new_tokens=-1), tern.TernError, "max_new_tokens"),
   (lambda p: p("x", repetition_penalty=-1), tern.TernError, "repetition_penalty"),
+  (lambda p: p("x", prompt_lookup_num_tokens=-1), tern.TernError, "prompt_lookup_num_tokens"),
+  (lambda p: p("x", max_matching_ngram_size=3), tern.TernError, "max_matching_ngram_size"),
+  (lambda p: p(["x", "y"], prompt_lookup_num_tokens=4), tern.TernError, "one prompt"),
 ])
 def test_wrong_calls(chat, call, error, part):
   with pytest.raises(error) as info:
@@ -154,6 +165,28 @@ def test_open_failures(tmp_path, gguf):
   with pytest.raises(tern.TernError) as error:
     tern.pipeline("text-generation", gguf, device="abacus")
   assert error.value.status == "NO_DEVICE"
+
+
+def test_a_graph_without_a_cache_is_refused(tmp_path, gguf):
+  onnx = pytest.importorskip("onnx")
+  folder = gguf.parent / "SmolLM2-135M-Instruct-ONNX"
+  if not (folder / "tokenizer.json").exists():
+    pytest.skip("no SmolLM2 folder")
+  for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+    (tmp_path / name).write_bytes((folder / name).read_bytes())
+  (tmp_path / "onnx").mkdir()
+  table = np.zeros((49152, 8), np.float32)
+  value = onnx.helper.make_tensor_value_info
+  graph = onnx.helper.make_graph(
+    [onnx.helper.make_node("Gather", ["table", "input_ids"], ["x"]), onnx.helper.make_node("MatMul", ["x", "out"], ["logits"])],
+    "no_attention", [value("input_ids", onnx.TensorProto.INT64, ["b", "s"])],
+    [value("logits", onnx.TensorProto.FLOAT, ["b", "s", 49152])],
+    [onnx.numpy_helper.from_array(table, "table"), onnx.numpy_helper.from_array(table.T.copy(), "out")])
+  onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8),
+            tmp_path / "onnx" / "model.onnx")
+  with pytest.raises(tern.TernError, match="past_key_values") as error:
+    tern.pipeline("text-generation", tmp_path, dtype="fp32")
+  assert error.value.status == "UNSUPPORTED"
 
 
 def test_embeddings(minilm):
