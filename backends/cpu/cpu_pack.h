@@ -37,8 +37,8 @@ tern_status tern__cpu_add_channel_linear(tern__program *program, const tern__nod
                                          const tern__weight_product *product, tern__cpu_unary activation,
                                          bool *taken);
 /* The same on the results of a chunk, which are in the cache yet: m rows of n columns. */
-static inline void tern__cpu_activate(const tern__cpu_kernels *kernels, tern__cpu_unary activation, float *y, size_t ldy,
-                                      size_t m, size_t n) {
+static inline void tern__cpu_activate(const tern__cpu_kernels *kernels, tern__cpu_unary activation, float *y,
+                                      size_t ldy, size_t m, size_t n) {
   if (activation == TERN__CPU_UNARY_COUNT) return;
   for (size_t row = 0; row < m; row++) kernels->unary[activation](y + row * ldy, y + row * ldy, n);
 }

@@ -2,17 +2,18 @@
  * contiguous range, in order (the hardware prefetcher likes that); one that has none left takes over the second half of
  * what another still has.
  *
- * Per thread one 64-bit word holds (phase, chunks in hand, next chunk of its range, end of its range). It only changes by
- * compare-exchange, so nobody can take a chunk of a phase that is over, and a late thread loses its range to the others.
+ * Per thread one 64-bit word holds (phase, chunks in hand, next chunk of its range, end of its range). It only changes
+ * by compare-exchange, so nobody can take a chunk of a phase that is over, and a late thread loses its range to the
+ * others.
  * One counter of finished chunks joins all phases of the run: phase p is over when it reaches ends[p]. Nothing is reset
  * between phases.
  *
  * Helping: on a busy machine the system may take a thread's core away in the middle of a chunk, for longer than a token
  * takes. A thread that finds nothing left and waits too long then does again what the other has in hand, counts it for
- * the other, and all go on. The other finishes its chunk at some time during the run: it stores the same bytes once more,
- * which is right only where a chunk stores nothing but results (step->repeatable) and where nothing that it reads or
- * writes is used for something else in this run (plan->separate). That the same bytes are stored twice is a data race by
- * the letter of C11; it is left out where ThreadSanitizer looks. */
+ * the other, and all go on. The other finishes its chunk at some time during the run: it stores the same bytes once
+ * more, which is right only where a chunk stores nothing but results (step->repeatable) and where nothing that it
+ * reads or writes is used for something else in this run (plan->separate). That the same bytes are stored twice is a
+ * data race by the letter of C11; it is left out where ThreadSanitizer looks. */
 #include "cpu/cpu_program.h"
 #include "runtime/thread_pool.h"
 
@@ -138,8 +139,8 @@ static uint64_t packed(span s) {
 static span unpacked(uint64_t word) {
   const uint32_t chunks = (1u << CHUNK_BITS) - 1;
   return (span){(uint32_t)(word >> (2 * CHUNK_BITS + IN_HAND_BITS)),
-                (uint32_t)(word >> 2 * CHUNK_BITS) & ((1u << IN_HAND_BITS) - 1), (uint32_t)(word >> CHUNK_BITS) & chunks,
-                (uint32_t)word & chunks};
+                (uint32_t)(word >> 2 * CHUNK_BITS) & ((1u << IN_HAND_BITS) - 1),
+                (uint32_t)(word >> CHUNK_BITS) & chunks, (uint32_t)word & chunks};
 }
 
 /* A phase as one thread sees it. */
@@ -160,8 +161,8 @@ static void take_some(span *s) {
   s->next += s->in_hand;
 }
 
-/* Puts down what the thread has in hand and takes its next chunks, up to *next; 0 if it has none left. *finished: chunks
- * that it has to count then, unless a helper did. */
+/* Puts down what the thread has in hand and takes its next chunks, up to *next; 0 if it has none left. *finished:
+ * chunks that it has to count then, unless a helper did. */
 static uint32_t take(tern__cpu_counters *run, const walk_phase *w, uint32_t *next, uint32_t *finished) {
   range *own = &run->ranges[w->thread];
   uint64_t now = atomic_load_explicit(&own->word, memory_order_relaxed);

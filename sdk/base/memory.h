@@ -28,8 +28,8 @@ void tern__free(tern__alloc *alloc, void *ptr);                    /* NULL is fi
 char *tern__strdup(tern__alloc *alloc, const char *text);
 char *tern__strndup(tern__alloc *alloc, const char *text, size_t size);
 
-/* For weights and activations: any alignment, the size must be given back. What is aligned to TERN__LARGE_ALIGN comes on
- * large pages where the system has them (transparent huge pages, unless the runtime has its own allocator). */
+/* For weights and activations: any alignment, the size must be given back. What is aligned to TERN__LARGE_ALIGN comes
+ * on large pages where the system has them (transparent huge pages, unless the runtime has its own allocator). */
 #if defined(__linux__)
 #  define TERN__LARGE_ALIGN ((size_t)2 << 20)
 #else

@@ -333,6 +333,46 @@ Test(cpu_failures, cancelled_and_allocation_free_run) {
   end(&t);
 }
 
+/* Rows that are evaluated together, as those of a draft are, have the bits of decoding row by row. */
+static void check_few_rows(int rows, int window, float softcap) {
+  enum { PAST = 700, HEADS = 6, KV_HEADS = 2, DIM = 48, HALF = 16 };
+  static const int widths[] = {HEADS * DIM, KV_HEADS * DIM, KV_HEADS * DIM};
+  for (uint32_t isa = 1; isa <= TERN__CPU_WASM128; isa <<= 1) {
+    if (!(sets() & isa)) continue;
+    one_op many, one;
+    kv_build(&many, &(kv_shape){1, rows, PAST, rows, HEADS, KV_HEADS, DIM, HALF, false, window, softcap});
+    kv_build(&one, &(kv_shape){1, 1, PAST + rows - 1, 1, HEADS, KV_HEADS, DIM, HALF, false, window, softcap});
+    for (int i = 3; i < 5; i++) { /* the same tables */
+      const tern__value *from = &many.graph->values[many.ids[i]], *to = &one.graph->values[one.ids[i]];
+      cr_assert_eq(from->size_bytes, to->size_bytes);
+      memcpy((void *)(uintptr_t)to->data, from->data, from->size_bytes);
+    }
+    result together = run_on(&many, isa, 2);
+    size_t cells = (size_t)KV_HEADS * (size_t)(PAST + rows + 2) * DIM;
+    memcpy(one.kv->k[0], many.kv->k[0], cells * sizeof(uint16_t));
+    memcpy(one.kv->v[0], many.kv->v[0], cells * sizeof(uint16_t));
+    for (int row = 0; row < rows; row++) {
+      for (int i = 0; i < 3; i++)
+        memcpy(one.feeds[i].data, (const float *)many.feeds[i].data + row * widths[i],
+               (size_t)widths[i] * sizeof(float));
+      one.kv->past[0] = PAST + row;
+      result alone = run_on(&one, isa, 1);
+      cr_expect(!memcmp(alone.data[0], (const float *)together.data[0] + row * widths[0],
+                        (size_t)widths[0] * sizeof(float)),
+                "instruction set %u: row %d of %d has other bits alone", isa, row, rows);
+      drop(&one, &alone);
+    }
+    drop(&many, &together);
+    end(&many), end(&one);
+  }
+}
+
+Test(cpu_attention, few_rows_have_the_bits_of_one) {
+  check_few_rows(2, -1, 0);
+  check_few_rows(5, 100, 30);
+  check_few_rows(16, -1, 0);
+}
+
 /* A failing step ends the run with its status and sentence, on whichever thread it ran. */
 Test(cpu_failures, error_of_a_step) {
   one_op t;

@@ -100,15 +100,12 @@ static tern_runtime *new_runtime(void) {
   return runtime;
 }
 
-/* CONSISTENT: 15-bit activations (FAST) make of a sum in another order a difference that one in some thousand samplings of
- * these models shows. */
 static tern_pipeline *open_tiny(tern_runtime *runtime, const char *model, int32_t context) {
   char path[4096];
   tern_pipeline *p;
   tern_pipeline_desc d = TERN_PIPELINE_DESC_INIT;
   snprintf(path, sizeof path, TERN_SOURCE_DIR "/tests/models/tiny/%s.gguf", model);
   d.task = "text-generation", d.path = path, d.session.context_length = context;
-  d.session.numerics = TERN_NUMERICS_CONSISTENT;
   ok(tern_pipeline_open(runtime, &d, &p));
   return p;
 }

@@ -249,7 +249,8 @@ INLINE void linear_f32_panels(const tern__cpu_linear_call *c, size_t p, size_t n
     sums_f32 sums = {.tile = tile, .ldy = c->ldy, .bias = bias_of(c, p), .first = k0 == 0};
     if (whole && k0 + k == c->k) sums.y = c->y + p * TERN__CPU_PANEL;
     const float *w = expand_f32(&c->format, panels, k0, k, expanded);
-    for (size_t i = 1; i < n_panels; i++) expand_f32(&c->format, panels + i * c->panel_bytes, k0, k, expanded + i * step);
+    for (size_t i = 1; i < n_panels; i++)
+      expand_f32(&c->format, panels + i * c->panel_bytes, k0, k, expanded + i * step);
     if (n_panels == 1) rows_f32(w, c->x + k0, c->ldx, c->m, k, &sums);
     else rows_f32_beside(w, step, c->x + k0, c->ldx, c->m, k, &sums);
   }

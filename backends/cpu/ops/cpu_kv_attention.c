@@ -1,12 +1,19 @@
 /* tern.KvAttention. First rotation and the cache: queries go, rotated and scaled, to the shared scratch as
- * [batch][kv head][row][head of the group][dim]; then attention, all heads of a group together. With one row,
- * keys are split among chunks and a last step merges; otherwise a chunk is a block of rows. */
+ * [batch][kv head][row][head of the group][dim]; then attention, all heads of a group together. With few rows, each
+ * row's keys are split among chunks and a last step merges; otherwise a chunk is a block of rows. A row gets the same
+ * bits alone and among few: a draft is checked with what decoding token by token would have given. */
 #include "cpu/cpu_program.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { SPLITS = 8, SPLIT_KEYS = 64 /* fewest keys of a split */, QUERY_BLOCK = 32, MAX_DIM = 1024 };
+enum {
+  SPLITS = 8,
+  SPLIT_KEYS = 64, /* fewest keys of a split */
+  FEW_ROWS = 16,
+  QUERY_BLOCK = 32,
+  MAX_DIM = 1024
+};
 
 typedef struct kv_params {
   size_t batch, rows, heads, kv_heads, group, dim, half;
@@ -142,48 +149,50 @@ static tern_status run_rows(const tern__cpu_step *step, const tern__cpu_context 
   return TERN_OK;
 }
 
-static float *partial(const kv_params *p, const tern__cpu_context *context, size_t b, size_t head,
+/* Of a row: out[group][dim], maximum[group], sum[group]. */
+static float *partial(const kv_params *p, const tern__cpu_context *context, size_t b, size_t head, size_t row,
                       size_t split) {
   return (float *)(void *)(context->shared + p->partials) +
-         ((b * p->kv_heads + head) * SPLITS + split) * p->group * (p->dim + 2);
+         (((b * p->kv_heads + head) * p->rows + row) * SPLITS + split) * p->group * (p->dim + 2);
 }
 
-/* Chunk: (b, kv head, split of the keys); one row. Sums grow in the thread's scratch: only results are shared. */
+/* Chunk: (b, kv head, split of the keys). Sums grow in the thread's scratch: only results are shared. */
 static tern_status run_split(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const kv_params *p = step->params;
   size_t split = chunk % SPLITS, head = chunk / SPLITS % p->kv_heads, b = chunk / SPLITS / p->kv_heads;
   float *out = (float *)(void *)context->scratch, *maximum = out + p->group * p->dim, *sum = maximum + p->group;
-  int64_t position = context->args->kv->past[b];
-  size_t first = (size_t)first_visible(p, position), end = (size_t)position + 1;
-  size_t keys = tern__cpu_divide_up(tern__cpu_divide_up(end - first, SPLITS), SPLIT_KEYS) * SPLIT_KEYS;
-  for (size_t g = 0; g < p->group; g++) sum[g] = 0;
-  if (context->args->kv->fresh[b] && first + split * keys < end) {
-    tern__cpu_attention_call call = call_for(p, context, b, head, 0);
-    call.n_queries = p->group;
-    call.begin = first + split * keys, call.end = call.begin + keys < end ? call.begin + keys : end;
-    call.out = out, call.maximum = maximum, call.sum = sum;
-    context->kernels->attention(&call);
-  } else {
-    memset(out, 0, p->group * (p->dim + 1) * sizeof *out);
+  for (size_t row = 0; row < p->rows; row++) {
+    int64_t position = context->args->kv->past[b] + (int64_t)row;
+    size_t first = (size_t)first_visible(p, position), end = (size_t)position + 1;
+    size_t keys = tern__cpu_divide_up(tern__cpu_divide_up(end - first, SPLITS), SPLIT_KEYS) * SPLIT_KEYS;
+    if (row < (size_t)context->args->kv->fresh[b] && first + split * keys < end) {
+      tern__cpu_attention_call call = call_for(p, context, b, head, row);
+      call.n_queries = p->group;
+      call.begin = first + split * keys, call.end = call.begin + keys < end ? call.begin + keys : end;
+      call.out = out, call.maximum = maximum, call.sum = sum;
+      context->kernels->attention(&call);
+    } else {
+      memset(out, 0, p->group * (p->dim + 2) * sizeof *out);
+    }
+    memcpy(partial(p, context, b, head, row, split), out, p->group * (p->dim + 2) * sizeof *out);
   }
-  memcpy(partial(p, context, b, head, split), out, p->group * (p->dim + 2) * sizeof *out);
   return TERN_OK;
 }
 
-/* Chunk: b. Splits in order, so the result is one and the same on any number of threads. */
+/* Chunk: (b, row). Splits in order, so the result is one and the same on any number of threads. */
 static tern_status run_merge(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const kv_params *p = step->params;
-  size_t b = chunk;
+  size_t b = chunk / p->rows, row = chunk % p->rows;
   for (size_t h = 0; h < p->heads; h++) {
     size_t head = h / p->group, g = h % p->group;
     float *y = (float *)(void *)context->scratch, top = -INFINITY, total = 0;
     memset(y, 0, p->dim * sizeof *y);
     for (size_t s = 0; s < SPLITS; s++) {
-      const float *maximum = partial(p, context, b, head, s) + p->group * p->dim, *sum = maximum + p->group;
+      const float *maximum = partial(p, context, b, head, row, s) + p->group * p->dim, *sum = maximum + p->group;
       if (sum[g] > 0 && maximum[g] > top) top = maximum[g];
     }
     for (size_t s = 0; s < SPLITS; s++) {
-      const float *out = partial(p, context, b, head, s), *maximum = out + p->group * p->dim,
+      const float *out = partial(p, context, b, head, row, s), *maximum = out + p->group * p->dim,
                   *sum = maximum + p->group;
       if (!(sum[g] > 0)) continue;
       float weight = expf(maximum[g] - top);
@@ -191,7 +200,7 @@ static tern_status run_merge(const tern__cpu_step *step, const tern__cpu_context
       for (size_t e = 0; e < p->dim; e++) y[e] += out[g * p->dim + e] * weight;
     }
     float inverse = total > 0 ? 1.0f / total : 0;
-    float *to = (float *)step->out[0]->data + (b * p->heads + h) * p->dim;
+    float *to = (float *)step->out[0]->data + ((b * p->rows + row) * p->heads + h) * p->dim;
     for (size_t e = 0; e < p->dim; e++) to[e] = y[e] * inverse;
   }
   return TERN_OK;
@@ -218,17 +227,18 @@ tern_status tern__cpu_compile_kv_attention(tern__program *program, const tern__n
   p->row_blocks = tern__cpu_divide_up(p->rows, p->row_block);
   size_t queries = p->batch * p->rows * p->heads, chunk_queries = p->row_block * p->group;
   p->partials = tern__cpu_divide_up(queries * p->dim * sizeof(float), 64) * 64;
-  size_t partial_bytes = p->rows == 1 ? queries * SPLITS * (p->dim + 2) * sizeof(float) : 0;
+  bool few = p->rows <= FEW_ROWS;
+  size_t partial_bytes = few ? queries * SPLITS * (p->dim + 2) * sizeof(float) : 0;
   size_t store_bytes = (p->dim + 2 * p->half) * sizeof(float),
          rows_bytes = tern__cpu_attention_scratch(p->dim) + chunk_queries * (p->dim + 4) * sizeof(float);
   tern__cpu_need_scratch(program, store_bytes > rows_bytes ? store_bytes : rows_bytes,
                          p->partials + partial_bytes);
   TERN_TRY(tern__cpu_add_step(program, node, run_store, p->batch * p->rows, p));
   tern__cpu_repeatable(program);
-  if (p->rows == 1) {
+  if (few) {
     TERN_TRY(tern__cpu_add_step(program, node, run_split, p->batch * p->kv_heads * SPLITS, p));
     tern__cpu_repeatable(program);
-    TERN_TRY(tern__cpu_add_step(program, node, run_merge, p->batch, p));
+    TERN_TRY(tern__cpu_add_step(program, node, run_merge, p->batch * p->rows, p));
   } else {
     TERN_TRY(tern__cpu_add_step(program, node, run_rows, p->batch * p->kv_heads * p->row_blocks, p));
   }
