@@ -12,8 +12,9 @@
  * takes. A thread that finds nothing left and waits too long then does again what the other has in hand, counts it for
  * the other, and all go on. The other finishes its chunk at some time during the run: it stores the same bytes once
  * more, which is right only where a chunk stores nothing but results (step->repeatable) and where nothing that it
- * reads or writes is used for something else in this run (plan->separate). That the same bytes are stored twice is a
- * data race by the letter of C11; it is left out where ThreadSanitizer looks. */
+ * reads or writes is used for something else in this run (plan->separate). The run itself ends when all have left it,
+ * so that short ones gain nothing. That the same bytes are stored twice is a data race by the letter of C11; it is left
+ * out where ThreadSanitizer looks. */
 #include "cpu/cpu_program.h"
 #include "runtime/thread_pool.h"
 
@@ -28,7 +29,7 @@
 #endif
 
 enum {
-  SPIN_PAUSES = 400, /* some 15 microseconds, as most steps are shorter */
+  SPIN_PAUSES = 700, /* some 25 microseconds, as most steps are shorter */
   HELP_PAUSES = 150,  /* longer than what another thread may have in hand takes it */
   IN_HAND = 4,        /* most chunks that are taken at once: an atomic operation stops a stream of loads */
   CHUNK_BITS = 20,

@@ -33,7 +33,7 @@ typedef struct tern__plan {
   int32_t n_threads;       /* at most this many */
   tern_numerics numerics;
   bool profile;            /* the caller wants times of single kernels */
-  bool separate;              /* no two values on the host share memory: all of them fit a small size together */
+  bool separate;              /* no two values on the host share memory: all fit a small size, and runs are long */
   const tern__kv_cache *kv;   /* NULL = none; its sizes do not change, its positions do */
   const tern_cancel *cancel; /* of the call that plans: compile looks at it; may be NULL, and is after compile */
   const tern__value_id *root; /* per value: the value whose memory it shares (itself, or through aliases) */

@@ -8,7 +8,11 @@
 
 /* Values known while planning stay below this; larger ones (a causal mask for a long window) are computed in
  * the run. */
-enum { MAX_FOLDED_BYTES = 1 << 20, MAX_SHAPE_INPUT_ELEMENTS = 64, SEPARATE_BYTES = 4 << 20 };
+enum { MAX_FOLDED_BYTES = 1 << 20, MAX_SHAPE_INPUT_ELEMENTS = 64 };
+
+/* Values are kept apart where threads may help one another (cpu_run.c): it costs some percent, as activations leave the
+ * caches, and pays where a run takes longer than the time slice that a thread may lose, reading so many weights. */
+enum { SEPARATE_BYTES = 4 << 20, LONG_RUN_BYTES = 256 << 20 };
 
 static bool is_shape_input(const tern__view *view) {
   size_t n;
@@ -206,7 +210,14 @@ static uint64_t all_bytes(const tern__session_plan *plan, const bool *where) {
   return all;
 }
 
-static tern_status place_memory(tern__session_plan *plan, tern__alloc *alloc) {
+static uint64_t weight_bytes(const tern__graph *graph) {
+  uint64_t all = 0;
+  for (size_t v = 0; v < tern__array_count(graph->values); v++)
+    if (graph->values[v].data) all += graph->values[v].size_bytes;
+  return all;
+}
+
+static tern_status place_memory(tern__session_plan *plan, tern__alloc *alloc, uint64_t long_run_bytes) {
   tern_status status = TERN_OK;
   const tern__graph *graph = plan->base.graph;
   size_t n_values = tern__array_count(graph->values);
@@ -226,7 +237,8 @@ static tern_status place_memory(tern__session_plan *plan, tern__alloc *alloc) {
     for (int32_t i = 0; i < segment->base.n_imports; i++) on_device[segment->base.imports[i]] = true;
     for (int32_t i = 0; i < segment->base.n_exports; i++) on_host[segment->base.exports[i]] = true;
   }
-  plan->base.separate = all_bytes(plan, on_host) <= SEPARATE_BYTES;
+  plan->base.separate = all_bytes(plan, on_host) <= SEPARATE_BYTES &&
+                        weight_bytes(graph) >= (long_run_bytes ? long_run_bytes : LONG_RUN_BYTES);
   for (size_t g = 0; g < tern__array_count(plan->segments); g++)
     plan->segments[g].base.separate = plan->base.separate;
   TERN_TRY(place_values(plan, alloc, on_host, plan->base.separate, 64, plan->offsets, &plan->activation_bytes));
@@ -310,7 +322,7 @@ tern_status tern__plan_create(tern__alloc *alloc, const tern__graph *graph, cons
   TERN_TRY(record_key(plan, graph, inputs));
   TERN_TRY(prune_steps(plan, graph, alloc));
   TERN_TRY(tern__partition(plan, options, alloc));
-  TERN_TRY(place_memory(plan, alloc));
+  TERN_TRY(place_memory(plan, alloc, options->long_run_bytes));
   for (size_t i = 0; i < tern__array_count(plan->segments); i++) {
     tern__segment *segment = &plan->segments[i];
     TERN_TRY(segment->api->compile(segment->backend, &segment->base, options->cache, &segment->program,

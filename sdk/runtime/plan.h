@@ -18,6 +18,7 @@ typedef struct tern__plan_options {
   bool profile;                       /* programs keep times of their kernels */
   const tern_cancel *cancel;          /* may be NULL */
   bool all_on_device;                 /* tests: small integer work goes to the device, too */
+  uint64_t long_run_bytes;            /* tests: weights that make a run a long one (plan.c); 0 = as it is */
 } tern__plan_options;
 
 /* Steps that one backend runs in a row, as one program. */

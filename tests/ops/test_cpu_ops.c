@@ -347,6 +347,7 @@ static void check_few_rows(int rows, int window, float softcap) {
       cr_assert_eq(from->size_bytes, to->size_bytes);
       memcpy((void *)(uintptr_t)to->data, from->data, from->size_bytes);
     }
+    many.kv->all_rows = true;
     result together = run_on(&many, isa, 2);
     size_t cells = (size_t)KV_HEADS * (size_t)(PAST + rows + 2) * DIM;
     memcpy(one.kv->k[0], many.kv->k[0], cells * sizeof(uint16_t));

@@ -32,19 +32,26 @@ UNARY(MISH, tern__math_mish(x))
 UNARY(HARD_SWISH, tern__math_hard_swish(x))
 #undef UNARY
 
-/* Four loops, so that each vectorises: array or one value on either side. */
+/* A side that is one value for all becomes a block of that value, so that one loop serves all. */
+enum { SAME = 128 };
+
+INLINE const float *same_value(const float *value, size_t step, size_t n, float block[SAME]) {
+  if (step) return value;
+  for (size_t i = 0; i < n && i < SAME; i++) block[i] = *value;
+  return block;
+}
+
 #define BINARY(name, formula)                                                                                \
   INLINE float formula_##name(float a, float b) { return formula; }                                          \
   static void binary_##name(const float *p, size_t p_step, const float *q, size_t q_step, float *y,          \
                             size_t n) {                                                                      \
-    if (p_step && q_step)                                                                                    \
-      for (size_t i = 0; i < n; i++) y[i] = formula_##name(p[i], q[i]);                                      \
-    else if (p_step) {                                                                                       \
-      float b = *q;                                                                                          \
-      for (size_t i = 0; i < n; i++) y[i] = formula_##name(p[i], b);                                         \
-    } else {                                                                                                 \
-      float a = *p;                                                                                          \
-      for (size_t i = 0; i < n; i++) y[i] = formula_##name(a, q_step ? q[i] : *q);                           \
+    float p_same[SAME], q_same[SAME];                                                                        \
+    size_t block = p_step && q_step ? n : SAME;                                                              \
+    p = same_value(p, p_step, n, p_same), q = same_value(q, q_step, n, q_same);                              \
+    for (size_t at = 0; at < n; at += block) {                                                               \
+      size_t some = n - at < block ? n - at : block;                                                         \
+      for (size_t i = 0; i < some; i++) y[at + i] = formula_##name(p[i], q[i]);                              \
+      p += p_step * some, q += q_step * some;                                                                \
     }                                                                                                        \
   }
 BINARY(ADD, a + b)

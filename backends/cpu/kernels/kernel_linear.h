@@ -15,6 +15,9 @@
 #  define PREFETCH_NEAR 0
 #  define PREFETCH_FAR 0
 #endif
+#if !defined(FEW_ROWS)
+#  define FEW_ROWS 2 /* quantized rows that share a block decoded in registers; 1: each row by itself */
+#endif
 #if !defined(F32_PANELS)
 #  define F32_PANELS 1 /* panels side by side in a tile of f32 rows */
 #endif
@@ -25,6 +28,7 @@ enum {
   TILE_STEP = TERN__CPU_ROW_BLOCK * TERN__CPU_PANEL, /* floats from a panel's results to the next's */
   INT_CHUNK_BLOCKS = 16,    /* blocks of 32 k, 1 KiB each when expanded */
   PANEL_BLOCKS = TILE_PANELS == 1 ? 16 : 4, /* of each panel that quantized rows pass over at once */
+  MANY_ROWS = FEW_ROWS + 2, /* more are worth expanding the weights for */
   LINE = 64                 /* bytes of a line of a Q4, Q5 or Q8 block */
 };
 
@@ -389,37 +393,51 @@ static void expand_block(uint8_t kind, const uint8_t *block, uint8_t *out) {
 }
 #endif
 
-/* Lines [from, to) of a packed block with one row. */
-INLINE void dot_packed(int kind, const uint8_t *block, int from, int to, const int16_t *x, vi acc[PV]) {
+/* Lines [from, to) of a packed block with n_rows rows. */
+INLINE void dot_packed_rows(int n_rows, int kind, const uint8_t *block, int from, int to, const int16_t *const *x,
+                            vi acc[][PV]) {
 #ifdef SPLIT_BYTES
-  vi high[PV], low[PV];
-  UNROLL for (int v = 0; v < PV; v++) high[v] = low[v] = vi_set1(0);
+  vi high[FEW_ROWS][PV], low[FEW_ROWS][PV];
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) high[t][v] = low[t][v] = vi_set1(0);
   UNROLL for (int l = from; l < to; l++) {
     vi line[PV];
-    const int8_t *bytes = (const int8_t *)x + l / 2 * 16 + l % 2 * 4;
-    vi h = vi_broadcast(bytes), o = vi_broadcast(bytes + 8);
     expand_line(kind, block, l, line);
-    UNROLL for (int v = 0; v < PV; v++)
-      high[v] = vi_dot_bytes(high[v], line[v], h), low[v] = vi_dot_bytes(low[v], line[v], o);
+    UNROLL for (int t = 0; t < n_rows; t++) {
+      const int8_t *bytes = (const int8_t *)x[t] + l / 2 * 16 + l % 2 * 4;
+      vi h = vi_broadcast(bytes), o = vi_broadcast(bytes + 8);
+      UNROLL for (int v = 0; v < PV; v++)
+        high[t][v] = vi_dot_bytes(high[t][v], line[v], h), low[t][v] = vi_dot_bytes(low[t][v], line[v], o);
+    }
   }
-  UNROLL for (int v = 0; v < PV; v++) acc[v] = acc[v] + high[v] * 128 + low[v];
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++)
+      acc[t][v] = acc[t][v] + high[t][v] * 128 + low[t][v];
 #else
   /* A product has a latency of some cycles: with one vector to a panel, four sums hide it. */
-  enum { CHAINS = PV == 1 ? 4 : 1 };
-  vi sums[CHAINS][PV];
-  UNROLL for (int i = 0; i < CHAINS; i++) UNROLL for (int v = 0; v < PV; v++) sums[i][v] = i ? vi_set1(0)
-                                                                                             : acc[v];
+  enum { CHAINS = 4 };
+  int chains = PV > 1 || n_rows >= CHAINS ? 1 : CHAINS / n_rows;
+  vi sums[CHAINS][FEW_ROWS][PV];
+  UNROLL for (int i = 0; i < chains; i++) UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++)
+      sums[i][t][v] = i ? vi_set1(0) : acc[t][v];
   UNROLL for (int pair = 2 * from; pair < 2 * to; pair++) {
-    vi words[PV], value = vi_broadcast(x + 2 * pair);
+    vi words[PV];
     expand_pair(kind, block, pair, words);
-    UNROLL for (int v = 0; v < PV; v++)
-        sums[pair % CHAINS][v] = vi_madd(sums[pair % CHAINS][v], words[v], value);
+    UNROLL for (int t = 0; t < n_rows; t++) {
+      vi value = vi_broadcast(x[t] + 2 * pair), *sum = sums[pair % chains][t];
+      UNROLL for (int v = 0; v < PV; v++) sum[v] = vi_madd(sum[v], words[v], value);
+    }
   }
-  UNROLL for (int v = 0; v < PV; v++) {
-    acc[v] = sums[0][v];
-    UNROLL for (int i = 1; i < CHAINS; i++) acc[v] += sums[i][v];
+  UNROLL for (int t = 0; t < n_rows; t++) UNROLL for (int v = 0; v < PV; v++) {
+    acc[t][v] = sums[0][t][v];
+    UNROLL for (int i = 1; i < chains; i++) acc[t][v] += sums[i][t][v];
   }
 #endif
+}
+
+INLINE void dot_packed(int kind, const uint8_t *block, int from, int to, const int16_t *x, vi acc[PV]) {
+  vi sums[1][PV];
+  UNROLL for (int v = 0; v < PV; v++) sums[0][v] = acc[v];
+  dot_packed_rows(1, kind, block, from, to, &x, sums);
+  UNROLL for (int v = 0; v < PV; v++) acc[v] = sums[0][v];
 }
 
 /* Scales and mins of a block in f32: d[2][16], m[2][16]; scales per 32 k fill only the second part. The
@@ -573,135 +591,17 @@ static void linear_many(const tern__cpu_linear_call *c) {
   }
 }
 
-/* Asks for what comes after the blocks being read. A product of one row decodes too much between two loads for the
- * hardware's prefetchers to have enough of them under way: a core of a Xeon (model 207) gets 9 GB/s of DRAM so, and
- * 15.5 of the 16.1 of a plain read with lines asked for twice, far ahead into L2 and then near into L1. What comes
- * after the last block of panels side by side is the first of as many panels further on. */
-typedef struct ahead { const uint8_t *block; size_t left; /* blocks of its panel from it on */ } ahead;
-
-INLINE void ahead_step(ahead *a, size_t n_blocks, size_t block_bytes, size_t skip) {
-  a->block += block_bytes;
-  if (--a->left) return;
-  a->block += skip, a->left = n_blocks;
-}
-
-/* `bytes` ahead of the first block of the panel, at least. */
-static ahead ahead_of(const uint8_t *panel, size_t bytes, size_t n_blocks, size_t block_bytes, size_t skip) {
-  size_t blocks = (bytes + block_bytes - 1) / block_bytes, panels = blocks / n_blocks;
-  return (ahead){panel + blocks * block_bytes + panels * skip, n_blocks - blocks % n_blocks};
-}
-
-/* sum += a block of a panel with one row */
-INLINE void row_block(const tern__cpu_weight_format *f, const uint8_t *block, const tern__cpu_rows *x, size_t b,
-                      vf *sum) {
-  const bool halves = f->scale_block == 16, mins = f->has_min || f->kind == TERN__CPU_WEIGHT_Q4;
-  const int16_t *q = x->q + b * TERN__CPU_BLOCK;
-  const float *x_sums = x->sums + 2 * b;
-  vf x_scale = vf_set1(x->scales[b]), d, m;
-  vi acc[PV];
-  UNROLL for (int v = 0; v < PV; v++) acc[v] = vi_set1(0);
-  if (halves) {
-    dot_packed(f->kind, block, 0, 4, q, acc);
-    UNROLL for (int v = 0; v < PV; v++) {
-      load_scales(f, block, 0, v, &d, &m);
-      sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, vf_set1(x_sum_of(x_sums, 0)));
-      acc[v] = vi_set1(0);
-    }
-    dot_packed(f->kind, block, 4, 8, q, acc);
-  } else {
-    dot_packed(f->kind, block, 0, 8, q, acc);
-  }
-  vf x_sum = vf_set1(x_sum_of(x_sums, halves ? 1 : -1));
-  UNROLL for (int v = 0; v < PV; v++) {
-    load_scales(f, block, halves, v, &d, &m);
-    sum[v] = add_scaled(mins, sum[v], acc[v], d, m, x_scale, x_sum);
-  }
-}
-
-/* One row over n_panels panels side by side: two streams keep more of the memory busy than one. */
-INLINE void row_panels(int n_panels, const tern__cpu_weight_format *f, const tern__cpu_linear_call *c, size_t panel,
-                       ahead *near, ahead *far) {
-  vf sum[ROW_PANELS][PV];
-  const uint8_t *block = c->panels + panel * c->panel_bytes;
-  size_t n_blocks = tern__cpu_padded(c->k) / TERN__CPU_BLOCK, stride = c->panel_bytes;
-  UNROLL for (int p = 0; p < n_panels; p++) UNROLL for (int v = 0; v < PV; v++) sum[p][v] = vf_set1(0);
-  for (size_t b = 0; b < n_blocks; b++, block += f->block_bytes) {
-    UNROLL for (int p = 0; p < n_panels; p++) {
-      for (size_t i = 0; PREFETCH_FAR && i < f->block_bytes; i += LINE) {
-        __builtin_prefetch(near->block + (size_t)p * stride + i, 0, 3);
-        __builtin_prefetch(far->block + (size_t)p * stride + i, 0, 2);
-      }
-      row_block(f, block + (size_t)p * stride, &c->rows, b, sum[p]);
-    }
-    if (PREFETCH_FAR) {
-      ahead_step(near, n_blocks, f->block_bytes, (size_t)(n_panels - 1) * stride);
-      ahead_step(far, n_blocks, f->block_bytes, (size_t)(n_panels - 1) * stride);
-    }
-  }
-  UNROLL for (int p = 0; p < n_panels; p++) {
-    float tile[TERN__CPU_PANEL];
-    size_t at = panel + (size_t)p;
-    UNROLL for (int v = 0; v < PV; v++) vf_store(tile + v * VF, sum[p][v]);
-    store_tile(tile, c->y + at * TERN__CPU_PANEL, c->ldy, 1, columns_of(c->n, at), bias_of(c, at));
-  }
-}
-
-/* One row. All of the format but its offset is known when this is compiled: a block is decoded in a straight line. */
-INLINE void linear_one(int kind, bool halves, bool f32_scales, bool has_min, const tern__cpu_linear_call *c) {
-  const tern__cpu_weight_format f = {
-      .kind = (uint8_t)kind,
-      .scale_block = halves ? 16 : 32,
-      .offset = c->format.offset,
-      .f32_scales = f32_scales,
-      .has_min = has_min,
-      .block_bytes = (uint16_t)(tern__cpu_block_lines(kind) * LINE +
-                                TERN__CPU_PANEL * (halves ? 2 : 1) * (f32_scales ? 4 : 2) * (has_min ? 2 : 1))};
-  size_t p = 0, n_blocks = tern__cpu_padded(c->k) / TERN__CPU_BLOCK, skip = (ROW_PANELS - 1) * c->panel_bytes;
-  ahead near = ahead_of(c->panels, PREFETCH_NEAR, n_blocks, f.block_bytes, skip),
-        far = ahead_of(c->panels, PREFETCH_FAR, n_blocks, f.block_bytes, skip);
-  for (; p + ROW_PANELS <= c->n_panels; p += ROW_PANELS) row_panels(ROW_PANELS, &f, c, p, &near, &far);
-  for (; ROW_PANELS > 1 && p < c->n_panels; p++) row_panels(1, &f, c, p, &near, &far);
-}
-
-/* name, kind, scales per 16, scales in f32, mins */
-#define ONE_ROW_FORMATS(X)                      \
-  X(q4, Q4, false, false, false)                \
-  X(q4_min, Q4, false, false, true)             \
-  X(q4_f32, Q4, false, true, false)             \
-  X(q4_f32_min, Q4, false, true, true)          \
-  X(q5, Q5, false, false, false)                \
-  X(q8, Q8, false, false, false)                \
-  X(q8_min, Q8, false, false, true)             \
-  X(q8_f32, Q8, false, true, false)             \
-  X(q8_f32_min, Q8, false, true, true)          \
-  X(q8_16, Q8, true, true, false)               \
-  X(q8_16_min, Q8, true, true, true)
-
-#define ONE_ROW(name, bits, halves, f32_scales, has_min)                         \
-  static void one_row_##name(const tern__cpu_linear_call *c) {                   \
-    linear_one(TERN__CPU_WEIGHT_##bits, halves, f32_scales, has_min, c);         \
-  }
-ONE_ROW_FORMATS(ONE_ROW)
-#undef ONE_ROW
-
-static void linear_one_row(const tern__cpu_linear_call *c) {
-  const tern__cpu_weight_format *f = &c->format;
-  bool is_16 = f->scale_block == 16;
-#define ONE_ROW(name, bits, halves, f32, min)                                                                   \
-  if (f->kind == TERN__CPU_WEIGHT_##bits && is_16 == halves && f->f32_scales == f32 && f->has_min == min) {     \
-    one_row_##name(c);                                                                                          \
-    return;                                                                                                     \
-  }
-  ONE_ROW_FORMATS(ONE_ROW)
-#undef ONE_ROW
-}
+#include "cpu/kernels/kernel_few_rows.h"
 
 static void linear(const tern__cpu_linear_call *c) {
   uint8_t kind = c->format.kind;
   if (kind < TERN__CPU_WEIGHT_Q4 && c->m == 1) linear_one_dense_row(c);
   else if (c->x) linear_f32(c);
-  else if (c->m > 1) linear_many(c);
-  else linear_one_row(c);
+  else {
+    linear_rows *few = few_rows_kernel(c);
+    if (few) few(c);
+    else linear_many(c);
+  }
 }
 
 /* ---- plain integers ---- */

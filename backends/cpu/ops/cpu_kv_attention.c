@@ -1,7 +1,7 @@
 /* tern.KvAttention. First rotation and the cache: queries go, rotated and scaled, to the shared scratch as
- * [batch][kv head][row][head of the group][dim]; then attention, all heads of a group together. With few rows, each
- * row's keys are split among chunks and a last step merges; otherwise a chunk is a block of rows. A row gets the same
- * bits alone and among few: a draft is checked with what decoding token by token would have given. */
+ * [batch][kv head][row][head of the group][dim]; then attention, all heads of a group together. With one row,
+ * its keys are split among chunks and a last step merges; otherwise a chunk is a block of rows. The few rows of a draft
+ * go the way of one: each has the bits that decoding token by token would have given. */
 #include "cpu/cpu_program.h"
 
 #include <math.h>
@@ -10,7 +10,7 @@
 enum {
   SPLITS = 8,
   SPLIT_KEYS = 64, /* fewest keys of a split */
-  FEW_ROWS = 16,
+  DRAFT_ROWS = 16, /* more are no longer worth reading the keys once for each */
   QUERY_BLOCK = 32,
   MAX_DIM = 1024
 };
@@ -227,7 +227,8 @@ tern_status tern__cpu_compile_kv_attention(tern__program *program, const tern__n
   p->row_blocks = tern__cpu_divide_up(p->rows, p->row_block);
   size_t queries = p->batch * p->rows * p->heads, chunk_queries = p->row_block * p->group;
   p->partials = tern__cpu_divide_up(queries * p->dim * sizeof(float), 64) * 64;
-  bool few = p->rows <= FEW_ROWS;
+  const tern__kv_cache *kv = program->plan->kv;
+  bool few = p->rows == 1 || (p->rows <= DRAFT_ROWS && kv && kv->all_rows);
   size_t partial_bytes = few ? queries * SPLITS * (p->dim + 2) * sizeof(float) : 0;
   size_t store_bytes = (p->dim + 2 * p->half) * sizeof(float),
          rows_bytes = tern__cpu_attention_scratch(p->dim) + chunk_queries * (p->dim + 4) * sizeof(float);

@@ -9,6 +9,7 @@
 #define TILE_PANELS 2
 #define PANELS_F32 8
 #define ROW_PANELS 2
+#define FEW_ROWS 4
 #define PREFETCH_NEAR 2048 /* of weights that stream by: see prefetch_ahead */
 #define PREFETCH_FAR 8192
 

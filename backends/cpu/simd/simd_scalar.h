@@ -5,6 +5,7 @@
 
 #define TILE_F32 4   /* rows of a register tile */
 #define TILE_INT 4
+#define FEW_ROWS 1
 #define PANELS_F32 2 /* panels that a single row reads at once */
 
 INLINE vf vf_set1(float a) { return (vf){a, a, a, a}; }

@@ -6,6 +6,7 @@
 
 #define TILE_F32 2
 #define TILE_INT 2
+#define FEW_ROWS 1
 #define PANELS_F32 2
 #define SMALL_LOOPS 1
 
