@@ -1,5 +1,5 @@
-/* One quantized row, or the few of a draft: weights are decoded in registers as they stream by. Part of kernel_linear.h.
- */
+/* One quantized row, or the few of a draft: weights are decoded in registers as they stream by. Part of
+ * kernel_linear.h. */
 /* Asks for what comes after the blocks being read. A product of one row decodes too much between two loads for the
  * hardware's prefetchers to have enough of them under way: a core of a Xeon (model 207) gets 9 GB/s of DRAM so, and
  * 15.5 of the 16.1 of a plain read with lines asked for twice, far ahead into L2 and then near into L1. What comes
