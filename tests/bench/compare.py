@@ -66,6 +66,7 @@ class Case:
   instruction: str = None  # the peak that it is held to; None: the highest
   prompt_tokens: int = 512
   new_tokens: int = 128
+  draft: int = 0  # tern decodes with drafts by prompt lookup, which the prompt, repeating itself, invites; the peer plainly
 
   @property
   def element(self):
@@ -82,6 +83,8 @@ CASES = {
                                              instruction="AVX2"),
   "Gemma-3-270M GGUF Q4_K_M": gguf(os.path.join(CACHE, "gemma-3-270m-Q4_K_M.gguf"), "gemma3-gguf"),
   "1B-shaped random Q4_0": gguf(RANDOM_1B, None, prompt_tokens=256, new_tokens=64),
+  "1B-shaped random Q4_0, drafts": gguf(RANDOM_1B, None, prompt_tokens=256, new_tokens=64, draft=10),
+  "SmolLM2-135M GGUF Q4_1, drafts": gguf(SMOLLM2_Q4_1, "smollm2-gguf", draft=10),
   **{f"SmolLM2-135M ONNX {d}": Case((ORT,), "llm", SMOLLM2, f"{SMOLLM2}/onnx/model{s}.onnx", d, f"smollm2-onnx-{d}")
      for d, s in FILES.items()},
   **{f"MiniLM ONNX {d}, {shape}": Case((ORT, JS) if shape in SHAPES.get(d, ()) else (ORT,), "graph", MINILM,
@@ -116,6 +119,7 @@ def run_tern(args, case):
   if case.kind == "llm":
     command += ["--prompt-tokens", str(case.prompt_tokens), "--new-tokens", str(case.new_tokens)]
     command += ["--repeat", "1"]
+    command += ["--prompt-lookup-num-tokens", str(case.draft)] if case.draft else []
   else:
     for name in ("input_ids", "attention_mask", "token_type_ids"):
       command += ["--input", f"{name}={case.shape}:int64"]
