@@ -87,14 +87,14 @@ static void *add(one_op *t, bool constant, tern_dtype dtype, int rank, va_list l
     for (size_t i = 0; i < v.size_bytes; i++) ((uint8_t *)v.data)[i] = (uint8_t)(noise() * 128 + 128);
   return v.data;
 }
-static void *input(one_op *t, tern_dtype dtype, int rank, ...) {
+static inline void *input(one_op *t, tern_dtype dtype, int rank, ...) {
   va_list list;
   va_start(list, rank);
   void *data = add(t, false, dtype, rank, list);
   va_end(list);
   return data;
 }
-static void *constant(one_op *t, tern_dtype dtype, int rank, ...) {
+static inline void *constant(one_op *t, tern_dtype dtype, int rank, ...) {
   va_list list;
   va_start(list, rank);
   void *data = add(t, true, dtype, rank, list);
@@ -104,7 +104,7 @@ static void *constant(one_op *t, tern_dtype dtype, int rank, ...) {
 
 static inline void absent(one_op *t) { t->ids[t->n_inputs++] = -1; }
 
-static void node(one_op *t, int n_outputs, int32_t opset) {
+static inline void node(one_op *t, int n_outputs, int32_t opset) {
   t->n_outputs = n_outputs;
   for (int i = 0; i < n_outputs; i++) {
     cr_assert_eq(tern__graph_add_value(t->graph, tern__arena_printf(&t->arena, "out%d", i), TERN_DTYPE_NONE,
@@ -116,15 +116,15 @@ static void node(one_op *t, int n_outputs, int32_t opset) {
       tern__graph_add_node(t->graph, t->op, "node", opset, t->ids, t->n_inputs, t->outs, n_outputs, &t->node),
       TERN_OK);
 }
-static void set_int(one_op *t, const char *name, int64_t v) {
+static inline void set_int(one_op *t, const char *name, int64_t v) {
   tern__node_set_int(t->graph, t->node, name, v);
 }
-static void set_float(one_op *t, const char *name, float v) {
+static inline void set_float(one_op *t, const char *name, float v) {
   tern__node_set_float(t->graph, t->node, name, v);
 }
 
 /* Block-quantized rows with sane scales: random bytes, f16 scales in +-2^-6. */
-static void fill_blocks(void *data, tern_dtype dtype, size_t bytes) {
+static inline void fill_blocks(void *data, tern_dtype dtype, size_t bytes) {
   const tern__dtype_info *info = tern__dtype_info_of(dtype);
   for (size_t b = 0; b < bytes; b += info->block_bytes) {
     uint8_t *block = (uint8_t *)data + b;
@@ -139,11 +139,11 @@ static void fill_blocks(void *data, tern_dtype dtype, size_t bytes) {
 
 typedef struct result { void *data[4]; tern__view views[4]; } result;
 
-static void drop(one_op *t, result *r) {
+static inline void drop(one_op *t, result *r) {
   for (int i = 0; i < t->n_outputs; i++) free(r->data[i]);
 }
 
-static void keep(one_op *t, const tern__session_plan *plan, result *r) {
+static inline void keep(one_op *t, const tern__session_plan *plan, result *r) {
   for (int i = 0; i < t->n_outputs; i++) {
     const tern__view *v = &plan->base.views[t->outs[i]];
     r->views[i] = *v;
@@ -153,7 +153,7 @@ static void keep(one_op *t, const tern__session_plan *plan, result *r) {
 }
 
 /* |a - b| over |b|, of whole tensors; NaN counts as infinite. */
-static double distance(const result *a, const result *b, int i) {
+static inline double distance(const result *a, const result *b, int i) {
   size_t n;
   double error = 0, norm = 0;
   tern__shape_count(&b->views[i].shape, &n);

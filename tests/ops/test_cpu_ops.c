@@ -208,6 +208,89 @@ Test(cpu_fused, linear_bias) {
       }
 }
 
+static tern__value_id add_sum(one_op *t, int form, bool swapped) {
+  tern__value_id in[2], out;
+  in[swapped] = add_product(t, form, 77, 75);
+  constant(t, TERN_DTYPE_F32, 1, 77), in[!swapped] = t->ids[t->n_inputs - 1];
+  return add_node(t, "Add", "", in, 2, 1, &out);
+}
+
+/* An elementwise function of the sum belongs to it. Each kernel works on rows of a chunk here, on pieces of all rows
+ * where it is a step of its own. */
+Test(cpu_fused, linear_bias_and_activation) {
+  static const struct { const char *op, *domain, *approximate; } functions[] = {
+      {"Gelu", "", NULL}, {"Gelu", "", "none"}, {"Gelu", "", "tanh"}, {"Gelu", "com.microsoft", NULL},
+      {"Relu", "", NULL}, {"Sigmoid", "", NULL}, {"Tanh", "", NULL}, {"Erf", "", NULL}, {"Softplus", "", NULL},
+      {"Mish", "", NULL}, {"HardSwish", "", NULL}, {"Softsign", "", NULL}, {"Exp", "", NULL}, {"Neg", "", NULL}};
+  static const int rows[] = {1, 2, 29, 150};
+  for (size_t f = 0; f < sizeof functions / sizeof *functions; f++)
+    for (int form = 0; form < FUSED_PRODUCTS; form++)
+      for (int r = 0; r < 4; r++) {
+        one_op t;
+        char what[100];
+        tern__value_id sum, out;
+        begin(&t, "Fused", "tern", 1);
+        input(&t, TERN_DTYPE_F32, 3, 1, rows[r], 75);
+        sum = add_sum(&t, form, r & 1);
+        add_output(&t, add_node(&t, functions[f].op, functions[f].domain, &sum, 1, 1, &out));
+        if (functions[f].approximate) tern__node_set_string(t.graph, t.node, "approximate", functions[f].approximate);
+        snprintf(what, sizeof what, "product %d, %d rows, %s %s", form, rows[r], functions[f].op,
+                 functions[f].approximate ? functions[f].approximate : "");
+        check_fused(&t, "linear_bias", what);
+        cr_expect_eq(t.graph->nodes[0].n_parts, 3, "%s: %d parts", what, (int)t.graph->nodes[0].n_parts);
+        end(&t);
+      }
+}
+
+/* The nodes that are left and the parts of the first one; the bits stay. */
+static void check_left(one_op *t, size_t n_nodes, int32_t n_parts, const char *what) {
+  enum { SETS = 16 };
+  result want[SETS];
+  int n = 0;
+  for (uint32_t isa = 1; isa <= TERN__CPU_WASM128; isa <<= 1)
+    if (sets() & isa) want[n++] = run_graph(t, isa, 1);
+  cr_assert_eq(tern__cpu_fuse(t->graph), TERN_OK, "%s", tern_last_error());
+  size_t nodes = tern__array_count(t->graph->nodes);
+  cr_expect_eq(nodes, n_nodes, "%s: %zu nodes", what, nodes);
+  cr_expect_eq(t->graph->nodes[0].n_parts, n_parts, "%s: %d parts", what, (int)t->graph->nodes[0].n_parts);
+  n = 0;
+  for (uint32_t isa = 1; isa <= TERN__CPU_WASM128; isa <<= 1) {
+    if (!(sets() & isa)) continue;
+    result got = run_graph(t, isa, 2);
+    for (int i = 0; i < t->n_outputs; i++)
+      cr_expect(!memcmp(got.data[i], want[n].data[i], want[n].views[i].size_bytes),
+                "%s, instruction set %u: output %d differs", what, isa, i);
+    drop(t, &got), drop(t, &want[n++]);
+  }
+}
+
+Test(cpu_fused, not_an_activation_of_the_sum) {
+  enum { SUM_IS_OUTPUT, SUM_READ_TWICE, BY_ONE_NODE, WITH_ALPHA, NO_ADD, BEFORE_ADD, KINDS };
+  static const struct { const char *what; size_t n_nodes; int32_t n_parts; } left[KINDS] = {
+      {"the sum is an output", 2, 2}, {"two read the sum", 3, 2}, {"one reads it twice", 2, 2},
+      {"a function with a parameter", 2, 2}, {"no Add", 2, 0}, {"before Add", 3, 0}};
+  for (int kind = 0; kind < KINDS; kind++) {
+    one_op t;
+    tern__value_id in[2], out;
+    begin(&t, "Fused", "tern", 1);
+    input(&t, TERN_DTYPE_F32, 3, 1, 5, 75);
+    if (kind < NO_ADD) {
+      in[0] = in[1] = add_sum(&t, FUSED_LINEAR, false);
+      if (kind == SUM_IS_OUTPUT) add_output(&t, in[0]);
+      if (kind == BY_ONE_NODE) add_output(&t, add_node(&t, "Mul", "", in, 2, 1, &out));
+      else add_output(&t, add_node(&t, kind == WITH_ALPHA ? "LeakyRelu" : "Relu", "", in, 1, 1, &out));
+      if (kind == SUM_READ_TWICE) add_output(&t, add_node(&t, "Sigmoid", "", in, 1, 1, &out));
+    } else {
+      in[0] = add_product(&t, FUSED_LINEAR, 77, 75);
+      in[0] = add_node(&t, "Relu", "", in, 1, 1, &out);
+      constant(&t, TERN_DTYPE_F32, 1, 77), in[1] = t.ids[t.n_inputs - 1];
+      add_output(&t, kind == NO_ADD ? in[0] : add_node(&t, "Add", "", in, 2, 1, &out));
+    }
+    check_left(&t, left[kind].n_nodes, left[kind].n_parts, left[kind].what);
+    end(&t);
+  }
+}
+
 /* What must stay as it is. */
 Test(cpu_fused, not_a_bias) {
   enum { WIDER, USED_TWICE, COMPUTED, KINDS };
@@ -372,6 +455,34 @@ Test(cpu_attention, few_rows_have_the_bits_of_one) {
   check_few_rows(2, -1, 0);
   check_few_rows(5, 100, 30);
   check_few_rows(16, -1, 0);
+}
+
+/* What was reserved for weights serves the next attempt. */
+Test(cpu_failures, preparing_is_cancelled_and_repeated) {
+  one_op t;
+  opened o;
+  begin(&t, "Linear", "tern", 1);
+  input(&t, TERN_DTYPE_F32, 2, 3, 512);
+  fill_blocks(constant(&t, TERN_DTYPE_Q8_0, 2, 200, 512), TERN_DTYPE_Q8_0, 200 * 512 / 32 * 34);
+  node(&t, 1, 1);
+  result want = run_on(&t, UINT32_MAX, 1);
+  open_plan(&t, UINT32_MAX, 2, &o);
+  tern_cancel cancel = {.set = 1};
+  tern__program *program = o.plan->segments[0].program;
+  cr_expect_eq(tern__backend_cpu.prepare(program, NULL, &cancel), TERN_STATUS_CANCELLED);
+  uint64_t reserved = t.alloc.live_bytes;
+  cr_expect_eq(tern__backend_cpu.prepare(program, NULL, &cancel), TERN_STATUS_CANCELLED);
+  cr_expect_eq(t.alloc.live_bytes, reserved, "reserved once more");
+  cr_expect_eq(tern__pack_cache_bytes(o.cache), 0, "nothing is packed");
+  atomic_store(&cancel.set, 0);
+  cr_assert_eq(tern__backend_cpu.prepare(program, NULL, &cancel), TERN_OK, "%s", tern_last_error());
+  cr_expect_gt(tern__pack_cache_bytes(o.cache), 0);
+  tern__run_args args = {0};
+  cr_assert_eq(tern__backend_cpu.run(program, &args), TERN_OK, "%s", tern_last_error());
+  cr_expect(!memcmp(o.plan->base.views[t.outs[0]].data, want.data[0], want.views[0].size_bytes));
+  close_plan(&t, &o);
+  drop(&t, &want);
+  end(&t);
 }
 
 /* A failing step ends the run with its status and sentence, on whichever thread it ran. */

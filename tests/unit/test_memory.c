@@ -55,6 +55,80 @@ Test(memory, keeps_to_its_budget) {
   cr_expect(atomic_load(&alloc.peak_bytes) == 10000, "a refused request is no peak");
 }
 
+/* ---- memory on large pages: the system's, not the C library's heap */
+
+static const size_t odd_sizes[] = {0, 1, 64, 4095, 4096, 4097,
+                                   (2 << 20) - 1, 2 << 20, (2 << 20) + 1, (5 << 20) + 12345};
+enum { ODD_SIZES = sizeof odd_sizes / sizeof *odd_sizes };
+
+Test(memory, large_pages_of_odd_sizes) {
+  tern__alloc alloc;
+  uint8_t *blocks[ODD_SIZES];
+  uint64_t all = 0;
+  tern__alloc_init(&alloc, NULL, 0);
+  for (int i = 0; i < ODD_SIZES; i++) {
+    blocks[i] = tern__alloc_aligned(&alloc, odd_sizes[i], TERN__LARGE_ALIGN);
+    cr_assert_not_null(blocks[i], "%zu bytes", odd_sizes[i]);
+    cr_expect_eq((uintptr_t)blocks[i] % TERN__LARGE_ALIGN, 0, "%zu bytes", odd_sizes[i]);
+    memset(blocks[i], i + 1, odd_sizes[i]);
+    all += odd_sizes[i];
+    cr_expect_eq(live(&alloc), all, "%zu bytes", odd_sizes[i]);
+  }
+  for (int i = ODD_SIZES - 1; i >= 0; i--) {
+    for (size_t k = 0; k < odd_sizes[i]; k++) cr_assert_eq(blocks[i][k], i + 1, "block %d was overwritten", i);
+    tern__free_aligned(&alloc, blocks[i], odd_sizes[i], TERN__LARGE_ALIGN);
+    all -= odd_sizes[i];
+    cr_expect_eq(live(&alloc), all);
+  }
+  tern__free_aligned(&alloc, NULL, 5, TERN__LARGE_ALIGN);
+  cr_expect_eq(live(&alloc), 0);
+  cr_expect_null(tern__alloc_aligned(&alloc, SIZE_MAX, TERN__LARGE_ALIGN));
+  cr_expect_null(tern__alloc_aligned(&alloc, SIZE_MAX - 2 * TERN__LARGE_ALIGN, TERN__LARGE_ALIGN));
+  cr_expect_null(tern__alloc_aligned(&alloc, SIZE_MAX / 2, TERN__LARGE_ALIGN), "more than there are addresses");
+  cr_expect_eq(live(&alloc), 0);
+}
+
+#if defined(__linux__)
+/* Pages that are mapped, from the system. */
+static long mapped_pages(void) {
+  long pages = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+  if (f && fscanf(f, "%ld", &pages) != 1) pages = 0;
+  if (f) fclose(f);
+  return pages;
+}
+
+Test(memory, large_pages_go_back_to_the_system) {
+  tern__alloc alloc;
+  tern__alloc_init(&alloc, NULL, 0);
+  long before = mapped_pages();
+  if (!before) cr_skip_test("there is no /proc/self/statm");
+  for (int i = 0; i < 1000; i++) {
+    size_t size = odd_sizes[i % ODD_SIZES];
+    void *p = tern__alloc_aligned(&alloc, size, TERN__LARGE_ALIGN);
+    cr_assert_not_null(p);
+    tern__free_aligned(&alloc, p, size, TERN__LARGE_ALIGN);
+  }
+  long more = mapped_pages() - before; /* kept, these would be 1100 MiB, and the alignment's rest as much again */
+  cr_expect_lt(more, 1000, "%ld pages more than before", more);
+}
+#endif
+
+Test(memory, large_pages_keep_to_the_budget) {
+  enum { BUDGET = (3 << 20) + 7 };
+  tern__alloc alloc;
+  tern__alloc_init(&alloc, NULL, BUDGET);
+  void *p = tern__alloc_aligned(&alloc, BUDGET, TERN__LARGE_ALIGN); /* whole pages are not counted: what was asked is */
+  cr_assert_not_null(p);
+  cr_expect_null(tern__alloc_aligned(&alloc, 1, TERN__LARGE_ALIGN), "one byte over the budget");
+  cr_expect_eq(tern__alloc_explain(&alloc, TERN_STATUS_OUT_OF_MEMORY), TERN_STATUS_OUT_OF_BUDGET);
+  cr_expect_eq(live(&alloc), BUDGET);
+  tern__free_aligned(&alloc, p, BUDGET, TERN__LARGE_ALIGN);
+  cr_expect_eq(live(&alloc), 0);
+  cr_expect_null(tern__alloc_aligned(&alloc, BUDGET + 1, TERN__LARGE_ALIGN));
+  cr_expect(live(&alloc) == 0 && atomic_load(&alloc.peak_bytes) == BUDGET);
+}
+
 Test(memory, refuses_sizes_that_overflow) {
   tern__alloc alloc;
   tern__alloc_init(&alloc, NULL, 0);
