@@ -138,7 +138,7 @@ void tern__cpu_pack_panels(const tern__weight_source *s, const tern__cpu_weight_
 typedef struct pack_job {
   const tern__cpu_pack *pack;
   tern__program *program;
-  uint8_t *packed;
+  uint8_t *packed; /* NULL: it was there */
   _Atomic size_t next;
 } pack_job;
 
@@ -176,12 +176,16 @@ cleanup:
 
 tern_status tern__cpu_prepare_pack(tern__program *program, const tern__cpu_pack *pack) {
   pack_job job = {.pack = pack, .program = program};
-  return tern__pack_cache_get(program->cache, pack->key, pack->layout, pack->n_panels * pack->panel_bytes,
-                              build, &job, pack->out);
+  tern_status status = tern__pack_cache_get(program->cache, pack->key, pack->layout, pack->n_panels * pack->panel_bytes,
+                                            build, &job, pack->out);
+  if (status == TERN_OK && job.packed) tern__pack_cache_release_source(program->cache, pack->key, pack->key_bytes);
+  return status;
 }
 
-uint64_t tern__cpu_layout_hash(const uint8_t *data, size_t size, uint64_t a, uint64_t b) {
-  uint64_t form[] = {LAYOUT_VERSION, a, b};
+uint64_t tern__cpu_layout_hash(const tern__program *program, const uint8_t *data, size_t size, uint64_t a, uint64_t b) {
+  bool in_file = tern__pack_cache_in_file(program->cache, data, size);
+  uint64_t form[] = {LAYOUT_VERSION, a, b, in_file ? (uintptr_t)data : 0};
+  if (in_file) size = 0;
   return tern__pack_hash(tern__pack_hash(TERN__PACK_HASH, data, size), form, sizeof form);
 }
 
@@ -203,12 +207,13 @@ tern_status tern__cpu_pack_weights(tern__program *program, const tern__weight_so
   if (!tern__mul_size(bytes, panels, &size) ||
       !tern__weight_source_bytes(s, &source_bytes))
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "weights of %zu rows of %zu are too large", s->n, s->k);
-  uint64_t layout = tern__pack_hash(TERN__PACK_HASH, s->data, source_bytes);
+  bool in_file = tern__pack_cache_in_file(program->cache, s->data, source_bytes);
+  uint64_t layout = tern__pack_hash(TERN__PACK_HASH, s->data, in_file ? 0 : source_bytes);
   uint64_t form[] = {LAYOUT_VERSION, f->kind, f->scale_block, f->has_min,
                      f->f32_scales,  s->n,    s->k,           s->k_major};
   layout = tern__pack_hash(layout, form, sizeof form);
   TERN_TRY(tern__cpu_add_pack(
-      program, &(tern__cpu_pack){s->data, layout, panels, bytes, write_weights, w, out}));
+      program, &(tern__cpu_pack){s->data, layout, panels, bytes, write_weights, w, out, source_bytes}));
 cleanup:
   return status;
 }

@@ -20,8 +20,9 @@ tern_status tern__cpu_reserve_packs(tern__program *program);
 tern_status tern__cpu_prepare_pack(tern__program *program, const tern__cpu_pack *pack);
 /* Puts 32 weights of row `row` (of 16) into a Q8 block without scales. */
 void tern__cpu_put_q8(uint8_t *block, int row, const int8_t q[TERN__CPU_BLOCK]);
-/* A layout number for the pack cache from samples of the data and what else decides the packed form. */
-uint64_t tern__cpu_layout_hash(const uint8_t *data, size_t size, uint64_t a, uint64_t b);
+/* A layout number for the pack cache from samples of the data (the address, if it lies in a file) and what else decides
+ * the packed form. */
+uint64_t tern__cpu_layout_hash(const tern__program *program, const uint8_t *data, size_t size, uint64_t a, uint64_t b);
 /* The value, if it is a constant of the graph (through reshapes): memory that outlives the plan. NULL
  * otherwise. */
 const uint8_t *tern__cpu_constant(const tern__program *program, const tern__node *node, int32_t input);

@@ -46,6 +46,7 @@ typedef struct tern__cpu_pack {
   tern__cpu_panel_fn write_panel;
   const void *source;
   const void **out;
+  size_t key_bytes;          /* that `key` points to, and that nothing else reads when they are packed, or seldom */
 } tern__cpu_pack;
 
 /* What a profile keeps of a run; times are there only if the plan asks for them. */

@@ -159,6 +159,9 @@ tern_status tern__model_open(tern_runtime *runtime, const tern_model_desc *desc,
   }
   TERN_TRY(report(desc, "map", size, size));
   status = read_graph(model, data, size, desc->cancel);
+  if (status == TERN_OK && model->map.size) status = tern__pack_cache_add_file(model->packs, &model->map);
+  for (size_t i = 0; status == TERN_OK && i < tern__array_count(model->onnx_files.files); i++)
+    status = tern__pack_cache_add_file(model->packs, &model->onnx_files.files[i].map);
   if (status == TERN_OK && model->folder) status = read_configs(model);
   if (status != TERN_OK) {
     tern__fail_context(status, "%s", model->file);

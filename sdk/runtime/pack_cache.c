@@ -33,6 +33,7 @@ struct tern__pack_cache {
   tern__cond changed;
   entry *entries;
   slab *slabs;
+  tern__file_map *files;
   uint64_t bytes;
 };
 
@@ -55,6 +56,7 @@ void tern__pack_cache_destroy(tern__pack_cache *cache) {
   for (size_t i = 0; i < tern__array_count(cache->slabs); i++)
     tern__free_aligned(cache->alloc, cache->slabs[i].data, cache->slabs[i].size, TERN__LARGE_ALIGN);
   TERN_ARRAY_FREE(cache->alloc, cache->slabs);
+  TERN_ARRAY_FREE(cache->alloc, cache->files);
   TERN_ARRAY_FREE(cache->alloc, cache->entries);
   tern__cond_deinit(&cache->changed);
   tern__mutex_deinit(&cache->mutex);
@@ -180,6 +182,41 @@ tern_status tern__pack_cache_resource(tern__pack_cache *cache, const void *key, 
   }
   if (status == TERN_OK) *out = e.data;
   return status;
+}
+
+tern_status tern__pack_cache_add_file(tern__pack_cache *cache, const tern__file_map *file) {
+  tern_status status = TERN_OK;
+  tern__mutex_lock(&cache->mutex);
+  TERN_ARRAY_PUSH(cache->alloc, cache->files, *file);
+cleanup:
+  tern__mutex_unlock(&cache->mutex);
+  return status;
+}
+
+/* Under the lock. */
+static const tern__file_map *file_of(tern__pack_cache *cache, const void *source, size_t bytes, size_t *offset) {
+  for (size_t i = 0; i < tern__array_count(cache->files); i++) {
+    const tern__file_map *file = &cache->files[i];
+    *offset = (uintptr_t)source - (uintptr_t)file->data;
+    if (*offset < file->size && bytes <= file->size - *offset) return file;
+  }
+  return NULL;
+}
+
+bool tern__pack_cache_in_file(tern__pack_cache *cache, const void *source, size_t bytes) {
+  size_t offset;
+  tern__mutex_lock(&cache->mutex);
+  bool in_file = file_of(cache, source, bytes, &offset) != NULL;
+  tern__mutex_unlock(&cache->mutex);
+  return in_file;
+}
+
+void tern__pack_cache_release_source(tern__pack_cache *cache, const void *source, size_t bytes) {
+  size_t offset;
+  tern__mutex_lock(&cache->mutex);
+  const tern__file_map *file = file_of(cache, source, bytes, &offset);
+  if (file) tern__file_map_release_pages(file, offset, bytes);
+  tern__mutex_unlock(&cache->mutex);
 }
 
 bool tern__pack_cache_has(tern__pack_cache *cache, const void *key, uint64_t layout) {

@@ -2,6 +2,7 @@
 #ifndef TERN_RUNTIME_PACK_CACHE_H
 #define TERN_RUNTIME_PACK_CACHE_H
 
+#include "base/file_map.h"
 #include "base/hash.h"
 #include "base/thread.h"
 
@@ -28,12 +29,19 @@ tern_status tern__pack_cache_resource(tern__pack_cache *cache, const void *key, 
 typedef struct tern__pack_request { const void *key; uint64_t layout; size_t size; } tern__pack_request;
 tern_status tern__pack_cache_reserve(tern__pack_cache *cache, const tern__pack_request *requests, size_t n);
 
+/* A file that constants lie in; it must stay open as long as the cache is asked. What was packed out of it is not read
+ * there again, or seldom, so that its pages are given back: the process does not hold weights twice. */
+tern_status tern__pack_cache_add_file(tern__pack_cache *cache, const tern__file_map *file);
+bool tern__pack_cache_in_file(tern__pack_cache *cache, const void *source, size_t bytes);
+void tern__pack_cache_release_source(tern__pack_cache *cache, const void *source, size_t bytes);
+
 /* True if it has its memory already (for counting what a plan will still allocate). */
 bool tern__pack_cache_has(tern__pack_cache *cache, const void *key, uint64_t layout);
 uint64_t tern__pack_cache_bytes(tern__pack_cache *cache);
 
 /* For layout numbers: mixes samples of the data into `hash`, first TERN__PACK_HASH. They are part of the key
- * because a session's own constants may come to lie where those of an earlier session were. */
+ * because a session's own constants may come to lie where those of an earlier session were. Those of a file stay where
+ * they are and need none: samples would read all of its pages again. */
 #define TERN__PACK_HASH TERN__HASH_START
 uint64_t tern__pack_hash(uint64_t hash, const void *data, size_t size);
 

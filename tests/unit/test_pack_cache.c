@@ -1,7 +1,9 @@
 /* Memory of packed weights: in a few large pieces, filled once, by whoever comes first, also after what has failed. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/pack_cache.h"
 
@@ -261,4 +263,36 @@ Test(pack_cache, several_threads_prepare_the_same) {
     }
     close_cache(&f);
   }
+}
+
+/* ---- where weights come from ---- */
+
+Test(pack_cache, pages_of_a_file_are_given_back_and_stay_readable) {
+  enum { SIZE = 70000 };
+  fixture f;
+  char path[] = "/tmp/tern_pack_cache_XXXXXX";
+  uint8_t *bytes = malloc(SIZE);
+  int fd = mkstemp(path);
+  cr_assert(bytes && fd >= 0);
+  for (int i = 0; i < SIZE; i++) bytes[i] = (uint8_t)(i * 31 >> 3);
+  cr_assert_eq(write(fd, bytes, SIZE), SIZE);
+  close(fd);
+  tern__file_map map;
+  cr_assert_eq(tern__file_map_open(path, &map), TERN_OK);
+  unlink(path);
+  open_cache(&f);
+  cr_expect(!tern__pack_cache_in_file(f.cache, map.data, SIZE), "a file that it was not told of");
+  cr_assert_eq(tern__pack_cache_add_file(f.cache, &map), TERN_OK);
+  cr_expect(tern__pack_cache_in_file(f.cache, map.data, SIZE));
+  cr_expect(tern__pack_cache_in_file(f.cache, map.data + SIZE - 1, 1));
+  cr_expect(!tern__pack_cache_in_file(f.cache, map.data + SIZE - 1, 2), "it goes on beyond the file");
+  cr_expect(!tern__pack_cache_in_file(f.cache, bytes, 1));
+  for (size_t at = 0; at < SIZE; at += 9000) tern__pack_cache_release_source(f.cache, map.data + at, 5000);
+  tern__pack_cache_release_source(f.cache, map.data, SIZE);
+  tern__pack_cache_release_source(f.cache, bytes, SIZE); /* no file's: stays as it is */
+  cr_expect(!memcmp(map.data, bytes, SIZE));
+  cr_expect_eq(bytes[SIZE - 1], (uint8_t)((SIZE - 1) * 31 >> 3));
+  close_cache(&f);
+  tern__file_map_close(&map);
+  free(bytes);
 }

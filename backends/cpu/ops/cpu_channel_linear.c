@@ -61,11 +61,12 @@ static tern_status add_pack(tern__program *program, channel_params *p, const ter
   *w = (channel_weights){*s, p->has_min};
   if (!tern__weight_source_bytes(s, &bytes) || !tern__mul_size(p->panel_bytes, p->n_panels, &packed))
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "weights of %zu rows of %zu are too large", s->n, s->k);
-  uint64_t scales = tern__cpu_layout_hash(s->scales, (s->scale_step ? s->n : 1) * sizeof(float), s->dtype, s->k_major);
-  if (s->zeros) scales = tern__cpu_layout_hash(s->zeros, s->zero_step ? s->n : 1, scales, 1);
-  uint64_t layout = tern__cpu_layout_hash(s->data, bytes, s->n, scales);
+  size_t scale_bytes = (s->scale_step ? s->n : 1) * sizeof(float);
+  uint64_t scales = tern__cpu_layout_hash(program, s->scales, scale_bytes, s->dtype, s->k_major);
+  if (s->zeros) scales = tern__cpu_layout_hash(program, s->zeros, s->zero_step ? s->n : 1, scales, 1);
+  uint64_t layout = tern__cpu_layout_hash(program, s->data, bytes, s->n, scales);
   TERN_TRY(tern__cpu_add_pack(program, &(tern__cpu_pack){s->data, layout, p->n_panels, p->panel_bytes, write_panel, w,
-                                                         &p->panels}));
+                                                         &p->panels, bytes}));
 cleanup:
   return status;
 }

@@ -114,8 +114,8 @@ tern_status tern__cpu_compile_matmul_integer(tern__program *program, const tern_
   *weights = (integer_weights){data, p->n, p->k, p->shift};
   tern__cpu_need_scratch(program, TERN__CPU_LINEAR_SCRATCH, p->sums + p->m * sizeof(int32_t));
   TERN_TRY(tern__cpu_add_pack(
-      program, &(tern__cpu_pack){data, tern__cpu_layout_hash(data, p->n * p->k, p->n, w->dtype),
-                                 p->n_panels, p->panel_bytes, write_panel, weights, &p->panels}));
+      program, &(tern__cpu_pack){data, tern__cpu_layout_hash(program, data, p->n * p->k, p->n, w->dtype),
+                                 p->n_panels, p->panel_bytes, write_panel, weights, &p->panels, p->n * p->k}));
   TERN_TRY(tern__cpu_add_step(program, node, run_rows, tern__cpu_divide_up(p->m, ROWS), p));
   TERN_TRY(tern__cpu_add_step(program, node, run_products,
                               p->panel_chunks * tern__cpu_divide_up(p->m, TERN__CPU_ROW_BLOCK), p));
