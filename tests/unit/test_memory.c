@@ -109,8 +109,9 @@ Test(memory, large_pages_go_back_to_the_system) {
     cr_assert_not_null(p);
     tern__free_aligned(&alloc, p, size, TERN__LARGE_ALIGN);
   }
-  long more = mapped_pages() - before; /* kept, these would be 1100 MiB, and the alignment's rest as much again */
-  cr_expect_lt(more, 1000, "%ld pages more than before", more);
+  /* Kept, these would be 1100 MiB, and the alignment's rest as much again; an emulator's own memory moves by some MiB. */
+  long more = mapped_pages() - before;
+  cr_expect_lt(more, 20000, "%ld pages more than before", more);
 }
 #endif
 
