@@ -84,7 +84,8 @@ Test(memory, large_pages_of_odd_sizes) {
   cr_expect_eq(live(&alloc), 0);
   cr_expect_null(tern__alloc_aligned(&alloc, SIZE_MAX, TERN__LARGE_ALIGN));
   cr_expect_null(tern__alloc_aligned(&alloc, SIZE_MAX - 2 * TERN__LARGE_ALIGN, TERN__LARGE_ALIGN));
-  cr_expect_null(tern__alloc_aligned(&alloc, SIZE_MAX / 2, TERN__LARGE_ALIGN), "more than there are addresses");
+  if (sizeof(size_t) > 4) /* 32 bits may have as many addresses */
+    cr_expect_null(tern__alloc_aligned(&alloc, SIZE_MAX / 2, TERN__LARGE_ALIGN), "more than there are addresses");
   cr_expect_eq(live(&alloc), 0);
 }
 
