@@ -42,7 +42,7 @@ static int64_t columns_of(const tern__graph *graph, const tern__node *node) {
   return 0;
 }
 
-static tern_status fuse_biases(tern__graph *graph, const tern__uses *uses) {
+static tern_status fuse_biases(tern__graph *graph, const tern__uses *uses, bool activations) {
   tern_status status = TERN_OK;
   size_t n_nodes = tern__array_count(graph->nodes);
   for (size_t n = 0; n < n_nodes; n++) {
@@ -51,7 +51,7 @@ static tern_status fuse_biases(tern__graph *graph, const tern__uses *uses) {
     if (add < 0) continue;
     int32_t after = tern__uses_only_reader(uses, graph, graph->nodes[add].outputs[0]);
     tern__cpu_unary activation;
-    bool active = after >= 0 && tern__cpu_unary_of(&graph->nodes[after], &activation);
+    bool active = activations && after >= 0 && tern__cpu_unary_of(&graph->nodes[after], &activation);
     TERN_TRY(tern__graph_fuse(graph, (int32_t[]){(int32_t)n, add, after}, active ? 3 : 2, "linear_bias", &fused));
   }
 cleanup:
@@ -77,11 +77,11 @@ cleanup:
   return status;
 }
 
-tern_status tern__cpu_fuse(tern__graph *graph) {
+tern_status tern__cpu_fuse(tern__graph *graph, bool activations) {
   tern_status status = TERN_OK;
   tern__uses uses = {NULL, NULL};
   TERN_TRY(tern__uses_count(&uses, graph));
-  TERN_TRY(fuse_biases(graph, &uses));
+  TERN_TRY(fuse_biases(graph, &uses, activations));
   TERN_TRY(fuse_skip_norms(graph));
   TERN_TRY(tern__graph_tidy(graph));
 cleanup:

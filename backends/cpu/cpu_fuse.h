@@ -13,7 +13,8 @@
 #include "cpu/cpu_program.h"
 #include "ir/weight_blocks.h"
 
-tern_status tern__cpu_fuse(tern__graph *graph);
+/* `activations`: into products, too. */
+tern_status tern__cpu_fuse(tern__graph *graph, bool activations);
 
 /* The kernel of a node that is an elementwise function of one float32; false for other ops. */
 bool tern__cpu_unary_of(const tern__node *node, tern__cpu_unary *out);

@@ -37,11 +37,9 @@ tern_status tern__cpu_add_linear(tern__program *program, const tern__node *node,
 tern_status tern__cpu_add_channel_linear(tern__program *program, const tern__node *node,
                                          const tern__weight_product *product, tern__cpu_unary activation,
                                          bool *taken);
-/* The same on the results of a chunk, which are in the cache yet: m rows of n columns. */
-static inline void tern__cpu_activate(const tern__cpu_kernels *kernels, tern__cpu_unary activation, float *y,
-                                      size_t ldy, size_t m, size_t n) {
-  if (activation == TERN__CPU_UNARY_COUNT) return;
-  for (size_t row = 0; row < m; row++) kernels->unary[activation](y + row * ldy, y + row * ldy, n);
-}
+/* The same on the results of a chunk, which are in the cache yet: m rows of n columns. Short rows go together, as a
+ * function costs more to enter than some columns take it. */
+void tern__cpu_activate(const tern__cpu_kernels *kernels, tern__cpu_unary activation, float *y, size_t ldy, size_t m,
+                        size_t n);
 
 #endif

@@ -158,7 +158,7 @@ static void check_fused(one_op *t, const char *kind, const char *what) {
   int n = 0;
   for (uint32_t isa = 1; isa <= TERN__CPU_WASM128; isa <<= 1)
     if (sets() & isa) want[n++] = run_graph(t, isa, 1);
-  cr_assert_eq(tern__cpu_fuse(t->graph), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__cpu_fuse(t->graph, true), TERN_OK, "%s", tern_last_error());
   cr_assert_eq(tern__array_count(t->graph->nodes), 1, "%s: not one node", what);
   cr_assert_str_eq(tern__node_string(&t->graph->nodes[0], "kind", ""), kind);
   n = 0;
@@ -249,7 +249,7 @@ static void check_left(one_op *t, size_t n_nodes, int32_t n_parts, const char *w
   int n = 0;
   for (uint32_t isa = 1; isa <= TERN__CPU_WASM128; isa <<= 1)
     if (sets() & isa) want[n++] = run_graph(t, isa, 1);
-  cr_assert_eq(tern__cpu_fuse(t->graph), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__cpu_fuse(t->graph, true), TERN_OK, "%s", tern_last_error());
   size_t nodes = tern__array_count(t->graph->nodes);
   cr_expect_eq(nodes, n_nodes, "%s: %zu nodes", what, nodes);
   cr_expect_eq(t->graph->nodes[0].n_parts, n_parts, "%s: %d parts", what, (int)t->graph->nodes[0].n_parts);
@@ -305,7 +305,7 @@ Test(cpu_fused, not_a_bias) {
     in[1] = t.ids[t.n_inputs - 1];
     add_output(&t, add_node(&t, "Add", "", in, 2, 1, &out));
     if (kind == USED_TWICE) add_output(&t, in[0]);
-    cr_assert_eq(tern__cpu_fuse(t.graph), TERN_OK);
+    cr_assert_eq(tern__cpu_fuse(t.graph, true), TERN_OK);
     cr_expect_eq(tern__array_count(t.graph->nodes), 2, "kind %d was fused", kind);
     end(&t);
   }

@@ -2,6 +2,8 @@
  * where the weights are (numerics FAST); CONSISTENT widens weights to f32 instead. */
 #include "cpu/cpu_pack.h"
 
+#include <string.h>
+
 /* A chunk of a one-row product reads about this much: long enough to stream, short enough to share out. */
 enum {
   CHUNK_BYTES = 24 * 1024,
@@ -21,6 +23,24 @@ typedef struct linear_params {
   int32_t bias;                       /* index into step->in, -1 = none */
   size_t rows_scales, rows_sums;      /* byte offsets in the shared scratch */
 } linear_params;
+
+void tern__cpu_activate(const tern__cpu_kernels *kernels, tern__cpu_unary activation, float *y, size_t ldy, size_t m,
+                        size_t n) {
+  enum { TOGETHER = 1024 };
+  float block[TOGETHER];
+  if (activation == TERN__CPU_UNARY_COUNT) return;
+  size_t rows = n * 4 <= TOGETHER ? TOGETHER / n : 1;
+  for (size_t row = 0; row < m; row += rows) {
+    size_t some = m - row < rows ? m - row : rows;
+    if (some == 1) {
+      kernels->unary[activation](y + row * ldy, y + row * ldy, n);
+      continue;
+    }
+    for (size_t r = 0; r < some; r++) memcpy(block + r * n, y + (row + r) * ldy, n * sizeof *y);
+    kernels->unary[activation](block, block, some * n);
+    for (size_t r = 0; r < some; r++) memcpy(y + (row + r) * ldy, block + r * n, n * sizeof *y);
+  }
+}
 
 static tern__cpu_rows rows_in(const linear_params *p, const tern__cpu_context *context, size_t row) {
   return (tern__cpu_rows){
