@@ -16,13 +16,10 @@ INLINE const void *kv_row(const tern__cpu_attention_call *c, const void *base, s
 /* Few queries read the cache as fast as memory gives it: asks for a key's value, which is needed once the block's
  * scores are known, and for the key half a block ahead. */
 INLINE void prefetch_cache(bool f16, const tern__cpu_attention_call *c, size_t j) {
-#ifdef PREFETCH_NEAR
   size_t bytes = c->d * (f16 ? 2 : 4);
   const char *value = kv_row(c, c->v, j, f16), *key = kv_row(c, c->k, j + KEYS / 2, f16);
-  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(value + i, 0, 3), __builtin_prefetch(key + i, 0, 3);
-#else
-  (void)f16, (void)c, (void)j;
-#endif
+  for (size_t i = 0; PREFETCH_FAR && i < bytes; i += 64)
+    __builtin_prefetch(value + i, 0, 3), __builtin_prefetch(key + i, 0, 3);
 }
 
 /* A vector of keys at a time, so that sums across lanes are taken together. */

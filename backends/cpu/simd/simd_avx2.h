@@ -7,7 +7,7 @@
 #define TILE_INT 4
 #define PANELS_F32 4
 #define ROW_PANELS 2
-#define PREFETCH_NEAR 2048 /* of weights that stream by: see prefetch_ahead */
+#define PREFETCH_NEAR 2048 /* of weights that stream by: see kernel_few_rows.h */
 #define PREFETCH_FAR 8192
 
 INLINE vf vf_set1(float a) { return _mm256_set1_ps(a); }

@@ -10,7 +10,7 @@
 #define PANELS_F32 8
 #define ROW_PANELS 2
 #define FEW_ROWS 4
-#define PREFETCH_NEAR 2048 /* of weights that stream by: see prefetch_ahead */
+#define PREFETCH_NEAR 2048 /* of weights that stream by: see kernel_few_rows.h */
 #define PREFETCH_FAR 8192
 
 INLINE vf vf_set1(float a) { return _mm512_set1_ps(a); }
