@@ -120,10 +120,12 @@ test('64 greedy tokens equal the native build, text streams, the page stays resp
           return `${error.name} after ${Math.round(performance.now() - at)}`;
         }
       };
-      const long = 'The history of the lighthouse is long. '.repeat(30);
+      const long = 'The history of the lighthouse is long. '.repeat(12);
       const inDecode = await cancelled(1000, signal =>
         pipe('One two three', {max_new_tokens: 999, ignore_eos: true, signal}),
       );
+      await pipe(long, {max_new_tokens: 1, return_full_text: false});
+      const wholePrefill = pipe.timings.prefill_ms;
       const inPrefill = await cancelled(500, signal => pipe(long, {max_new_tokens: 1, signal}));
       const after = await pipe(PROMPT, {max_new_tokens: 4, return_full_text: false});
       const ids = await pipe.tokenizer.encode('hello world');
@@ -137,6 +139,7 @@ test('64 greedy tokens equal the native build, text streams, the page stays resp
         ticks,
         inDecode,
         inPrefill,
+        wholePrefill,
         after,
         ids,
         segments,
@@ -150,7 +153,8 @@ test('64 greedy tokens equal the native build, text streams, the page stays resp
     gpu = got.segments.find(s => s.device === 'webgpu');
   console.log(
     `${rate.toFixed(1)} tokens/s; a token: ${gpu.dispatches} dispatches, ${gpu.submits} submits, ` +
-      `${got.segments.length} segments; cancelled: in decode ${got.inDecode} ms, in prefill ${got.inPrefill} ms`,
+      `${got.segments.length} segments; cancelled: in decode ${got.inDecode} ms, in prefill ${got.inPrefill} ms ` +
+      `(of ${Math.round(got.wholePrefill)} ms)`,
   );
   assert.equal(got.device, 'webgpu');
   assert.deepEqual(got.tokens, wanted.tokens);
@@ -158,11 +162,14 @@ test('64 greedy tokens equal the native build, text streams, the page stays resp
   assert.equal(got.pieces.join(''), wanted.text);
   assert.ok(got.pieces.length > 30, `${got.pieces.length} pieces`);
   assert.ok(got.ticks >= 5, `${got.ticks} ticks of the page's timer during a run`);
-  // Two pieces of a token's work and a look at the flag: some 20 ms of work, and always less than the token.
-  const bound = Math.max(500, 1e3 / rate);
-  for (const what of [got.inDecode, got.inPrefill]) {
+  // Two pieces of work and a look at the flag. In decoding a piece is a part of a token's work; in prefill it may be one
+  // product of all rows, which takes a software device a second: a small part of the whole, measured beside it.
+  for (const [what, bound] of [
+    [got.inDecode, Math.max(500, 1e3 / rate)],
+    [got.inPrefill, got.wholePrefill / 4],
+  ]) {
     assert.match(what, /^AbortError after \d+$/);
-    assert.ok(Number(what.split(' ').at(-1)) < bound, `${what}; a token takes ${Math.round(1e3 / rate)} ms`);
+    assert.ok(Number(what.split(' ').at(-1)) < bound, `${what} ms; the bound is ${Math.round(bound)} ms`);
   }
   assert.ok(wanted.text.startsWith(got.after[0].generated_text));
   assert.ok(got.events.some(e => e.status === 'open'));
