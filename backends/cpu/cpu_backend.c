@@ -188,6 +188,7 @@ const tern__backend_api tern__backend_cpu = {
     .compile = cpu_compile,
     .prepare = cpu_prepare,
     .run = tern__cpu_run,
+    .left = tern__cpu_left,
     .destroy_program = cpu_destroy_program,
     .profile = tern__cpu_profile,
 };

@@ -27,7 +27,8 @@ struct tern__cpu_step {
   uint32_t n_chunks;
   bool joined;               /* runs in one piece with the step before it: both have one chunk */
   bool beside;               /* needs nothing of the step before it: their chunks run together */
-  bool repeatable;           /* a chunk stores nothing but results: it may run twice, at the same time, too */
+  bool repeatable;           /* a chunk stores nothing but results, and reads and writes nothing that outlives the run:
+                                it may run twice, at the same time and, the second time, after the run */
   size_t shared;             /* byte offset of its node's shared scratch */
   const tern__node *node;
   const tern__view **in;     /* NULL entries: absent */
@@ -75,6 +76,7 @@ struct tern__program {
   size_t scratch_size;
   int32_t n_threads;
   struct tern__cpu_counters *run; /* counters of the run in progress */
+  uint32_t ticket;           /* tern__pool_ticket of the last run, if it may have ended ahead of its threads */
   tern__cpu_times *times;    /* NULL without a profile */
 };
 
@@ -93,7 +95,8 @@ tern__cpu_compile_fn tern__cpu_find_op(const tern__op_def *op);
 /* Adds a step of the node with its views filled in; fails with OUT_OF_MEMORY. */
 tern_status tern__cpu_add_step(tern__program *program, const tern__node *node, tern__cpu_chunk_fn run,
                                size_t n_chunks, void *params);
-/* Of the step added last: its chunks store nothing but results, never something on the way to them. */
+/* Of the step added last: its chunks store nothing but results, never something on the way to them, and nothing in the
+ * KV cache. (That they read no input of the graph is seen in tern__cpu_phases.) */
 void tern__cpu_repeatable(tern__program *program);
 void *tern__cpu_params(tern__program *program, size_t size); /* zeroed; NULL = no memory */
 void tern__cpu_need_scratch(tern__program *program, size_t thread_bytes, size_t shared_bytes);
@@ -126,6 +129,7 @@ static inline size_t tern__cpu_divide_up(size_t a, size_t b) { return (a + b - 1
 /* cpu_run.c */
 tern_status tern__cpu_phases(tern__program *program);
 tern_status tern__cpu_run(tern__program *program, const tern__run_args *args);
+bool tern__cpu_left(const tern__program *program);
 void tern__cpu_run_destroy(tern__program *program);
 tern_status tern__cpu_run_create(tern__program *program);
 /* cpu_profile.c: around a run, its chunks and phases; and what is to be said about it. */

@@ -10,11 +10,18 @@
  *
  * Helping: on a busy machine the system may take a thread's core away in the middle of a chunk, for longer than a token
  * takes. A thread that finds nothing left and waits too long then does again what the other has in hand, counts it for
- * the other, and all go on. The other finishes its chunk at some time during the run: it stores the same bytes once
- * more, which is right only where a chunk stores nothing but results (step->repeatable) and where nothing that it
- * reads or writes is used for something else in this run (plan->separate). The run itself ends when all have left it,
- * so that short ones gain nothing. That the same bytes are stored twice is a data race by the letter of C11; it is left
- * out where ThreadSanitizer looks. */
+ * the other, and all go on. The other finishes its chunk at some time: it stores the same bytes once more, which is
+ * right only where a chunk stores nothing but results (step->repeatable) and where nothing that it reads or writes is
+ * used for something else in this run (plan->separate).
+ *
+ * Ending ahead: where the caller allows it, a run ends when its work is done, not when all have left it. A late thread
+ * then finishes its chunk at some time after the run, in memory that only this program uses; the next run of the program
+ * waits for that, so that a caller with many short runs takes another program of the same kind meanwhile. What such a
+ * thread may look at is the program's own: positions are copied, and only the caller's thread looks at the token of
+ * cancellation. A step that reads what the caller changes between runs is not repeatable: it is waited for.
+ *
+ * That the same bytes are stored twice is a data race by the letter of C11; it is left out where ThreadSanitizer
+ * looks. */
 #include "cpu/cpu_program.h"
 #include "runtime/thread_pool.h"
 
@@ -48,12 +55,20 @@ typedef struct tern__cpu_counters {
       64) _Atomic int32_t failed; /* also set by a cancellation: chunks are then counted without being run */
   tern_status status;                  /* of the first failure; written by the thread that set `failed` */
   char error[ERROR_TEXT];
-  const tern__run_args *args;
+  const tern__run_args *args, *args_of_others; /* of the caller's thread, and of the others */
+  tern__run_args own_args;                     /* these are, where the run may end ahead of them: */
+  tern__kv_cache own_kv;                       /* its positions lie behind the ranges */
   range ranges[];
 } tern__cpu_counters;
 
-static size_t run_size(const tern__program *program) {
+static size_t counters_size(const tern__program *program) {
   return sizeof(tern__cpu_counters) + (size_t)program->n_threads * sizeof(range);
+}
+static size_t n_sequences(const tern__program *program) {
+  return program->plan->kv ? (size_t)program->plan->kv->batch : 0;
+}
+static size_t run_size(const tern__program *program) {
+  return counters_size(program) + 2 * n_sequences(program) * sizeof(int32_t);
 }
 
 tern_status tern__cpu_run_create(tern__program *program) {
@@ -61,8 +76,29 @@ tern_status tern__cpu_run_create(tern__program *program) {
   return program->run ? TERN_OK : tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory for a CPU program");
 }
 
+bool tern__cpu_left(const tern__program *program) {
+  return tern__pool_left(program->backend->env.pool, program->ticket);
+}
+
+static void wait_for_late(tern__program *program) {
+  tern__pool_wait(program->backend->env.pool, program->ticket);
+  program->ticket = 0;
+}
+
 void tern__cpu_run_destroy(tern__program *program) {
+  wait_for_late(program);
   if (program->run) tern__free_aligned(program->backend->env.alloc, program->run, run_size(program), 64);
+}
+
+/* The next run may have other inputs in the same place, or the same in another. */
+static bool reads_input(const tern__program *program, const tern__cpu_step *step) {
+  const tern__plan *plan = program->plan;
+  for (int32_t i = 0; step->node && i < step->node->n_inputs; i++) {
+    tern__value_id id = step->node->inputs[i];
+    for (size_t g = 0; id >= 0 && g < tern__array_count(plan->graph->inputs); g++)
+      if ((plan->root ? plan->root[id] : id) == plan->graph->inputs[g]) return true;
+  }
+  return false;
 }
 
 /* A phase is a chain of steps of one chunk each (handing such a step over costs more than it does), or steps
@@ -74,6 +110,7 @@ tern_status tern__cpu_phases(tern__program *program) {
   uint32_t end = 0;
   for (size_t s = 0; s < n; s++) {
     tern__cpu_step *step = &program->steps[s];
+    if (step->repeatable && reads_input(program, step)) step->repeatable = false;
     bool group = step->beside || (s + 1 < n && program->steps[s + 1].beside);
     step->joined = s > 0 && !group && step->n_chunks == 1 && !step[-1].beside && step[-1].n_chunks == 1;
     if (step->joined) continue;
@@ -262,7 +299,7 @@ static void walk(void *arg, int32_t thread, int32_t n_threads) {
   tern__program *program = arg;
   tern__cpu_counters *run = program->run;
   tern__cpu_context context = {
-      .kernels = program->backend->kernels, .args = run->args, .alloc = program->backend->env.alloc,
+      .kernels = program->backend->kernels, .args = thread ? run->args_of_others : run->args, .alloc = program->backend->env.alloc,
       .scratch = program->scratch + program->shared_scratch + (size_t)thread * program->thread_scratch};
   size_t n_phases = tern__array_count(program->ends);
   uint32_t begin = 0;
@@ -280,12 +317,31 @@ static void walk(void *arg, int32_t thread, int32_t n_threads) {
   }
 }
 
+/* The caller's arguments for the other threads, which may need them for longer than the caller keeps them. */
+static void keep_args(tern__program *program, const tern__run_args *args) {
+  tern__cpu_counters *run = program->run;
+  run->own_args = (tern__run_args){.kv = args->kv};
+  run->args_of_others = &run->own_args;
+  if (!args->kv) return;
+  size_t n = n_sequences(program);
+  int32_t *positions = (int32_t *)(void *)((uint8_t *)run + counters_size(program));
+  memcpy(positions, args->kv->past, n * sizeof *positions);
+  memcpy(positions + n, args->kv->fresh, n * sizeof *positions);
+  run->own_kv = *args->kv, run->own_kv.past = positions, run->own_kv.fresh = positions + n;
+  run->own_args.kv = &run->own_kv;
+}
+
 tern_status tern__cpu_run(tern__program *program, const tern__run_args *args) {
   tern__cpu_counters *run = program->run;
+  tern__pool *pool = program->backend->env.pool;
+  bool ahead = args->ahead && program->plan->separate && (!args->kv || args->kv == program->plan->kv);
+  wait_for_late(program);
   memset(run, 0, run_size(program));
-  run->args = args;
+  run->args = run->args_of_others = args;
+  if (ahead) keep_args(program, args);
   if (program->times) tern__cpu_times_begin(program, args);
-  tern__pool_run(program->backend->env.pool, program->n_threads, walk, program);
+  if (ahead) program->ticket = tern__pool_run_ahead(pool, program->n_threads, walk, program);
+  else tern__pool_run(pool, program->n_threads, walk, program);
   if (!atomic_load(&run->failed)) return TERN_OK;
   tern__error_set(run->error);
   return run->status;

@@ -91,6 +91,24 @@ void tern__wait_address(_Atomic uint32_t *address, uint32_t expected) {
 void tern__wake_address(_Atomic uint32_t *address) { (void)address; }
 #  endif
 
+#  if defined(__linux__)
+int32_t tern__this_cpu(void) { return sched_getcpu(); }
+
+bool tern__leave_cpus(const int32_t *cpus, int32_t n) {
+  cpu_set_t may, some;
+  if (sched_getaffinity(0, sizeof may, &may) != 0) return false;
+  some = may;
+  for (int32_t i = 0; i < n; i++)
+    if (cpus[i] >= 0 && cpus[i] < CPU_SETSIZE) CPU_CLR((size_t)cpus[i], &some);
+  if (CPU_COUNT(&some) == 0 || sched_setaffinity(0, sizeof some, &some) != 0) return false;
+  sched_setaffinity(0, sizeof may, &may);
+  return true;
+}
+#  else
+int32_t tern__this_cpu(void) { return -1; }
+bool tern__leave_cpus(const int32_t *cpus, int32_t n) { return (void)cpus, (void)n, false; }
+#  endif
+
 uint64_t tern__now_ns(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);

@@ -36,6 +36,11 @@ void tern__thread_join(tern__thread *thread);
 void tern__wait_address(_Atomic uint32_t *address, uint32_t expected);
 void tern__wake_address(_Atomic uint32_t *address);
 
+/* The CPU that this thread is on now; -1: the system does not tell. */
+int32_t tern__this_cpu(void);
+/* Moves this thread off these CPUs, if it may use another; where it may run stays as it was. False: it did not move. */
+bool tern__leave_cpus(const int32_t *cpus, int32_t n);
+
 uint64_t tern__now_ns(void);
 int32_t tern__online_cpus(void); /* usable by this process, at least 1 */
 

@@ -73,6 +73,9 @@ void tern__thread_join(tern__thread *thread) {
 void tern__wait_address(_Atomic uint32_t *address, uint32_t expected) { wait_ns(address, expected, -1); }
 void tern__wake_address(_Atomic uint32_t *address) { wake(address, UINT32_MAX); }
 
+int32_t tern__this_cpu(void) { return -1; }
+bool tern__leave_cpus(const int32_t *cpus, int32_t n) { return (void)cpus, (void)n, false; }
+
 uint64_t tern__now_ns(void) { return (uint64_t)(tern__host_now() * 1e6); }
 int32_t tern__online_cpus(void) {
   int32_t n = tern__host_cpus();

@@ -55,6 +55,7 @@ typedef struct tern__program_info {
 typedef struct tern__run_args {
   const tern__kv_cache *kv;   /* NULL unless the session has one */
   const tern_cancel *cancel;  /* may be NULL */
+  bool ahead;                 /* run may return while threads are still in the program (tern__backend_api.left) */
 } tern__run_args;
 
 typedef struct tern__backend tern__backend; /* an opened device; defined by the backend */
@@ -106,6 +107,10 @@ typedef struct tern__backend_api {
   /* Runs all steps over plan->views; returns when outputs are written. Allocates nothing. CANCELLED within 20 ms. */
   tern_status (*run)(tern__program *program, const tern__run_args *args);
   void (*destroy_program)(tern__program *program);
+  /* False: after a run that was allowed to end ahead of its threads some are still in the program. All results are
+   * there; the late threads may store the same bytes once more. The next run and destroy_program wait for them, whoever
+   * else would change what the program works on has to. NULL: none ever are. */
+  bool (*left)(const tern__program *program);
   /* Writes members about the program's last run: counts, and kernels with their times if the plan asks for them. NULL:
    * nothing to say. */
   void (*profile)(tern__program *program, tern__json_writer *w);

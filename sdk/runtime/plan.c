@@ -11,8 +11,9 @@
 enum { MAX_FOLDED_BYTES = 1 << 20, MAX_SHAPE_INPUT_ELEMENTS = 64 };
 
 /* Values are kept apart where threads may help one another (cpu_run.c): it costs some percent, as activations leave the
- * caches, and pays where a run takes longer than the time slice that a thread may lose, reading so many weights. */
-enum { SEPARATE_BYTES = 4 << 20, LONG_RUN_BYTES = 256 << 20 };
+ * caches, and pays where a run takes longer than the time slice that a thread may lose, reading so many weights; or
+ * where runs follow one another, as in decoding: the next one goes on while a late thread finishes the last (`ahead`). */
+enum { SEPARATE_BYTES = 4 << 20, LONG_RUN_BYTES = 256 << 20, LONG_DECODING_BYTES = 64 << 20 };
 
 static bool is_shape_input(const tern__view *view) {
   size_t n;
@@ -237,8 +238,10 @@ static tern_status place_memory(tern__session_plan *plan, tern__alloc *alloc, ui
     for (int32_t i = 0; i < segment->base.n_imports; i++) on_device[segment->base.imports[i]] = true;
     for (int32_t i = 0; i < segment->base.n_exports; i++) on_host[segment->base.exports[i]] = true;
   }
-  plan->base.separate = all_bytes(plan, on_host) <= SEPARATE_BYTES &&
-                        weight_bytes(graph) >= (long_run_bytes ? long_run_bytes : LONG_RUN_BYTES);
+  uint64_t long_run = long_run_bytes ? long_run_bytes : plan->base.kv ? LONG_DECODING_BYTES : LONG_RUN_BYTES;
+  plan->base.separate = all_bytes(plan, on_host) <= SEPARATE_BYTES && weight_bytes(graph) >= long_run;
+  plan->ahead = plan->base.separate && !plan->base.profile && tern__array_count(plan->segments) == 1 &&
+                plan->segments[0].api->left;
   for (size_t g = 0; g < tern__array_count(plan->segments); g++)
     plan->segments[g].base.separate = plan->base.separate;
   TERN_TRY(place_values(plan, alloc, on_host, plan->base.separate, 64, plan->offsets, &plan->activation_bytes));
@@ -336,11 +339,61 @@ cleanup:
   return status;
 }
 
+/* An output that is an input or a constant is nobody's to store to. */
+static bool is_computed(const tern__session_plan *plan, size_t output) {
+  return plan->offsets[plan->root[plan->base.graph->outputs[output]]] != SIZE_MAX;
+}
+
+static size_t own_bytes(const tern__session_plan *plan) {
+  size_t bytes = plan->activation_bytes;
+  for (size_t i = 0; i < tern__array_count(plan->base.graph->outputs); i++)
+    if (is_computed(plan, i)) bytes += (plan->base.views[plan->base.graph->outputs[i]].size_bytes + 63) / 64 * 64;
+  return bytes;
+}
+
+tern_status tern__plan_own_memory(tern__alloc *alloc, tern__session_plan *plan) {
+  tern_status status = TERN_OK;
+  size_t n = tern__array_count(plan->base.graph->outputs);
+  if (plan->memory) return TERN_OK;
+  plan->copies = tern__arena_calloc(&plan->arena, n + 1, sizeof *plan->copies);
+  TERN_CHECK_ALLOC(plan->copies);
+  plan->memory = tern__alloc_aligned(alloc, own_bytes(plan), 64);
+  if (!plan->memory)
+    TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of activations; use shorter inputs or a larger budget",
+              own_bytes(plan));
+  tern__plan_bind(plan, plan->memory);
+  uint8_t *at = plan->memory + plan->activation_bytes;
+  for (size_t i = 0; i < n; i++) {
+    plan->copies[i] = plan->base.views[plan->base.graph->outputs[i]];
+    if (!is_computed(plan, i)) continue;
+    plan->copies[i].data = at;
+    at += (plan->copies[i].size_bytes + 63) / 64 * 64;
+  }
+cleanup:
+  return status;
+}
+
+bool tern__plan_left(const tern__session_plan *plan) {
+  for (size_t i = 0; i < tern__array_count(plan->segments); i++)
+    if (plan->segments[i].api->left && !plan->segments[i].api->left(plan->segments[i].program)) return false;
+  return true;
+}
+
+void tern__plan_settle_outputs(tern__session_plan *plan) {
+  plan->copied = !tern__plan_left(plan);
+  for (size_t i = 0; plan->copied && i < tern__array_count(plan->base.graph->outputs); i++) {
+    const tern__view *from = &plan->base.views[plan->base.graph->outputs[i]];
+    if (is_computed(plan, i)) memcpy(plan->copies[i].data, from->data, from->size_bytes);
+    else plan->copies[i].data = from->data;
+  }
+}
+
 void tern__plan_destroy(tern__alloc *alloc, tern__session_plan *plan) {
   if (!plan) return;
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
     if (plan->segments[i].program) plan->segments[i].api->destroy_program(plan->segments[i].program);
   TERN_ARRAY_FREE(alloc, plan->segments);
+  if (plan->memory) tern__free_aligned(alloc, plan->memory, own_bytes(plan), 64);
   tern__arena_deinit(&plan->arena);
   tern__free(alloc, plan);
 }

@@ -42,6 +42,10 @@ typedef struct tern__session_plan {
   size_t *offsets;                /* per root that lives in the host's activation arena; SIZE_MAX = not there */
   size_t *device_offsets;         /* the same of the device's arena */
   size_t activation_bytes, device_bytes;
+  bool ahead;                     /* its runs may end ahead of their threads: it has memory of its own, */
+  uint8_t *memory;                /* activation_bytes, then the outputs; and where late threads still store these, */
+  tern__view *copies;             /* the caller gets copies: per output; */
+  bool copied;                    /* of the last run */
   tern__segment *segments;        /* base/array.h array, in the order of running */
   bool top_told;                  /* the segments know which output's largest values are wanted: */
   int32_t top_output, top_k, top; /* top: the segment that brings them; -1 = the whole output comes */
@@ -58,6 +62,11 @@ void tern__plan_destroy(tern__alloc *alloc, tern__session_plan *plan);
 bool tern__plan_fits(const tern__session_plan *plan, const tern__graph *graph, const tern__view *inputs);
 /* Points the plan's views into `base` (activation_bytes long). */
 void tern__plan_bind(tern__session_plan *plan, uint8_t *base);
+/* Of a plan whose runs may end ahead: allocates its memory and binds it there. Idempotent. */
+tern_status tern__plan_own_memory(tern__alloc *alloc, tern__session_plan *plan);
+bool tern__plan_left(const tern__session_plan *plan); /* no thread is in it any more */
+/* After a run of such a plan: outputs that nobody else stores to. */
+void tern__plan_settle_outputs(tern__session_plan *plan);
 /* Points graph input i (and what shares its memory) at `data`. */
 void tern__plan_bind_input(tern__session_plan *plan, int32_t input, void *data);
 

@@ -4,7 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_PLANS = 16 };
+enum {
+  MAX_PLANS = 16,
+  MAX_ALIKE = 4, /* plans for the same inputs, where threads are late in the others (tern__session_plan.ahead) */
+  LOOKS = 3000   /* for one of them that all have left, before the oldest is waited for; some 100 microseconds */
+};
 
 /* What belongs to the device that the session is on. It moves as a whole: nothing points into it. */
 typedef struct place {
@@ -183,15 +187,40 @@ cleanup:
   return status;
 }
 
-/* Finds or makes the plan for these inputs; the least recently used one makes room. */
+/* A budget has to have room for all plans that are alike, which have memory of their own, beside the session's. */
+static bool budget_has_room(const tern__session *session, const tern__session_plan *plan) {
+  tern_memory_plan m;
+  describe(session, plan, &m);
+  return !session->options.budget_bytes ||
+         m.peak_bytes + 2 * MAX_ALIKE * m.activation_bytes + MAX_ALIKE * m.scratch_bytes <=
+             session->options.budget_bytes;
+}
+
+/* Late threads are in all of these: most are late by microseconds, those that have lost their CPU by milliseconds. */
+static tern__session_plan *first_left(tern__session_plan **plans, int n) {
+  tern__session_plan *oldest = plans[0];
+  for (int look = 0; look < LOOKS; look++, tern__cpu_relax())
+    for (int i = 0; i < n; i++)
+      if (tern__plan_left(plans[i])) return plans[i];
+  for (int i = 1; i < n; i++)
+    if (plans[i]->last_used < oldest->last_used) oldest = plans[i];
+  return oldest;
+}
+
+/* Finds or makes the plan for these inputs; the least recently used one makes room. One that late threads are in only
+ * if there are enough like it. */
 static tern_status find_plan(tern__session *session, const tern__view *inputs, tern__session_plan **out) {
   tern_status status = TERN_OK;
-  int slot = 0;
-  tern__session_plan *plan = NULL;
+  int slot = 0, n_alike = 0;
+  tern__session_plan *plan = NULL, *alike[MAX_ALIKE];
   *out = NULL;
   for (int i = 0; i < MAX_PLANS; i++) {
     if (session->at.plans[i] && tern__plan_fits(session->at.plans[i], session->at.graph, inputs)) {
       plan = session->at.plans[i];
+      if (tern__plan_left(plan)) goto found;
+      alike[n_alike++] = plan;
+      if (n_alike < MAX_ALIKE) continue;
+      plan = first_left(alike, n_alike);
       goto found;
     }
     if (!session->at.plans[slot]) continue;
@@ -208,8 +237,11 @@ static tern_status find_plan(tern__session *session, const tern__view *inputs, t
                                 .numerics = session->options.numerics,
                                 .profile = session->options.profile,
                                 .n_threads = session->options.n_threads,
+                                .long_run_bytes = session->options.long_run_bytes,
                                 .cancel = &session->cancel};
+  plan = NULL;
   TERN_TRY(tern__plan_create(&session->runtime->alloc, session->at.graph, inputs, &options, &plan));
+  plan->ahead = plan->ahead && budget_has_room(session, plan);
   if (session->at.current == session->at.plans[slot]) session->at.current = NULL;
   tern__plan_destroy(&session->runtime->alloc, session->at.plans[slot]);
   session->at.plans[slot] = plan;
@@ -247,7 +279,7 @@ static tern_status grow_host_arena(tern__session *session, size_t bytes) {
   tern__free_aligned(&session->runtime->alloc, session->at.activations, session->at.activation_capacity, 64);
   session->at.activations = NULL, session->at.activation_capacity = 0;
   for (int i = 0; i < MAX_PLANS; i++)
-    if (session->at.plans[i]) session->at.plans[i]->bound_base = NULL;
+    if (session->at.plans[i] && !session->at.plans[i]->ahead) session->at.plans[i]->bound_base = NULL;
   session->at.activations = tern__alloc_aligned(&session->runtime->alloc, bytes, 64);
   if (!session->at.activations)
     TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY,
@@ -324,7 +356,8 @@ static tern_status ensure_ready(tern__session *session, tern__session_plan *plan
       TERN_TRY(plan->segments[i].api->prepare(plan->segments[i].program, progress, &session->cancel));
     plan->prepared = true;
   }
-  TERN_TRY(grow_host_arena(session, plan->activation_bytes));
+  if (plan->ahead) TERN_TRY(tern__plan_own_memory(&session->runtime->alloc, plan));
+  else TERN_TRY(grow_host_arena(session, plan->activation_bytes));
   TERN_TRY(grow_device_arena(session, plan->device_bytes));
   tell_top(session, plan);
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
@@ -340,13 +373,14 @@ static tern_status run_once(tern__session *session, const tern__view *inputs, co
   tern__session_plan *plan;
   TERN_TRY(find_plan(session, inputs, &plan));
   TERN_TRY(ensure_ready(session, plan, progress));
-  tern__plan_bind(plan, session->at.activations);
+  if (!plan->ahead) tern__plan_bind(plan, session->at.activations);
   for (size_t i = 0; i < tern__array_count(session->at.graph->inputs); i++)
     tern__plan_bind_input(plan, (int32_t)i, inputs[i].data);
-  tern__run_args args = {session->at.kv, &session->cancel};
+  tern__run_args args = {session->at.kv, &session->cancel, plan->ahead};
   session->at.current = plan;
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
     TERN_TRY(plan->segments[i].api->run(plan->segments[i].program, &args));
+  if (plan->ahead) tern__plan_settle_outputs(plan);
 cleanup:
   return status;
 }
@@ -391,7 +425,8 @@ bool tern__session_profile(const tern__session *session, tern__json_writer *w) {
 }
 
 const tern__view *tern__session_output(const tern__session *session, int32_t index) {
-  return &session->at.current->base.views[session->at.graph->outputs[index]];
+  const tern__session_plan *plan = session->at.current;
+  return plan->copied ? &plan->copies[index] : &plan->base.views[session->at.graph->outputs[index]];
 }
 
 void tern__session_memory(const tern__session *session, tern_memory_plan *out) {

@@ -17,6 +17,7 @@ typedef struct tern__session_options {
   int32_t kv_batch, kv_capacity; /* for graphs with tern.KvAttention; 0 batch = no cache */
   bool fallback;            /* a failing device is left for the CPU */
   bool profile;
+  uint64_t long_run_bytes;  /* tests: see tern__plan_options */
 } tern__session_options;
 
 /* Takes its own copy of the graph and lets the backend rewrite it. `graph` and `cache` must outlive the session. */
@@ -32,7 +33,8 @@ tern__kv_cache *tern__session_kv(tern__session *session); /* NULL = none */
 tern_status tern__session_plan_for(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
                                    tern_memory_plan *out);
 /* Runs; then tern__session_output gives views that stay valid until the next run. Allocates nothing when the shapes
- * were planned before and the activation arena is large enough. */
+ * were planned before and the activation arena is large enough; except where threads are late in all plans for these
+ * inputs, and there are less than four: then it makes one more (docs/threading.md). */
 tern_status tern__session_run(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
                               const tern_progress *progress);
 const tern__view *tern__session_output(const tern__session *session, int32_t index);

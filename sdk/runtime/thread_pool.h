@@ -17,4 +17,13 @@ int32_t tern__pool_n_threads(const tern__pool *pool);
 void tern__pool_run(tern__pool *pool, int32_t max_threads, void (*fn)(void *arg, int32_t thread, int32_t n_threads),
                     void *arg);
 
+/* The same, but it returns as soon as the caller's fn has: others may still be in theirs, on a busy machine for as long
+ * as the system gives their core to somebody else, and those that have not begun by then never do. fn must bring all
+ * work to its end whoever takes part. What it uses has to stay until all have left. */
+typedef uint32_t tern__pool_ticket; /* 0: only the caller took part */
+tern__pool_ticket tern__pool_run_ahead(tern__pool *pool, int32_t max_threads,
+                                       void (*fn)(void *arg, int32_t thread, int32_t n_threads), void *arg);
+bool tern__pool_left(const tern__pool *pool, tern__pool_ticket ticket); /* everybody has */
+void tern__pool_wait(tern__pool *pool, tern__pool_ticket ticket);       /* until everybody has */
+
 #endif

@@ -29,7 +29,7 @@ endif()
 # ctest -L threads: eight threads on one model, several sessions and pipelines at once, jobs and cancelling from another
 # thread, kernels and weights that the pool computes and packs together, a GPU device that several threads use. The other
 # tests have one thread, or add nothing to these but time.
-set(TERN_THREADED test_thread_pool test_threads test_cancel test_cpu_ops test_cpu_helping test_pack_cache
+set(TERN_THREADED test_thread_pool test_threads test_cancel test_cpu_ops test_cpu_helping test_run_ahead test_pack_cache
     test_text_generation test_feature_extraction test_oom_pipeline test_device_fallback test_both_devices)
 foreach(driver lavapipe swiftshader)
   list(APPEND TERN_THREADED test_vk_device.${driver} test_vk_commands.${driver} test_vk_memory.${driver})
