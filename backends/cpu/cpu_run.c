@@ -15,10 +15,10 @@
  * used for something else in this run (plan->separate).
  *
  * Ending ahead: where the caller allows it, a run ends when its work is done, not when all have left it. A late thread
- * then finishes its chunk at some time after the run, in memory that only this program uses; the next run of the program
- * waits for that, so that a caller with many short runs takes another program of the same kind meanwhile. What such a
- * thread may look at is the program's own: positions are copied, and only the caller's thread looks at the token of
- * cancellation. A step that reads what the caller changes between runs is not repeatable: it is waited for.
+ * then finishes its chunk at some time after the run, in memory that only this program uses; the next run of the
+ * program waits for that, so that a caller with many short runs takes another program of the same kind meanwhile. What
+ * such a thread may look at is the program's own: positions are copied, and only the caller's thread looks at the token
+ * of cancellation. A step that reads what the caller changes between runs is not repeatable: it is waited for.
  *
  * That the same bytes are stored twice is a data race by the letter of C11; it is left out where ThreadSanitizer
  * looks. */
@@ -299,7 +299,9 @@ static void walk(void *arg, int32_t thread, int32_t n_threads) {
   tern__program *program = arg;
   tern__cpu_counters *run = program->run;
   tern__cpu_context context = {
-      .kernels = program->backend->kernels, .args = thread ? run->args_of_others : run->args, .alloc = program->backend->env.alloc,
+      .kernels = program->backend->kernels,
+      .args = thread ? run->args_of_others : run->args,
+      .alloc = program->backend->env.alloc,
       .scratch = program->scratch + program->shared_scratch + (size_t)thread * program->thread_scratch};
   size_t n_phases = tern__array_count(program->ends);
   uint32_t begin = 0;

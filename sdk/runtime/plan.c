@@ -10,9 +10,10 @@
  * the run. */
 enum { MAX_FOLDED_BYTES = 1 << 20, MAX_SHAPE_INPUT_ELEMENTS = 64 };
 
-/* Values are kept apart where threads may help one another (cpu_run.c): it costs some percent, as activations leave the
- * caches, and pays where a run takes longer than the time slice that a thread may lose, reading so many weights; or
- * where runs follow one another, as in decoding: the next one goes on while a late thread finishes the last (`ahead`). */
+/* Values are kept apart where threads may help one another (cpu_run.c): it costs some percent, as activations leave
+ * the caches, and pays where a run takes longer than the time slice that a thread may lose, reading so many weights;
+ * or where runs follow one another, as in decoding: the next one goes on while a late thread finishes the last
+ * (`ahead`). */
 enum { SEPARATE_BYTES = 4 << 20, LONG_RUN_BYTES = 256 << 20, LONG_DECODING_BYTES = 64 << 20 };
 
 static bool is_shape_input(const tern__view *view) {
@@ -359,8 +360,8 @@ tern_status tern__plan_own_memory(tern__alloc *alloc, tern__session_plan *plan) 
   TERN_CHECK_ALLOC(plan->copies);
   plan->memory = tern__alloc_aligned(alloc, own_bytes(plan), 64);
   if (!plan->memory)
-    TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of activations; use shorter inputs or a larger budget",
-              own_bytes(plan));
+    TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY,
+              "no memory for %zu bytes of activations; use shorter inputs or a larger budget", own_bytes(plan));
   tern__plan_bind(plan, plan->memory);
   uint8_t *at = plan->memory + plan->activation_bytes;
   for (size_t i = 0; i < n; i++) {
