@@ -1,29 +1,37 @@
 /* Drivers give wrong results without a word (docs/vulkan.md). When a device is opened, it multiplies two small matrices
  * whose product is known: by a plain kernel, which decides whether it is used at all, and by a kernel of each optional
  * feature, which decides whether that one is. All numbers are small integers, so that the product is exact in any
- * order of additions. One submit for all of them; the kernels are among those that models need anyway. */
+ * order of additions; but for the kernel that rounds x, which has to come near it. One submit for all of them; the
+ * kernels are among those that models need anyway. */
 #include "gpu/gpu_check.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { ROWS = 2, COLUMNS = 6, BLOCK = 32, BLOCKS = 6, K = BLOCK * BLOCKS, PLACE = TERN__GPU_PLACE, MAX_TRIES = 4 };
 
 typedef struct linear_immediates { /* of include/linear.wgsl */
-  uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[3], pad[5];
+  uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[3], residual, norm;
+  float epsilon;
+  uint32_t pad[2];
 } linear_immediates;
 
 typedef struct probe {
   uint32_t feature;            /* 0: a plain kernel */
   const char *name;            /* as in a sentence */
-  tern__gpu_kernel_id kernel;  /* binds x, y, four more, weights: linear_*1_f32 */
+  tern__gpu_kernel_id kernel;  /* binds x, y, three more, weights: linear_*1_f32, or linear_dot_q8_h */
+  int rows;                    /* that it computes */
+  float tolerance;
 } probe;
 
 /* One row of x at a time: y of the grid. */
 static const probe probes[] = {
-    {TERN__GPU_HAS_SUBGROUPS, "subgroup operations", TERN__KERNEL_linear_subgroup1_f32},
+    {TERN__GPU_HAS_SUBGROUPS, "subgroup operations", TERN__KERNEL_linear_subgroup1_f32, ROWS, 0},
+    /* 15 bits: of x, at most 5, half of 5 / 16256 is lost, times 4, 192 times; most of it cancels out */
+    {TERN__GPU_HAS_INT8_DOT, "8-bit dot products", TERN__KERNEL_linear_dot_q8_h, 1, 0.125f},
 };
-const uint32_t tern__gpu_probed_features = TERN__GPU_HAS_SUBGROUPS;
+const uint32_t tern__gpu_probed_features = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT;
 
 /* What is tried: the plain kernel first. */
 typedef struct trial {
@@ -47,7 +55,11 @@ enum {
   Y_BYTES = ROWS * COLUMNS * 4,
   TOTAL = Y_AT + MAX_TRIES * PLACE,
   W_BYTES = COLUMNS * K * 4,
-  W_SPARE_AT = (W_BYTES + PLACE - 1) / PLACE * PLACE,
+  W8_AT = (W_BYTES + PLACE - 1) / PLACE * PLACE, /* the same as bytes, 128 more; and their scales, 1 */
+  W8_BYTES = COLUMNS * K,
+  S8_AT = W8_AT + (W8_BYTES + PLACE - 1) / PLACE * PLACE,
+  S8_BYTES = COLUMNS * BLOCKS * 2,
+  W_SPARE_AT = S8_AT + (S8_BYTES + PLACE - 1) / PLACE * PLACE,
   W_TOTAL = W_SPARE_AT + SPARES,
   GROUPS = COLUMNS / 2 /* enough for subgroups of any size; what lies beyond the columns does nothing */
 };
@@ -57,11 +69,17 @@ static tern_status send(trial *t) {
   const tern__gpu_api *api = t->backend->api;
   tern__gpu_device *device = t->backend->device;
   float *host = tern__calloc(t->backend->env.alloc, TOTAL / 4, sizeof *host), weights[COLUMNS * K];
+  uint8_t bytes[W8_BYTES];
+  uint16_t scales[S8_BYTES / 2];
   TERN_CHECK_ALLOC(host);
   for (int k = 0; k < K; k++) {
     for (int r = 0; r < ROWS; r++) host[X_AT / 4 + r * K + k] = (float)x_of(r, k);
-    for (int c = 0; c < COLUMNS; c++) weights[c * K + k] = (float)w_of(c, k);
+    for (int c = 0; c < COLUMNS; c++) {
+      weights[c * K + k] = (float)w_of(c, k);
+      bytes[c * K + k] = (uint8_t)(w_of(c, k) + 128);
+    }
   }
+  for (int i = 0; i < S8_BYTES / 2; i++) scales[i] = 0x3c00;
   /* What a kernel that does nothing leaves: no result of anything. */
   for (int i = Y_AT / 4; i < TOTAL / 4; i++) host[i] = -12345.0f;
   TERN_TRY(api->buffer_create(device, TERN__GPU_DEVICE, TOTAL, &t->data));
@@ -69,6 +87,8 @@ static tern_status send(trial *t) {
   TERN_TRY(api->buffer_create(device, TERN__GPU_READBACK, MAX_TRIES * PLACE, &t->back));
   TERN_TRY(api->write(device, t->data, 0, host, TOTAL));
   TERN_TRY(api->write(device, t->weights, 0, weights, sizeof weights));
+  TERN_TRY(api->write(device, t->weights, W8_AT, bytes, sizeof bytes));
+  TERN_TRY(api->write(device, t->weights, S8_AT, scales, sizeof scales));
 cleanup:
   tern__free(t->backend->env.alloc, host);
   return status;
@@ -87,6 +107,10 @@ static tern_status add(trial *t, int i) {
   ranges[0] = (tern__gpu_range){t->data, X_AT, ROWS * K * 4};
   ranges[1] = (tern__gpu_range){t->data, Y_AT + (uint64_t)i * PLACE, Y_BYTES};
   ranges[5] = (tern__gpu_range){t->weights, 0, W_BYTES};
+  if (t->list[i]->kernel == TERN__KERNEL_linear_dot_q8_h) {
+    ranges[5] = (tern__gpu_range){t->weights, W8_AT, W8_BYTES};
+    ranges[6] = (tern__gpu_range){t->weights, S8_AT, S8_BYTES};
+  }
   TERN_TRY(t->backend->api->dispatch(t->commands, &(tern__gpu_dispatch){.pipeline = t->pipelines[i],
                                                                        .ranges = ranges,
                                                                        .immediates = &immediates,
@@ -118,11 +142,11 @@ cleanup:
 static void judge(const trial *t, int i, char *text, size_t size) {
   const float *y = (const float *)t->backend->api->buffer_host(t->back) + i * PLACE / 4;
   *text = 0;
-  for (int r = 0; r < ROWS; r++)
+  for (int r = 0; r < t->list[i]->rows; r++)
     for (int c = 0; c < COLUMNS; c++) {
       int sum = 0;
       for (int k = 0; k < K; k++) sum += x_of(r, k) * w_of(c, k);
-      if (y[r * COLUMNS + c] == (float)sum) continue;
+      if (fabsf(y[r * COLUMNS + c] - (float)sum) <= t->list[i]->tolerance) continue;
       snprintf(text, size, "kernel %s gave %g where %d is right", tern__gpu_kernels[t->list[i]->kernel].name,
                (double)y[r * COLUMNS + c], sum);
       return;
@@ -147,16 +171,24 @@ static tern_status take(trial *t, const probe *p) {
   return status;
 }
 
+/* A device that lacks what else the kernel needs has no use for the feature. */
+static bool probe_fits(const tern__gpu_info *info, const probe *p) {
+  uint32_t needs = tern__gpu_kernels[p->kernel].needs;
+  return (info->features & needs) == needs;
+}
+
 tern_status tern__gpu_check(tern__backend *backend) {
   tern_status status = TERN_OK;
   const tern__gpu_api *api = backend->api;
-  const probe plain = {0, "", backend->info->software ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_vec1_f32};
+  const probe plain = {
+      0, "", backend->info->software ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_vec1_f32, ROWS, 0};
   trial t = {.backend = backend};
   char wrong[200];
   backend->info->features &= tern__gpu_probed_features;
   TERN_TRY(take(&t, &plain));
   for (size_t i = 0; i < sizeof probes / sizeof *probes; i++)
-    if (backend->info->features & probes[i].feature) TERN_TRY(take(&t, &probes[i]));
+    if (backend->info->features & probes[i].feature && probe_fits(backend->info, &probes[i]))
+      TERN_TRY(take(&t, &probes[i]));
   TERN_TRY(run(&t));
   for (int i = 0; i < t.n; i++) {
     judge(&t, i, wrong, sizeof wrong);

@@ -174,6 +174,60 @@ cleanup:
   return status;
 }
 
+/* ---- a product and its residual sum ---- */
+
+static tern_status fuse_residuals(finder *f) {
+  tern_status status = TERN_OK;
+  tern__graph *graph = f->graph;
+  size_t n_nodes = tern__array_count(graph->nodes);
+  for (size_t n = 0; n < n_nodes; n++) {
+    tern__weight_product p;
+    tern__gpu_weight_format format;
+    int32_t fused, add;
+    if (!read_product(f, (int32_t)n, &p, &format) ||
+        (add = tern__uses_only_reader(&f->uses, graph, graph->nodes[n].outputs[0])) < 0)
+      continue;
+    const tern__node *node = &graph->nodes[add];
+    if (!tern__node_is(node, "Add", "") || node->inputs[0] == node->inputs[1]) continue;
+    tern__value_id other = node->inputs[node->inputs[0] == graph->nodes[n].outputs[0]];
+    if (graph->values[other].data) continue;
+    TERN_TRY(tern__graph_fuse(graph, (int32_t[]){(int32_t)n, add}, 2, "linear_residual", &fused));
+  }
+cleanup:
+  return status;
+}
+
+/* ---- a norm and what reads it ---- */
+
+static bool takes_norm(const finder *f, int32_t n) {
+  const tern__node *node = &f->graph->nodes[n];
+  const char *kind = tern__node_string(node, "kind", "");
+  tern__weight_product p;
+  tern__gpu_weight_format format;
+  if (node->n_parts) return !strcmp(kind, "linear_group") || !strcmp(kind, "linear_gated");
+  return read_product(f, n, &p, &format);
+}
+
+static tern_status fuse_norms(finder *f) {
+  tern_status status = TERN_OK;
+  tern__graph *graph = f->graph;
+  size_t n_nodes = tern__array_count(graph->nodes);
+  for (size_t n = 0; n < n_nodes; n++) {
+    const tern__node *node = &graph->nodes[n];
+    int32_t reader, fused;
+    if (node->dead || (!tern__node_is(node, "SimplifiedLayerNormalization", "") &&
+                       !tern__node_is(node, "RMSNormalization", "")))
+      continue;
+    if (node->n_inputs < 2 || !graph->values[node->inputs[1]].data ||
+        (reader = tern__uses_only_reader(&f->uses, graph, node->outputs[0])) < 0 || !takes_norm(f, reader) ||
+        graph->nodes[reader].inputs[0] != node->outputs[0])
+      continue;
+    TERN_TRY(tern__graph_fuse(graph, (int32_t[]){(int32_t)n, reader}, 2, "norm_linear", &fused));
+  }
+cleanup:
+  return status;
+}
+
 /* ---- a residual sum and its norm ---- */
 
 static int32_t norm_of(const finder *f, tern__value_id sum) {
@@ -199,8 +253,9 @@ cleanup:
 }
 
 static const struct { const char *kind; tern_status (*run)(finder *); } families[] = {
-    {"linear_gated", fuse_gated}, {"linear_bias", fuse_bias},      {"linear_split", fuse_splits},
-    {"linear_group", fuse_groups}, {"skip_norm", fuse_skip_norms},
+    {"linear_gated", fuse_gated},       {"linear_bias", fuse_bias},   {"linear_split", fuse_splits},
+    {"linear_group", fuse_groups},      {"linear_residual", fuse_residuals},
+    {"norm_linear", fuse_norms},        {"skip_norm", fuse_skip_norms},
 };
 
 tern_status tern__gpu_fuse(tern__backend *backend, tern__graph *graph) {

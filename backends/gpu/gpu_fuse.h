@@ -5,6 +5,9 @@
  *   linear_gated  the products of gate and up, then SiluMul or GeluMul: parts 0, 1, 2
  *   linear_bias   a product without a bias, then Add of a constant of its width: parts 0, 1; and maybe an activation
  *                 (Gelu, FastGelu, Relu, ...) of the sum: part 2
+ *   linear_residual  a product, then Add of a computed value of its size: parts 0, 1
+ *   norm_linear   an RMS norm over the last axis, then what alone reads it, which is a product, a linear_group or a
+ *                 linear_gated: parts 0, 1
  *   linear_split  a product, then Split of its last axis into 2 or 3: parts 0, 1
  *   skip_norm     Add of two computed values, then a norm of the sum over the last axis: parts 0, 1. The sum is an
  *                 output, too, if others read it

@@ -284,11 +284,12 @@ void tern__gpu_weight_operands(const tern__gpu_weights *w, int32_t part,
                                       sizes[i]};
 }
 
-bool tern__gpu_read_product(const tern__program *program, const tern__node *node, tern__weight_read *read,
-                            tern__weight_product *out) {
+bool tern__gpu_read_product(const tern__program *program, const tern__node *node, const tern__view *x,
+                            tern__weight_read *read, tern__weight_product *out) {
   const tern__view *in[TERN__WEIGHT_INPUTS];
   const uint8_t *constants[TERN__WEIGHT_INPUTS];
   for (int32_t i = 0; i < TERN__WEIGHT_INPUTS; i++)
     in[i] = tern__gpu_in(program, node, i), constants[i] = tern__gpu_constant(program, node, i);
+  if (x) in[0] = x;
   return read(node, in, constants, out) && out->rows && out->source.n && out->source.k;
 }

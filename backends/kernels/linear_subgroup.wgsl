@@ -18,15 +18,6 @@ fn linear_dot_half(sum: f32, at: u32, w: WeightHalf) -> f32 {
   return linear_dot(s, linear_x[at + 3u], w.d);
 }
 
-fn linear_store2(row: u32, column: u32, sum: vec2<f32>) {
-  if linear.ending >= LINEAR_GATED {
-    linear_store_gated(row, column, sum.x, sum.y);
-  } else {
-    linear_store(row, column, sum.x);
-    linear_store(row, column + 1u, sum.y);
-  }
-}
-
 @compute @workgroup_size(128, 1, 1)
 fn linear_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup: u32,
                    @builtin(num_subgroups) subgroups: u32, @builtin(subgroup_invocation_id) lane: u32,

@@ -224,7 +224,9 @@ tern_status tern__vk_probe(tern__alloc *alloc, const tern__vk_instance *instance
   fill_memory(instance, physical, f, info);
   choose_subgroups(f, &p, info);
   if (f->float16.shaderFloat16) info->features |= TERN__GPU_HAS_F16;
-  if (f->dot.shaderIntegerDotProduct && p.dot.integerDotProduct4x8BitPackedSignedAccelerated)
+  /* A software device has the kernels' other forms, but runs these, too, where a test takes it for hardware. */
+  if (f->dot.shaderIntegerDotProduct &&
+      (p.dot.integerDotProduct4x8BitPackedSignedAccelerated || f->type == VK_PHYSICAL_DEVICE_TYPE_CPU))
     info->features |= TERN__GPU_HAS_INT8_DOT;
   if (f->matrix.cooperativeMatrix && f->memory_model.vulkanMemoryModel && f->float16.shaderFloat16 &&
       has_matrix_16x16x16(alloc, instance, physical))

@@ -40,7 +40,7 @@ Test(linear, dense) {
 
 Test(linear, blocks) {
   for (tern_dtype d = TERN_DTYPE_Q4_0; d <= TERN_DTYPE_Q6_K; d++) {
-    const int sizes[][3] = {{1, 256, 9}, {1, 768, 257}, {3, 256, 33}, {7, 1024, 31}, {130, 512, 17}};
+    const int sizes[][3] = {{1, 256, 9}, {1, 768, 257}, {3, 256, 33}, {7, 1024, 31}, {130, 512, 17}, {1, 4352, 35}};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
       for (int numerics = 0; numerics < 2; numerics++)
         linear_case(d, sizes[s][0], sizes[s][1], sizes[s][2], s & 1, numerics);

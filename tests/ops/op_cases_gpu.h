@@ -234,14 +234,19 @@ Test(split, kv_layers_over_several_buffers) {
 
 /* ---- several nodes as one ---- */
 
-/* Linear of the case's first input and a new weight. */
-static tern__value_id add_linear(one_op *t, tern_dtype dtype, int n, int k, bool bias) {
-  tern__value_id out, in[3] = {t->ids[0]};
+/* Linear of X and a new weight. */
+static tern__value_id add_linear_of(one_op *t, tern__value_id x, tern_dtype dtype, int n, int k, bool bias) {
+  tern__value_id out, in[3] = {x};
   void *w = constant(t, dtype, 2, n, k);
   in[1] = t->ids[t->n_inputs - 1];
   if (tern__dtype_is_block(dtype)) fill_blocks(w, dtype, t->graph->values[in[1]].size_bytes);
   if (bias) constant(t, TERN_DTYPE_F32, 1, n), in[2] = t->ids[t->n_inputs - 1];
   return add_node(t, "Linear", "tern", in, bias ? 3 : 2, 1, &out);
+}
+
+/* Of the case's first input. */
+static tern__value_id add_linear(one_op *t, tern_dtype dtype, int n, int k, bool bias) {
+  return add_linear_of(t, t->ids[0], dtype, n, k, bias);
 }
 
 static const int fused_rows[] = {1, 5, 70};
@@ -312,6 +317,55 @@ Test(fused, split) {
     check_fused(&t, "linear_split", f32_error);
     end(&t);
   }
+}
+
+/* A residual, which may come first or second; columns beyond one binding. */
+Test(fused, residual) {
+  const tern_dtype types[] = {TERN_DTYPE_F32, TERN_DTYPE_Q4_0, TERN_DTYPE_Q6_K};
+  for (int r = 0; r < 3; r++)
+    for (int form = 0; form < 6; form++) {
+      one_op t;
+      tern_dtype dtype = types[form % 3];
+      tern__value_id in[2], out;
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 256);
+      input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 77);
+      in[form & 1] = t.ids[1];
+      in[!(form & 1)] = add_linear(&t, dtype, 77, 256, form >= 3);
+      add_output(&t, add_node(&t, "Add", "", in, 2, 1, &out));
+      check_fused(&t, "linear_residual", f32_error);
+      end(&t);
+    }
+}
+
+/* An RMS norm before a product, a group of them, gate and up; rows that are no whole blocks. */
+Test(fused, norm) {
+  const tern_dtype types[] = {TERN_DTYPE_F16, TERN_DTYPE_Q4_0, TERN_DTYPE_Q4_1, TERN_DTYPE_Q8_0};
+  for (int r = 0; r < 3; r++)
+    for (int form = 0; form < 4; form++)
+      for (size_t d = 0; d < sizeof types / sizeof *types; d++) {
+        one_op t;
+        int k = types[d] == TERN_DTYPE_F16 ? 100 : form == 3 ? 4160 : 96;
+        tern__value_id in[2], norm;
+        begin(&t, "Fused", "tern", 1);
+        float *x = input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], k);
+        for (int e = 0; e < k; e++) x[e] *= e % 32 == 3 ? 3.0f : 1.0f; /* one of a block is the largest by far */
+        constant(&t, TERN_DTYPE_F32, 1, k);
+        add_node(&t, "SimplifiedLayerNormalization", "", (tern__value_id[]){t.ids[0], t.ids[1]}, 2, 1, &norm);
+        tern__node_set_float(t.graph, t.node, "epsilon", 1e-5f);
+        if (form == 0 || form == 3) add_output(&t, add_linear_of(&t, norm, types[d], 70, k, form == 3 && d == 1));
+        else if (form == 1) {
+          add_output(&t, add_linear_of(&t, norm, types[d], 66, k, false));
+          add_output(&t, add_linear_of(&t, norm, types[d], 19, k, false));
+          add_output(&t, add_linear_of(&t, norm, types[d], 33, k, false));
+        } else {
+          in[0] = add_linear_of(&t, norm, types[d], 77, k, false);
+          in[1] = add_linear_of(&t, norm, types[d], 77, k, false);
+          add_output(&t, add_node(&t, "SiluMul", "tern", in, 2, 1, &norm));
+        }
+        check_fused(&t, "norm_linear", f32_error);
+        end(&t);
+      }
 }
 
 /* A row must not depend on how many rows are computed with it. */

@@ -60,7 +60,7 @@ static int32_t at_token(void *user_data, const char *text, size_t size, int32_t 
 
 typedef struct device { tern_runtime *runtime; tern__backend *backend; tern_pipeline *pipeline; } device;
 
-static void open_device(device *d, bool hardware, bool whole_logits) {
+static void open_device(device *d, bool hardware, bool whole_logits, tern_numerics numerics) {
   int32_t index;
   tern_runtime_desc desc = TERN_RUNTIME_DESC_INIT;
   tern_pipeline_desc open = TERN_PIPELINE_DESC_INIT;
@@ -76,18 +76,18 @@ static void open_device(device *d, bool hardware, bool whole_logits) {
   d->backend->info->software = !hardware;
   if (whole_logits) d->backend->info->max_invocations = 128; /* too few for the kernel that samples */
   open.task = "text-generation", open.path = cached_model(SMOLLM2_GGUF);
-  open.session.device = "vulkan", open.session.context_length = 256, open.session.numerics = TERN_NUMERICS_CONSISTENT;
+  open.session.device = "vulkan", open.session.context_length = 256, open.session.numerics = numerics;
   ok(tern_pipeline_open(d->runtime, &open, &d->pipeline));
 }
 
-static void open_cpu(device *d) {
+static void open_cpu(device *d, tern_numerics numerics) {
   tern_runtime_desc desc = TERN_RUNTIME_DESC_INIT;
   tern_pipeline_desc open = TERN_PIPELINE_DESC_INIT;
   memset(&seen, 0, sizeof seen), memset(d, 0, sizeof *d);
   desc.allocator = (tern_allocator){counting_alloc, counting_free, NULL};
   ok(tern_runtime_create(&desc, &d->runtime));
   open.task = "text-generation", open.path = cached_model(SMOLLM2_GGUF);
-  open.session.device = "cpu", open.session.context_length = 256, open.session.numerics = TERN_NUMERICS_CONSISTENT;
+  open.session.device = "cpu", open.session.context_length = 256, open.session.numerics = numerics;
   ok(tern_pipeline_open(d->runtime, &open, &d->pipeline));
 }
 
@@ -121,22 +121,26 @@ static long number_of(const char *json, const char *name) {
   return strtol(at + strlen(key), NULL, 10);
 }
 
-static void check_step(bool hardware) {
+static void check_step(bool hardware, tern_numerics numerics) {
   device d;
   int32_t want[TOKENS], tokens[TOKENS];
   counts on_cpu[TOKENS];
   tern_run_desc greedy = TERN_RUN_DESC_INIT;
-  open_cpu(&d);
+  open_cpu(&d, numerics);
   (void)generate(&d, greedy, TOKENS, want);
   memcpy(on_cpu, seen.at_token, sizeof on_cpu);
   close_device(&d);
-  open_device(&d, hardware, false);
+  open_device(&d, hardware, false, numerics);
+  /* FAST, on hardware with the instructions: norms are part of the products that read them. */
+  const uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT;
+  bool dot = hardware && numerics == TERN_NUMERICS_FAST && (d.backend->info->features & needs) == needs &&
+             d.backend->info->subgroup_min >= 8;
   const char *json = generate(&d, greedy, TOKENS, tokens);
   long dispatches = number_of(json, "dispatches"), submits = number_of(json, "submits");
   printf("%s: %ld dispatches, %ld barriers, %ld submits, %ld bytes to the device, %ld from it\n",
          hardware ? "hardware" : "software", dispatches, number_of(json, "barriers"), submits,
          number_of(json, "bytes_to_device"), number_of(json, "bytes_from_device"));
-  cr_expect_leq(dispatches, (hardware ? 8 : 7) * LAYERS + BESIDES);
+  cr_expect_leq(dispatches, (dot ? 6 : hardware ? 8 : 7) * LAYERS + BESIDES);
   cr_expect_leq(number_of(json, "barriers"), dispatches);
   cr_expect_leq(number_of(json, "bytes_to_device"), 2048);
   cr_expect_eq(number_of(json, "bytes_from_device"), 8, "the best token and its logit");
@@ -148,22 +152,24 @@ static void check_step(bool hardware) {
     cr_expect_eq(b->submits - a->submits, submits);
     cr_expect_leq(b->tickets - a->tickets, submits);
     if (hardware) cr_expect_eq(b->tickets - a->tickets, 1, "one wait");
-    /* Tokens and text take what they take on the CPU, whose runs allocate nothing (unit/test_memory.c). */
-    cr_expect_eq(b->allocations - a->allocations, on_cpu[t].allocations - on_cpu[t - 1].allocations, "token %d", t);
+    /* Tokens and text take what they take on the CPU, whose runs allocate nothing (unit/test_memory.c) but for a plan
+     * where a thread is late. */
+    cr_expect_leq(b->allocations - a->allocations, on_cpu[t].allocations - on_cpu[t - 1].allocations, "token %d", t);
     cr_expect_eq(tokens[t], want[t]);
   }
   close_device(&d);
 }
 
-Test(vk_decode, step_of_software) { check_step(false); }
-Test(vk_decode, step_of_hardware) { check_step(true); }
+Test(vk_decode, step_of_software) { check_step(false, TERN_NUMERICS_CONSISTENT); }
+Test(vk_decode, step_of_hardware) { check_step(true, TERN_NUMERICS_CONSISTENT); }
+Test(vk_decode, fast_step_of_hardware) { check_step(true, TERN_NUMERICS_FAST); }
 
 /* A draft's rows are ranked there side by side: the tokens, and the bytes that come of each, are those of plain decoding. */
 Test(vk_decode, drafts) {
   static const char *const prompt[] = {"one two three four one two three four one two three four one two"};
   tern_run_desc desc = TERN_RUN_DESC_INIT;
   device d;
-  open_device(&d, false, false);
+  open_device(&d, false, false, TERN_NUMERICS_CONSISTENT);
   desc.texts = prompt, desc.n_texts = 1, desc.max_new_tokens = 16, desc.seed = 3;
   for (int sampled = 0; sampled < 2; sampled++) {
     tern_result *r[2];
@@ -200,7 +206,7 @@ Test(vk_decode, sampled_there) {
   runs[4].temperature = 0.5f, runs[4].top_p = 0.9f; /* needs all logits */
   for (int whole = 1; whole >= 0; whole--) {
     device d;
-    open_device(&d, false, whole);
+    open_device(&d, false, whole, TERN_NUMERICS_CONSISTENT);
     for (int i = 0; i < 5; i++) {
       const char *json = generate(&d, runs[i], N, whole ? want[i] : got);
       cr_expect_eq(number_of(json, "bytes_from_device"), whole ? 49152 * 4 : bytes[i], "run %d: %s", i, json);

@@ -3,7 +3,7 @@
 
 static tern_status compile(tern__program *program, const tern__node *node, tern__weight_read *read, bool *taken) {
   tern__gpu_linear product;
-  if (!tern__gpu_product_of(program, node, read, &product)) return TERN_OK;
+  if (!tern__gpu_product_of(program, node, NULL, read, &product)) return TERN_OK;
   return tern__gpu_add_product(program, &product, taken);
 }
 

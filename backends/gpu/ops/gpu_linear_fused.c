@@ -4,12 +4,22 @@
 
 #include <string.h>
 
-static bool read_part(const tern__program *program, const tern__node *node, int32_t part, tern__gpu_linear *out) {
+static bool read_part(const tern__program *program, const tern__node *node, int32_t part, const tern__node *norm,
+                      tern__gpu_linear *out) {
   const tern__node *of = &node->parts[part];
   tern__weight_read *read = tern__gpu_product_reader(of->op);
-  if (!read || !tern__gpu_product_of(program, of, read, out)) return false;
+  if (!read || !tern__gpu_product_of(program, of, norm ? tern__gpu_in(program, norm, 0) : NULL, read, out)) return false;
   out->node = node;
   return true;
+}
+
+/* The product, after a norm of its X (NULL = none). */
+static tern_status add_after(tern__program *program, tern__gpu_linear *product, const tern__node *norm, bool *taken) {
+  if (norm) {
+    if (!tern__gpu_is_rms_norm(program, norm, product->sources.list[0].k)) return TERN_OK;
+    product->norm = norm, product->x = tern__gpu_input(norm, 0);
+  }
+  return tern__gpu_add_product(program, product, taken);
 }
 
 /* ---- several products of one X ---- */
@@ -50,13 +60,18 @@ static int32_t bias_input(const tern__node *part) {
   return !strcmp(part->op->name, "MatMulNBits") ? 5 : 2;
 }
 
-tern_status tern__gpu_compile_linear_group(tern__program *program, const tern__node *node, bool *taken) {
+/* What compiles a fused product: adds its steps, after those of `norm` of its X (NULL = none), which belong to `node`,
+ * too. */
+typedef tern_status (*compile_after)(tern__program *program, const tern__node *node, const tern__node *norm,
+                                     bool *taken);
+
+static tern_status compile_group(tern__program *program, const tern__node *node, const tern__node *norm, bool *taken) {
   tern_status status = TERN_OK;
   tern__gpu_linear product, more;
   int32_t biases[TERN__GPU_MAX_SOURCES], n_biases = 0;
-  if (node->n_parts > TERN__GPU_MAX_SOURCES || !read_part(program, node, 0, &product)) return TERN_OK;
+  if (node->n_parts > TERN__GPU_MAX_SOURCES || !read_part(program, node, 0, norm, &product)) return TERN_OK;
   for (int32_t i = 0; i < node->n_parts; i++) {
-    if (!read_part(program, node, i, &more) || more.x.index != product.x.index || more.rows != product.rows)
+    if (!read_part(program, node, i, norm, &more) || more.x.index != product.x.index || more.rows != product.rows)
       return TERN_OK;
     if (more.bias.kind != TERN__GPU_NONE) {
       biases[n_biases++] = bias_input(&node->parts[i]);
@@ -68,15 +83,19 @@ tern_status tern__gpu_compile_linear_group(tern__program *program, const tern__n
   product.sources.n = node->n_parts;
   if (n_biases && n_biases != node->n_parts) return TERN_OK;
   if (n_biases) TERN_TRY(join_biases(program, node, biases, n_biases, &product, &product.bias));
-  TERN_TRY(tern__gpu_add_product(program, &product, taken));
+  TERN_TRY(add_after(program, &product, norm, taken));
 cleanup:
   return status;
 }
 
-tern_status tern__gpu_compile_linear_gated(tern__program *program, const tern__node *node, bool *taken) {
+tern_status tern__gpu_compile_linear_group(tern__program *program, const tern__node *node, bool *taken) {
+  return compile_group(program, node, NULL, taken);
+}
+
+static tern_status compile_gated(tern__program *program, const tern__node *node, const tern__node *norm, bool *taken) {
   tern__gpu_linear product, up;
   const tern__node *gate = &node->parts[2];
-  if (!read_part(program, node, 0, &product) || !read_part(program, node, 1, &up) || up.x.index != product.x.index ||
+  if (!read_part(program, node, 0, norm, &product) || !read_part(program, node, 1, norm, &up) || up.x.index != product.x.index ||
       up.widths[0] != product.widths[0] || product.bias.kind != TERN__GPU_NONE || up.bias.kind != TERN__GPU_NONE)
     return TERN_OK;
   bool swapped = gate->inputs[0] == node->parts[1].outputs[0]; /* the part that comes second is the gate */
@@ -87,7 +106,30 @@ tern_status tern__gpu_compile_linear_gated(tern__program *program, const tern__n
   product.ending = !strcmp(gate->op->name, "SiluMul")                                 ? TERN__GPU_GATED_SILU
                    : !strcmp(tern__node_string(gate, "approximate", "none"), "tanh") ? TERN__GPU_GATED_GELU_TANH
                                                                                       : TERN__GPU_GATED_GELU_ERF;
-  return tern__gpu_add_product(program, &product, taken);
+  return add_after(program, &product, norm, taken);
+}
+
+tern_status tern__gpu_compile_linear_gated(tern__program *program, const tern__node *node, bool *taken) {
+  return compile_gated(program, node, NULL, taken);
+}
+
+/* ---- an RMS norm, and the product or products that read it ---- */
+
+static tern_status compile_one(tern__program *program, const tern__node *node, const tern__node *norm, bool *taken) {
+  tern__gpu_linear product;
+  tern__weight_read *read = tern__gpu_product_reader(node->op);
+  if (!read || !tern__gpu_product_of(program, node, tern__gpu_in(program, norm, 0), read, &product)) return TERN_OK;
+  return add_after(program, &product, norm, taken);
+}
+
+tern_status tern__gpu_compile_norm_linear(tern__program *program, const tern__node *node, bool *taken) {
+  const tern__node *norm = &node->parts[0], *then = &node->parts[1];
+  const char *kind = tern__node_string(then, "kind", "");
+  compile_after compile = !then->n_parts                   ? compile_one
+                          : !strcmp(kind, "linear_group")  ? compile_group
+                          : !strcmp(kind, "linear_gated") ? compile_gated
+                                                           : NULL;
+  return compile ? compile(program, then, norm, taken) : TERN_OK;
 }
 
 /* ---- what follows a product ---- */
@@ -109,7 +151,7 @@ static bool ending_of(const tern__node *node, tern__gpu_ending *out) {
 tern_status tern__gpu_compile_linear_bias(tern__program *program, const tern__node *node, bool *taken) {
   tern__gpu_linear product;
   const tern__node *add = &node->parts[1], *last = &node->parts[node->n_parts - 1];
-  if (!read_part(program, node, 0, &product) || product.bias.kind != TERN__GPU_NONE ||
+  if (!read_part(program, node, 0, NULL, &product) || product.bias.kind != TERN__GPU_NONE ||
       (node->n_parts > 2 && !ending_of(last, &product.ending)))
     return TERN_OK;
   product.bias = tern__gpu_input(add, add->inputs[0] == node->parts[0].outputs[0]);
@@ -117,11 +159,25 @@ tern_status tern__gpu_compile_linear_bias(tern__program *program, const tern__no
   return tern__gpu_add_product(program, &product, taken);
 }
 
+tern_status tern__gpu_compile_linear_residual(tern__program *program, const tern__node *node, bool *taken) {
+  tern__gpu_linear product;
+  const tern__node *add = &node->parts[1];
+  int32_t other = add->inputs[0] == node->parts[0].outputs[0];
+  const tern__view *residual = tern__gpu_in(program, add, other), *y = tern__gpu_out(program, add, 0);
+  if (!read_part(program, node, 0, NULL, &product) || !residual || !y || residual->dtype != TERN_DTYPE_F32 ||
+      tern__gpu_elements(residual) != tern__gpu_elements(y) ||
+      tern__gpu_elements(y) != product.rows * product.widths[0])
+    return TERN_OK;
+  product.residual = tern__gpu_input(add, other);
+  product.outputs[0] = tern__gpu_output(add, 0);
+  return tern__gpu_add_product(program, &product, taken);
+}
+
 tern_status tern__gpu_compile_linear_split(tern__program *program, const tern__node *node, bool *taken) {
   tern__gpu_linear product;
   const tern__node *split = &node->parts[1];
   uint64_t width = 0;
-  if (!read_part(program, node, 0, &product) || split->n_outputs > TERN__GPU_MAX_SOURCES) return TERN_OK;
+  if (!read_part(program, node, 0, NULL, &product) || split->n_outputs > TERN__GPU_MAX_SOURCES) return TERN_OK;
   for (int32_t i = 0; i < split->n_outputs; i++) {
     const tern__view *y = tern__gpu_out(program, split, i);
     if (!y || y->shape.rank < 1) return TERN_OK;

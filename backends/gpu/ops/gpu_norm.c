@@ -4,6 +4,7 @@
 
 #include "gpu/gpu_fuse.h"
 #include "gpu/gpu_walk.h"
+#include "gpu/ops/gpu_product.h"
 
 /* Where scale, bias, skip and the input's bias are among the inputs, and the extra outputs (-1: the op has
  * none). */
@@ -110,6 +111,30 @@ tern_status tern__gpu_compile_skip_layer_norm(tern__program *program, const tern
 tern_status tern__gpu_compile_skip_rms_norm(tern__program *program, const tern__node *node, bool *taken) {
   static const norm_layout layout = {2, -1, 1, 3, 1, 2, 3, false};
   return add_norm(program, node, &layout, taken);
+}
+
+/* ---- as part of a product ---- */
+
+bool tern__gpu_is_rms_norm(const tern__program *program, const tern__node *node, uint64_t n) {
+  const tern__view *x = tern__gpu_in(program, node, 0), *scale = tern__gpu_in(program, node, 1);
+  if (!x || !scale || x->dtype != TERN_DTYPE_F32 || scale->dtype != TERN_DTYPE_F32 || x->shape.rank < 1) return false;
+  int32_t rank = x->shape.rank;
+  return tern__gpu_axis(tern__node_int(node, "axis", -1), rank) == rank - 1 &&
+         (uint64_t)x->shape.dims[rank - 1] == n && tern__gpu_elements(scale) == n && tern__gpu_fits(program, x) &&
+         tern__gpu_constant(program, node, 1);
+}
+
+tern_status tern__gpu_add_rms_norm(tern__program *program, const tern__node *node, const tern__node *norm,
+                                   tern__gpu_operand x, tern__gpu_operand y, uint64_t rows, uint64_t n) {
+  tern_status status = TERN_OK;
+  bool quads = n % 4 == 0;
+  norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), 0, 0, (float)n,
+                   tern__node_float(norm, "epsilon", 1e-5f)};
+  tern__gpu_operand operands[] = {x, tern__gpu_input(norm, 1), {TERN__GPU_NONE, -1, 0, 0}, y};
+  TERN_TRY(tern__gpu_add_1d(program, node, quads ? TERN__KERNEL_norm_quads : TERN__KERNEL_norm, operands, &p, rows, 1));
+  tern__gpu_cost(program, 6 * rows * n, 8 * rows * n);
+cleanup:
+  return status;
 }
 
 /* ---- tern.Fused, skip_norm: a sum and its norm ---- */

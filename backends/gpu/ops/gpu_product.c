@@ -9,17 +9,23 @@ enum {
   GROUP_BLOCKS = 4,   /* of linear.wgsl */
   VEC_INVOCATIONS = 64,
   TILE = 64,
-  TILE_INVOCATIONS = 256
+  TILE_INVOCATIONS = 256,
+  DOT_SUBGROUP = 8     /* fewest invocations of a subgroup for linear_dot.wgsl: they share a block of x */
 };
 
 typedef struct linear_immediates {
-  uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[TERN__GPU_MAX_SOURCES], pad[5];
+  uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[TERN__GPU_MAX_SOURCES];
+  uint32_t residual, norm;
+  float epsilon;
+  uint32_t pad[2];
 } linear_immediates;
 
 typedef struct plan {
   tern__program *program;
   const tern__gpu_linear *product;
   tern__gpu_weights weights;
+  bool dot;          /* one row, by linear_dot.wgsl, which norms, too */
+  uint64_t scratch;  /* bytes of it that are taken */
 } plan;
 
 static uint32_t divide_up(uint64_t a, uint64_t b) { return (uint32_t)((a + b - 1) / b); }
@@ -35,13 +41,37 @@ static uint64_t block_rows(const plan *p) {
   return limit >= p->product->rows ? p->product->rows : limit / ROW_STEP * ROW_STEP;
 }
 
+/* Whether linear_dot.wgsl can. A norm's scale takes the bias's place there. */
+static bool dot_fits(const plan *p) {
+  const tern__gpu_info *info = p->program->backend->info;
+  const tern__gpu_linear *product = p->product;
+  const uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT;
+  return product->rows == 1 && !info->software && p->program->plan->numerics == TERN_NUMERICS_FAST &&
+         (info->features & needs) == needs && info->subgroup_min >= DOT_SUBGROUP &&
+         p->weights.format >= TERN__GPU_WEIGHT_q4_h && p->weights.format <= TERN__GPU_WEIGHT_q8_fm2 &&
+         p->weights.k % TERN__WEIGHT_BLOCK == 0;
+}
+
+/* x normed, in scratch. */
+static tern_status add_norm(plan *p, uint64_t rows, tern__gpu_operand *x) {
+  tern_status status = TERN_OK;
+  tern__gpu_operand y = tern__gpu_scratch(p->scratch, rows * p->weights.k * sizeof(float));
+  p->scratch += tern__gpu_place(y.size);
+  tern__gpu_need_scratch(p->program, p->scratch);
+  TERN_TRY(tern__gpu_add_rms_norm(p->program, p->product->node, p->product->norm, *x, y, rows, p->weights.k));
+  *x = y;
+cleanup:
+  return status;
+}
+
 /* x with rows of whole blocks, in scratch. */
-static tern_status add_pad(const plan *p, uint64_t rows, tern__gpu_operand *x) {
+static tern_status add_pad(plan *p, uint64_t rows, tern__gpu_operand *x) {
   tern_status status = TERN_OK;
   uint64_t width = p->weights.k, padded = p->weights.blocks * TERN__WEIGHT_BLOCK, count = rows * padded;
   uint32_t groups[2], immediates[4] = {(uint32_t)count, (uint32_t)width, (uint32_t)padded, 0};
-  tern__gpu_operand padded_x = tern__gpu_scratch(0, count * sizeof(float));
-  tern__gpu_need_scratch(p->program, padded_x.size);
+  tern__gpu_operand padded_x = tern__gpu_scratch(p->scratch, count * sizeof(float));
+  p->scratch += tern__gpu_place(padded_x.size);
+  tern__gpu_need_scratch(p->program, p->scratch);
   tern__gpu_groups_1d(p->program, count, PAD_WORKGROUP, groups);
   TERN_TRY(tern__gpu_add_step(p->program, p->product->node, TERN__KERNEL_linear_pad,
                               (tern__gpu_operand[]){*x, padded_x}, immediates, groups[0], groups[1], 1));
@@ -60,6 +90,10 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
   if (info->software) {
     first = rows == 1 ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_direct4_f32;
     grid[0] = divide_up(columns, (uint64_t)tern__gpu_kernels[first].workgroup[0] * 4);
+  } else if (p->dot) {
+    first = (tern__gpu_kernel_id)(TERN__KERNEL_linear_dot_q4_h - TERN__GPU_WEIGHT_q4_h);
+    grid[0] = divide_up(columns, (uint64_t)(tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h].workgroup[0] /
+                                            info->subgroup_max) * 2);
   } else if (rows > FEW_ROWS && info->max_invocations >= TILE_INVOCATIONS) {
     first = TERN__KERNEL_linear_tiled_f32;
     grid[0] = divide_up(columns, TILE), grid[1] = divide_up(rows, TILE);
@@ -90,6 +124,10 @@ static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gp
                                   .has_bias = product->bias.kind != TERN__GPU_NONE,
                                   .ending = (uint32_t)product->ending};
   tern__gpu_operand operands[5 + TERN__GPU_WEIGHT_BINDINGS] = {x, {TERN__GPU_NONE, -1, 0, 0}, product->bias};
+  if (p->dot && product->norm) {
+    operands[2] = tern__gpu_input(product->norm, 1);
+    immediates.norm = 1, immediates.epsilon = tern__node_float(product->norm, "epsilon", 1e-5f);
+  }
   static const int places[TERN__GPU_MAX_SOURCES] = {1, 3, 4};
   for (int i = 0; i < TERN__GPU_MAX_SOURCES; i++) {
     operands[places[i]] = product->widths[i] ? product->outputs[i] : (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
@@ -97,6 +135,14 @@ static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gp
     if (!product->widths[i] || rows == product->rows) continue;
     operands[places[i]].offset += row * product->widths[i] * sizeof(float);
     operands[places[i]].size = rows * product->widths[i] * sizeof(float);
+  }
+  if (product->residual.kind != TERN__GPU_NONE) {
+    immediates.residual = 1;
+    operands[3] = product->residual;
+    if (rows < product->rows) {
+      operands[3].offset += row * product->widths[0] * sizeof(float);
+      operands[3].size = rows * product->widths[0] * sizeof(float);
+    }
   }
   tern__gpu_weight_operands(w, part, operands + 5);
   tern__gpu_kernel_id kernel = choose(p, rows, columns, &immediates, grid);
@@ -113,11 +159,14 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
   uint64_t step;
   if (!product->rows || !tern__gpu_weights_fit(program, &product->sources, &p.weights) || !(step = block_rows(&p)))
     return TERN_OK;
+  p.dot = dot_fits(&p) && !(product->norm && product->bias.kind != TERN__GPU_NONE);
   TERN_TRY(tern__gpu_pack_weights(program, &product->sources, &p.weights));
   for (uint64_t row = 0; row < product->rows; row += step) {
     uint64_t rows = product->rows - row < step ? product->rows - row : step, k = p.weights.k;
     tern__gpu_operand x = product->x;
     if (rows < product->rows) x.offset += row * k * sizeof(float), x.size = rows * k * sizeof(float);
+    p.scratch = 0;
+    if (product->norm && !p.dot) TERN_TRY(add_norm(&p, rows, &x));
     if (k % TERN__WEIGHT_BLOCK) TERN_TRY(add_pad(&p, rows, &x));
     for (int32_t part = 0; part < p.weights.parts; part++) TERN_TRY(add_part(&p, row, rows, x, part));
   }
@@ -126,10 +175,10 @@ cleanup:
   return status;
 }
 
-bool tern__gpu_product_of(const tern__program *program, const tern__node *node, tern__weight_read *read,
-                          tern__gpu_linear *out) {
+bool tern__gpu_product_of(const tern__program *program, const tern__node *node, const tern__view *x,
+                          tern__weight_read *read, tern__gpu_linear *out) {
   tern__weight_product product;
-  if (!tern__gpu_read_product(program, node, read, &product)) return false;
+  if (!tern__gpu_read_product(program, node, x, read, &product)) return false;
   *out = (tern__gpu_linear){.node = node,
                              .sources = {.list = {product.source}, .n = 1},
                              .x = tern__gpu_input(node, 0),

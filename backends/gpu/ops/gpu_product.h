@@ -21,12 +21,21 @@ typedef struct tern__gpu_linear {
                                                        half of it if gated */
   uint64_t rows;
   tern__gpu_ending ending;
+  tern__gpu_operand residual;                       /* [rows, widths[0]], added to the only output; NONE = none */
+  const tern__node *norm;                           /* an RMS norm that comes before, of x; NULL = none */
 } tern__gpu_linear;
 
 /* Adds its steps; *taken stays false if no kernel fits. */
 tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *product, bool *taken);
-/* Reads a node (linear, gemm ...) into a product with one source and output. */
-bool tern__gpu_product_of(const tern__program *program, const tern__node *node, tern__weight_read *read,
-                          tern__gpu_linear *out);
+/* Reads a node (linear, gemm ...) into a product with one source and output. `x`: what its X looks like, where that is
+ * no value of the plan's (a part's result); NULL otherwise. */
+bool tern__gpu_product_of(const tern__program *program, const tern__node *node, const tern__view *x,
+                          tern__weight_read *read, tern__gpu_linear *out);
+
+/* gpu_norm.c: steps of an RMS norm over the last axis, on behalf of `node`: y = x's rows of n normed. */
+tern_status tern__gpu_add_rms_norm(tern__program *program, const tern__node *node, const tern__node *norm,
+                                   tern__gpu_operand x, tern__gpu_operand y, uint64_t rows, uint64_t n);
+/* Whether the node is one that tern__gpu_add_rms_norm can be asked for: over the last axis of X, whose size is n. */
+bool tern__gpu_is_rms_norm(const tern__program *program, const tern__node *node, uint64_t n);
 
 #endif

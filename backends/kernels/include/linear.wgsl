@@ -1,12 +1,12 @@
 // Y [m, n] = X [m, k] W^T + bias, W in any weight format: what the kernels linear_*.wgsl share.
 //
-// Bindings: group 0, 0 = x (rows of whole blocks), 1 = y, 2 = bias, 3, 4 = further outputs, 5 .. 7 = weights
-// (weight_decode.wgsl). Columns go to the outputs in turn: width0 to y, width1 to binding 3, width2 to binding 4.
+// Bindings: group 0, 0 = x (rows of whole blocks), 1 = y, 2 = bias, 3, 4 = further outputs (or 3 = a residual),
+// 5 .. 7 = weights (weight_decode.wgsl). Columns go to the outputs in turn: width0 to y, width1 to binding 3, width2 to binding 4.
 // Activations are declared read_write because all of them lie in one buffer. Parameters: immediate, 64 bytes.
 //
 // One order of additions in all kernels but linear_subgroup, so that a row's result depends neither on how many rows
 // there are nor on the kernel: along k, one fma after the other within a group of 128; then group after group; then
-// the bias.
+// the bias; then the residual.
 
 struct LinearParams {
   rows: u32,       // m
@@ -20,11 +20,11 @@ struct LinearParams {
   width0: u32,
   width1: u32,
   width2: u32,
+  residual: u32,   // binding 3 is no output but what is added to y, [m, n]
+  norm: u32,       // linear_dot: x is an RMS norm's input, whose scale is in the bias's place
+  epsilon: f32,    // the norm's
   pad0: u32,
   pad1: u32,
-  pad2: u32,
-  pad3: u32,
-  pad4: u32,
 }
 
 const LINEAR_GROUP: u32 = 4u;  // blocks
@@ -77,6 +77,9 @@ fn linear_store(row: u32, column: u32, sum: f32) {
       case LINEAR_SIGMOID: { y = math_sigmoid(y); }
       default: {}
     }
+    if linear.residual != 0u {
+      y += linear_y1[row * linear.width0 + at];
+    }
     linear_put(row, at, y);
   }
 }
@@ -91,6 +94,16 @@ fn linear_store_gated(row: u32, column: u32, gate: f32, up: f32) {
       default: { y *= math_silu(gate); }
     }
     linear_put(row, (linear.first + column) / 2u, y);
+  }
+}
+
+// Two columns from an even one on.
+fn linear_store2(row: u32, column: u32, sum: vec2<f32>) {
+  if linear.ending >= LINEAR_GATED {
+    linear_store_gated(row, column, sum.x, sum.y);
+  } else {
+    linear_store(row, column, sum.x);
+    linear_store(row, column + 1u, sum.y);
   }
 }
 
