@@ -9,7 +9,8 @@ Models have the shapes of real ones and random weights, made on the spot; one fi
 (tern, peer; peer, tern ...). A figure is the median over the rounds; a round of a speed is the median of --repeat runs
 after one to warm up. tern: `tern bench`, a process a round. The peer: its server, every layer on the GPU, flash
 attention, default batch sizes, one process a model, its own timings. First token: from the start of the process to the
-answer, the model file in the page cache; "no caches" has the driver's shader cache off and tern's empty.
+answer, the model file in the page cache; "no caches" has the driver's shader cache off and tern's empty. "tern's pace"
+is what a speed comes to in bytes that must be read (all weights, the keys and values before it) or in operations.
 
 The whole run ends within --seconds: rows that time does not suffice for say so. JSON is written after each sample.
 Exit code 1 if a row could not be measured.
@@ -49,8 +50,8 @@ def unpack(args):
 
 
 def make_models(pack, work, names):
-  """name -> path, of GGUF files and of the MiniLM folder if it was packed."""
-  folder, paths = os.path.join(pack, "models"), {}
+  """name -> path, of GGUF files and of the MiniLM folder if it was packed; and name -> work of the GGUF files."""
+  folder, works, paths = os.path.join(pack, "models"), {}, {}
   with open(os.path.join(folder, "smollm2.head"), "rb") as f:
     head = gpu_models.read_head(f.read())
   for name, file, make in ((SMOLLM2, "random-SmolLM2-Q4_1.gguf", lambda: head),
@@ -58,6 +59,7 @@ def make_models(pack, work, names):
     if name in names:
       paths[name] = os.path.join(work, file)
       gpu_models.write_gguf(paths[name], make())
+      works[name] = gpu_models.work_of(make())
   minilm = os.path.join(folder, "minilm")
   if MINILM in names and os.path.isdir(minilm):
     paths[MINILM] = minilm
@@ -68,7 +70,7 @@ def make_models(pack, work, names):
       gpu_models.fill_onnx(data, matrices)
       f.seek(0)
       f.write(data)
-  return paths
+  return paths, works
 
 
 def what_is_here(m):
@@ -83,17 +85,18 @@ def what_is_here(m):
   return found
 
 
-def groups(m, results, paths, o):
+def groups(m, results, paths, works, o):
   """(key, seconds at most, function): parts of the run in order, the more important ones first."""
   big = SMOLLM2 if o.small else BILLION
   # In order of time on a fast GPU: a group that hangs must leave time for the others.
   return [
-    ("1b", 170, lambda: gpu_rows.language(m, results, big, paths[big], o.lengths, o.new_tokens)),
+    ("1b", 170, lambda: gpu_rows.language(m, results, big, paths[big], o.lengths, o.new_tokens, works[big])),
     ("cold", 120, lambda: gpu_rows.first_token(m, results, big, paths[big], o.lengths[0], True, min(2, o.rounds))),
     ("warm", 60, lambda: gpu_rows.first_token(m, results, big, paths[big], o.lengths[0], False, o.rounds)),
     ("together", 90, lambda: gpu_rows.together(m, results, big, paths[big], o.sequences, o.lengths[0] // 8,
-                                               o.new_tokens)),
-    ("smollm2", 90, lambda: gpu_rows.language(m, results, SMOLLM2, paths[SMOLLM2], o.lengths[:1], o.new_tokens // 2)),
+                                               o.new_tokens, works[big])),
+    ("smollm2", 90, lambda: gpu_rows.language(m, results, SMOLLM2, paths[SMOLLM2], o.lengths[:1], o.new_tokens // 2,
+                                              works[SMOLLM2])),
     ("minilm", 100, lambda: minilm(m, results, paths, o)),
     ("profile", 60, lambda: gpu_rows.profiles(
       m, results, [(f"{name}, {n}", paths[name], n, o.new_tokens // 4) for name in dict.fromkeys((big, SMOLLM2))
@@ -118,6 +121,13 @@ def cell(row, side):
   return f"{row['median'][side]:.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
+def pace(row):
+  if "cost" not in row or TERN not in row.get("median", {}):
+    return "-"
+  each, unit = row["cost"]
+  return f"{row['median'][TERN] * each:.3g} {unit}"
+
+
 def agreement_lines(header):
   for name, found in header.get("agreement", {}).items():
     parts = []
@@ -137,12 +147,13 @@ def markdown(results):
   h = results.header
   lines = [f"{h['device']}, {h['date']}, tern {h['commit']}, {h['peer']}, {h['rounds']} interleaved rounds, "
            f"{h['seconds']:.0f} s in all. Median (range); ratio above 1: tern is better.", "",
-           "| work | unit | tern | peer | ratio |", "|---|---|---|---|---|"]
+           "| work | unit | tern | peer | ratio | tern's pace |", "|---|---|---|---|---|---|"]
   for row in results.rows:
     side = row["peer"]
     name = "" if side == PEER else f" ({side})"
     ratio = f"{row['ratio']:.2f}" if "ratio" in row else "-"
-    lines.append(f"| {row['row']} | {row['unit']} | {cell(row, TERN)} | {cell(row, side)}{name} | {ratio} |")
+    lines.append(f"| {row['row']} | {row['unit']} | {cell(row, TERN)} | {cell(row, side)}{name} | {ratio} | "
+                 f"{pace(row)} |")
   return "\n".join([*lines, "", *agreement_lines(h)]) + "\n"
 
 
@@ -167,18 +178,18 @@ def run(args):
   pack, facts = unpack(args)
   machine = Machine(args, pack)
   wanted = [key for key in (args.rows or "").split(",") if key]
-  selected = [g for g in groups(machine, None, None, args) if not wanted or g[0] in wanted]
+  selected = [g for g in groups(machine, None, None, None, args) if not wanted or g[0] in wanted]
   if not selected or set(wanted) - {g[0] for g in selected}:
-    sys.exit(f"gpu_compare: --rows takes {', '.join(g[0] for g in groups(machine, None, None, args))}")
+    sys.exit(f"gpu_compare: --rows takes {', '.join(g[0] for g in groups(machine, None, None, None, args))}")
   names = {SMOLLM2, MINILM} | (set() if args.small else {BILLION})
-  paths = make_models(pack, args.work, names)
+  paths, works = make_models(pack, args.work, names)
   here = what_is_here(machine)
   header |= {"device": next((text.splitlines()[-1].strip() for text in here.values() if not text.startswith("unknown")),
                            args.device), "devices": here,
              "commit": facts["commit"], "peer": facts["peer"], "notes": facts["notes"], "cpus": os.cpu_count(),
              "server": "-ngl 99 -fa on, default batch sizes"}
   results = Results(header, writer(args))
-  for key, seconds, measure in groups(machine, results, paths, args):
+  for key, seconds, measure in groups(machine, results, paths, works, args):
     if key not in {g[0] for g in selected}:
       continue
     machine.begin_group(seconds)

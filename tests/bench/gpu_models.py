@@ -10,6 +10,8 @@ import math
 import random
 import struct
 
+from model_work import Work
+
 F32, Q4_0, Q4_1, Q8_0 = 0, 2, 3, 8  # GGUF's tensor types
 BLOCK, ALIGNMENT = 32, 32
 POOL_BLOCKS = 500_009  # prime
@@ -174,6 +176,18 @@ def write_gguf(path, head, seed=1):
         pools[kind, shape[0]] = pool(bits, kind, shape[0])
       write_from(f, *pools[kind, shape[0]], bits, size_of(shape, kind))
     f.write(bytes(-f.tell() % ALIGNMENT))
+
+
+def work_of(head):
+  """What the model asks of a machine: bytes a token, operations (model_work.py)."""
+  facts = {key.split(".", 1)[1]: struct.unpack("<I", data[-4:])[0] for key, data in head.records.items()
+           if key.startswith("llama.")}  # the numbers among them that are asked for are 32 bits wide
+  shapes = {name: (math.prod(shape), size_of(shape, kind)) for name, shape, kind in head.tensors}
+  products = [n for name, (n, _) in shapes.items() if name.startswith("blk.") and "norm" not in name]
+  heads = facts["attention.head_count"]
+  return Work(weight_bytes=sum(size for _, size in shapes.values()), product_macs=sum(products),
+              head_macs=shapes["token_embd.weight"][0], layers=facts["block_count"], heads=heads,
+              kv_heads=facts["attention.head_count_kv"], head=facts["embedding_length"] // heads)
 
 
 def write_from(f, blocks, block_size, bits, left):

@@ -24,7 +24,7 @@ PEER_DEPENDS = ("libgomp.so.1",)  # what a bare machine may lack
 LOADER = ("libvulkan1", "libegl1", "libglvnd0", "libopengl0", "libgl1", "libglx0", "libgles2")
 SMOLLM2 = "SmolLM2-135M-Instruct-Q4_1.gguf"
 MINILM = os.path.join("all-MiniLM-L6-v2", "onnx", "model_fp16.onnx")
-SCRIPTS = ("gpu_compare.sh", "gpu_compare.py", "gpu_rows.py", "gpu_models.py", "peer_torch.py")
+SCRIPTS = ("gpu_compare.sh", "gpu_compare.py", "gpu_rows.py", "gpu_models.py", "model_work.py", "peer_torch.py")
 LIMIT = 60 * 10 ** 6
 SYSTEM = re.compile(r"ld-linux|linux-vdso|lib(c|m|dl|pthread|rt)\.so")
 
@@ -166,7 +166,8 @@ def pack(directory, tern):
     add_loader(os.path.join(stage, "loader"))
     print("heads of models", file=sys.stderr)
     notes = add_models(os.path.join(stage, "models"))
-    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    commit = subprocess.run(["git", "-C", os.path.dirname(os.path.abspath(tern)), "describe", "--always", "--dirty"],
+                            capture_output=True, text=True)
     facts = {"tern": tern, "commit": commit.stdout.strip(), "peer": f"{PEER} {VERSION}", "notes": notes}
     part = os.path.join(directory, "pack.tar.gz.part")
     with tarfile.open(part, "w:gz", compresslevel=9) as archive:

@@ -309,10 +309,13 @@ def alternate(m, results, rows, sides, rounds=None):
       results.save()
 
 
-def language(m, results, name, path, lengths, new):
+def language(m, results, name, path, lengths, new, work):
   """Prefill and decode at each prompt length, then agreement, while the server is there."""
   rows = {n: (results.row(f"{name}, decode {new} at context {n}", "tokens/s", True),
               results.row(f"{name}, prefill {n}", "tokens/s", True)) for n in lengths}
+  for n, (decode, prefill) in rows.items():
+    decode["cost"] = work.bytes_per_token(n + new // 2) * 1e-9, "GB/s"
+    prefill["cost"] = work.operations(n) / n * 1e-12, "TFLOP/s"
   state = {"seed": 0}
   with Server(m, path, max(lengths) + new + 64) as server:
     def tern(length):
@@ -368,10 +371,12 @@ def agreement(m, results, name, path, server):
           lambda: parity(m, path, "--new-tokens", str(GREEDY_TOKENS), "--context", "512"))
 
 
-def together(m, results, name, path, sequences, prompt, new):
+def together(m, results, name, path, sequences, prompt, new, work):
   """tern: the command with several inputs, which it decodes in one batch; a short and a long run, so that opening and
   the first step's planning drop out."""
   row = results.row(f"{name}, {sequences} sequences decoded together, {new} tokens each", "tokens/s, all", True)
+  row["cost"] = (work.bytes_per_token(0) / sequences + work.bytes_per_token(prompt + new // 2) -
+                 work.bytes_per_token(0)) * 1e-9, "GB/s"
   short = max(2, new // 8)
 
   def tern():
