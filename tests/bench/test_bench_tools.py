@@ -4,11 +4,16 @@ No figure is judged. Exit code 77 where something is missing."""
 import os
 import shutil
 import statistics
+import struct
 import sys
+import tempfile
 import types
 import unittest
 from xml.dom import minidom
 
+import gpu_compare
+import gpu_models
+import gpu_rows
 import model_work
 import plots
 import roofs
@@ -91,6 +96,66 @@ class Plots(unittest.TestCase):
 
   def test_nothing_measured_draws_nothing(self):
     self.assertIsNone(plots.draw_shares(self.records[1:], "s"))
+
+
+class GpuModels(unittest.TestCase):
+  def test_a_head_comes_back_and_every_weight_is_there(self):
+    tokens = gpu_models.text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + gpu_models.text("a") * 2
+    records = {"general.architecture": gpu_models.record("general.architecture", "llama"),
+               "llama.rope.freq_base": gpu_models.record("llama.rope.freq_base", 10000.0),
+               "tokenizer.ggml.tokens": tokens}
+    tensors = [("a", (64, 3), gpu_models.Q4_1), ("b", (64,), gpu_models.F32), ("c", (32, 5), gpu_models.Q8_0),
+               ("d", (96, 2), gpu_models.Q4_0)]
+    with tempfile.TemporaryDirectory() as folder:
+      path = os.path.join(folder, "x.gguf")
+      gpu_models.write_gguf(path, gpu_models.Head(records, tensors, 2, 0))
+      with open(path, "rb") as f:
+        data = f.read()
+    head = gpu_models.read_head(data)
+    self.assertEqual((head.records, head.tensors, head.vocabulary), (records, tensors, 2))
+    begin = -(-head.size // 32) * 32
+    self.assertEqual(len(data) - begin, 128 + 256 + 192 + 128)  # 6 blocks of 20, 64 floats, 5 of 34, 6 of 18
+    self.assertEqual(struct.unpack_from("<2f", data, begin + 128), (1.0, 1.0))
+    scale, minimum = struct.unpack_from("<2e", data, begin)
+    self.assertAlmostEqual(minimum, -8 * scale, places=3)
+
+  def test_work_is_counted_from_the_shapes(self):
+    work = gpu_models.work_of(gpu_models.head_of_1b(gpu_models.Head({}, [], 49152, 0)))
+    layer = 2048 * (2 * 2048 + 2 * 512 + 3 * 8192)
+    self.assertEqual(work.product_macs, 16 * layer)
+    self.assertEqual(work.weight_bytes, (16 * layer + 2048 * 49152) * 18 // 32 + 33 * 2048 * 4)
+    self.assertEqual(work.bytes_per_token(10) - work.bytes_per_token(0), 2 * 16 * 10 * 8 * 64 * 2)
+
+  def test_matrices_of_an_onnx_file_are_found_and_filled(self):
+    raw = b"\x4a\x10" + bytes(16)  # field 9, 16 bytes: a float16 matrix of 2 x 4
+    matrix = b"\x08\x02\x08\x04\x10\x0a" + raw
+    vector = b"\x08\x08\x10\x0a" + raw
+    graph = b"".join(b"\x2a" + bytes([len(t)]) + t for t in (vector, matrix))
+    data = bytearray(b"\x08\x07" + b"\x3a" + bytes([len(graph)]) + graph)
+    found = gpu_models.onnx_matrices(data)
+    self.assertEqual(found, [[len(data) - 16, 16, 2, 10]])
+    gpu_models.fill_onnx(data, found)
+    self.assertLessEqual(max(map(abs, struct.unpack_from("<8e", data, len(data) - 16))), 1.23)  # sqrt(3 / 2)
+    self.assertEqual(gpu_models.blank_onnx(data, found)[-16:], bytes(16))
+
+
+class GpuTable(unittest.TestCase):
+  def test_a_side_that_fails_is_named_and_not_asked_again(self):
+    asked = []
+
+    def peer():
+      asked.append(1)
+      raise gpu_rows.Failure("no server; log: x")
+    machine = types.SimpleNamespace(args=types.SimpleNamespace(rounds=3))
+    results = gpu_rows.Results({"device": "d", "date": "t", "commit": "c", "peer": "p", "rounds": 3, "seconds": 1},
+                               lambda _: None)
+    less, more = results.row("first token", "ms", False), results.row("decode", "tokens/s", True)
+    gpu_rows.alternate(machine, results, [less], {gpu_rows.TERN: lambda: [2.0], gpu_rows.PEER: lambda: [5.0]})
+    gpu_rows.alternate(machine, results, [more], {gpu_rows.TERN: lambda: [7.0], gpu_rows.PEER: peer})
+    self.assertEqual((less["ratio"], len(asked)), (2.5, 1))
+    table = gpu_compare.markdown(results)
+    self.assertIn("| first token | ms | 2.0 (2.0-2.0) | 5.0 (5.0-5.0) | 2.50 | - |", table)
+    self.assertIn("| decode | tokens/s | 7.0 (7.0-7.0) | not measured: no server; log: x | - | - |", table)
 
 
 class Roof(unittest.TestCase):
