@@ -3,6 +3,8 @@
 // Formula, parameters, workgroup: include/attention.wgsl. Bindings: group 0, 0 = q [batch, rows, heads dim], 1 = y alike;
 // the others: include/attention_causal.wgsl, attention_cache.wgsl or attention_fresh.wgsl.
 
+const ATTENTION_INVOCATIONS: u32 = 64u;
+
 @compute @workgroup_size(64, 1, 1)
 fn attention_kv(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let head = workgroup.y + attention_first_head();

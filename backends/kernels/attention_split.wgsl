@@ -3,10 +3,13 @@
 //
 // Formula, parameters: include/attention.wgsl. Bindings: group 0, 0 = q, 1 = parts [batch, kv_head, query, split] of
 // largest score, sum of weights, weighted values [dim]; the others: include/attention_causal.wgsl, attention_cache.wgsl or
-// attention_fresh.wgsl. Workgroup: 64 x 1 x 1 for four queries of a head of keys: x of the grid is query block * splits +
-// split, y batch and kv_head.
+// attention_fresh.wgsl. Workgroup: 128 x 1 x 1 for four queries of a head of keys: x of the grid is query block * splits
+// + split, y batch and kv_head. Keys go by in tiles of 64; two invocations share a key, and each asks for eight quads of
+// it at once, then for eight values: what is waited for one after the other is what takes the time.
 
-var<workgroup> attention_weights: array<f32, 256>;  // [4 queries][64 keys]
+const ATTENTION_INVOCATIONS: u32 = 128u;
+
+var<workgroup> attention_weights: array<f32, 512>;  // [2 parts of a score][4 queries][64 keys]; weights in the first part
 
 fn attention_split_dot(slot: u32, d: u32, quads: u32, k: vec4<f32>, sum: f32) -> f32 {
   let q = attention_queries[slot * quads + d];
@@ -18,7 +21,46 @@ fn attention_split_dots(d: u32, quads: u32, k: vec4<f32>, score: vec4<f32>) -> v
                    attention_split_dot(2u, d, quads, k, score.z), attention_split_dot(3u, d, quads, k, score.w));
 }
 
-@compute @workgroup_size(64, 1, 1)
+// Quads [begin, end) of a key times the four queries.
+fn attention_split_scores(batch: u32, kv_head: u32, key: u32, quads: u32, begin: u32, end: u32) -> vec4<f32> {
+  var score = vec4<f32>();
+  let last = max(end, 1u) - 1u;
+  for (var d = begin; d < end; d += 8u) {
+    let k0 = attention_key(batch, kv_head, key, d);
+    let k1 = attention_key(batch, kv_head, key, min(d + 1u, last));
+    let k2 = attention_key(batch, kv_head, key, min(d + 2u, last));
+    let k3 = attention_key(batch, kv_head, key, min(d + 3u, last));
+    let k4 = attention_key(batch, kv_head, key, min(d + 4u, last));
+    let k5 = attention_key(batch, kv_head, key, min(d + 5u, last));
+    let k6 = attention_key(batch, kv_head, key, min(d + 6u, last));
+    let k7 = attention_key(batch, kv_head, key, min(d + 7u, last));
+    score = attention_split_dots(d, quads, k0, score);
+    if d + 1u < end {
+      score = attention_split_dots(d + 1u, quads, k1, score);
+    }
+    if d + 2u < end {
+      score = attention_split_dots(d + 2u, quads, k2, score);
+    }
+    if d + 3u < end {
+      score = attention_split_dots(d + 3u, quads, k3, score);
+    }
+    if d + 4u < end {
+      score = attention_split_dots(d + 4u, quads, k4, score);
+    }
+    if d + 5u < end {
+      score = attention_split_dots(d + 5u, quads, k5, score);
+    }
+    if d + 6u < end {
+      score = attention_split_dots(d + 6u, quads, k6, score);
+    }
+    if d + 7u < end {
+      score = attention_split_dots(d + 7u, quads, k7, score);
+    }
+  }
+  return score;
+}
+
+@compute @workgroup_size(128, 1, 1)
 fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let p = attention;
   let head = workgroup.y + attention_first_head();
@@ -28,7 +70,7 @@ fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_i
   let split = workgroup.x % p.splits;
   let first_query = workgroup.x / p.splits * 4u;
   let quads = (p.dim + 3u) / 4u;
-  for (var i = t; i < 4u * quads; i += 64u) {
+  for (var i = t; i < 4u * quads; i += ATTENTION_INVOCATIONS) {
     let query = first_query + i / quads;
     var value = vec4<f32>();
     if query < n_queries {
@@ -45,10 +87,15 @@ fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_i
   let begin = min(range.x + split * share, range.y);
   let end = min(begin + share, range.y);
   attention_begin(t, batch, kv_head, workgroup.x == 0u || (begin < end && end + p.rows > range.y));
-  let soft_slot = t >> 4u;
-  let soft_lane = t & 15u;
+  let column = t & 63u;
+  let half_quads = (quads + 1u) / 2u;
+  let part = t >> 6u;
+  // Softmax is the first 64's: 16 for a query.
+  let soft = t < 64u;
+  let soft_slot = column >> 4u;
+  let soft_lane = column & 15u;
   let quad = t % p.quad_lanes;
-  let lanes = 64u / p.quad_lanes;
+  let lanes = ATTENTION_INVOCATIONS / p.quad_lanes;
   let lane = t / p.quad_lanes;
   var sums: array<vec4<f32>, 4>;
   for (var i = 0u; i < 4u; i += 1u) {
@@ -56,58 +103,46 @@ fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_i
   }
   for (var key0 = begin; key0 < end; key0 += 64u) {
     workgroupBarrier();
-    let key = min(key0 + t, end - 1u);
-    var score = vec4<f32>();
-    for (var d = 0u; d < quads; d += 4u) {
-      // Asked for together, waited for once.
-      let last = quads - 1u;
-      let k0 = attention_key(batch, kv_head, key, d);
-      let k1 = attention_key(batch, kv_head, key, min(d + 1u, last));
-      let k2 = attention_key(batch, kv_head, key, min(d + 2u, last));
-      let k3 = attention_key(batch, kv_head, key, min(d + 3u, last));
-      score = attention_split_dots(d, quads, k0, score);
-      if d + 1u < quads {
-        score = attention_split_dots(d + 1u, quads, k1, score);
-      }
-      if d + 2u < quads {
-        score = attention_split_dots(d + 2u, quads, k2, score);
-      }
-      if d + 3u < quads {
-        score = attention_split_dots(d + 3u, quads, k3, score);
-      }
-    }
+    let score = attention_split_scores(batch, kv_head, min(key0 + column, end - 1u), quads, part * half_quads,
+                                       min((part + 1u) * half_quads, quads));
     for (var i = 0u; i < 4u; i += 1u) {
-      attention_weights[i * 64u + t] = attention_cap(score[i]);
+      attention_weights[(part * 4u + i) * 64u + column] = score[i];
     }
     workgroupBarrier();
     let tile = min(64u, end - key0);
-    var top = ATTENTION_LOWEST;
-    for (var j = soft_lane; j < 64u; j += 16u) {
-      let s = attention_weights[soft_slot * 64u + j];
-      if j < tile && attention_counts(batch, first_query + soft_slot, key0 + j, s) {
-        top = math_max(s, top);
+    if soft {
+      var top = ATTENTION_LOWEST;
+      for (var j = soft_lane; j < 64u; j += 16u) {
+        let at = soft_slot * 64u + j;
+        let s = attention_cap(attention_weights[at] + attention_weights[256u + at]);
+        attention_weights[at] = s;
+        if j < tile && attention_counts(batch, first_query + soft_slot, key0 + j, s) {
+          top = math_max(s, top);
+        }
       }
+      attention_partial[t] = top;
     }
-    attention_partial[t] = top;
     workgroupBarrier();
     let before = attention_top[soft_slot];
-    top = before;
-    for (var j = 0u; j < 16u; j += 1u) {
-      top = math_max(attention_partial[soft_slot * 16u + j], top);
-    }
-    var sum = 0.0;
-    for (var j = soft_lane; j < 64u; j += 16u) {
-      let s = attention_weights[soft_slot * 64u + j];
-      var weight = 0.0;
-      if j < tile && attention_counts(batch, first_query + soft_slot, key0 + j, s) {
-        weight = math_exp(s - top);
+    var top = before;
+    if soft {
+      for (var j = 0u; j < 16u; j += 1u) {
+        top = math_max(attention_partial[soft_slot * 16u + j], top);
       }
-      attention_weights[soft_slot * 64u + j] = weight;
-      sum += weight;
+      var sum = 0.0;
+      for (var j = soft_lane; j < 64u; j += 16u) {
+        let s = attention_weights[soft_slot * 64u + j];
+        var weight = 0.0;
+        if j < tile && attention_counts(batch, first_query + soft_slot, key0 + j, s) {
+          weight = math_exp(s - top);
+        }
+        attention_weights[soft_slot * 64u + j] = weight;
+        sum += weight;
+      }
+      attention_sums[t] = sum;
     }
-    attention_sums[t] = sum;
     workgroupBarrier();
-    if soft_lane == 0u {
+    if soft && soft_lane == 0u {
       let rescale = math_exp(before - top);
       var total = attention_total[soft_slot] * rescale;
       for (var j = 0u; j < 16u; j += 1u) {
@@ -122,12 +157,12 @@ fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_i
       sums[i] *= attention_rescale[i];
     }
     if quad < quads {
-      for (var j = lane; j < tile; j += 4u * lanes) {
-        var v: array<vec4<f32>, 4>;
-        for (var n = 0u; n < 4u; n += 1u) {
+      for (var j = lane; j < tile; j += 8u * lanes) {
+        var v: array<vec4<f32>, 8>;
+        for (var n = 0u; n < 8u; n += 1u) {
           v[n] = attention_value(batch, kv_head, key0 + min(j + n * lanes, tile - 1u), quad);
         }
-        for (var n = 0u; n < 4u; n += 1u) {
+        for (var n = 0u; n < 8u; n += 1u) {
           if j + n * lanes < tile {
             for (var i = 0u; i < 4u; i += 1u) {
               sums[i] = fma(vec4<f32>(attention_weights[i * 64u + j + n * lanes]), v[n], sums[i]);
@@ -137,26 +172,35 @@ fn attention_split(@builtin(local_invocation_index) t: u32, @builtin(workgroup_i
       }
     }
   }
+  // The lanes' sums: of the second half of them to the first, then of these to one, in their order.
   workgroupBarrier();
-  for (var i = 0u; i < 4u; i += 1u) {
-    attention_queries[i * 64u + t] = sums[i];
+  if !soft {
+    for (var i = 0u; i < 4u; i += 1u) {
+      attention_queries[i * 64u + column] = sums[i];
+    }
   }
   workgroupBarrier();
-  for (var i = 0u; i < 4u; i += 1u) {
+  if soft {
+    for (var i = 0u; i < 4u; i += 1u) {
+      attention_queries[256u + i * 64u + column] = sums[i] + attention_queries[i * 64u + column];
+    }
+  }
+  workgroupBarrier();
+  for (var i = part; i < 4u; i += 2u) {
     let query = first_query + i;
     if query < n_queries {
       let at = ((head * n_queries + query) * p.splits + split) * (p.dim + 2u);
-      if t == 0u {
+      if column == 0u {
         attention_y[at] = attention_top[i];
         attention_y[at + 1u] = attention_total[i];
       }
-      if t < quads {
+      if column < quads {
         var sum = vec4<f32>();
-        for (var j = 0u; j < lanes; j += 1u) {
-          sum += attention_queries[i * 64u + j * p.quad_lanes + t];
+        for (var j = 0u; j < lanes / 2u; j += 1u) {
+          sum += attention_queries[256u + i * 64u + j * p.quad_lanes + column];
         }
-        for (var e = 0u; e < min(4u, p.dim - t * 4u); e += 1u) {
-          attention_y[at + 2u + t * 4u + e] = sum[e];
+        for (var e = 0u; e < min(4u, p.dim - column * 4u); e += 1u) {
+          attention_y[at + 2u + column * 4u + e] = sum[e];
         }
       }
     }

@@ -175,6 +175,7 @@ class Server:
 
   def __init__(self, m, path, context, slots=1, env=None, warm_up=True):
     self.m, self.process, self.log, self.dead = m, None, m.log("llama-server"), None
+    self.path, self.word = path, None
     with socket.socket() as s:
       s.bind(("127.0.0.1", 0))
       self.port = s.getsockname()[1]
@@ -216,11 +217,16 @@ class Server:
     finally:
       connection.close()
 
-  def complete(self, tokens, new, seconds=120):
+  def complete(self, tokens, new, seconds=120, free=False):
+    """Unless free, every new token is made one word: the server refuses the text that random weights give."""
     if not self.process:
       self.start()
+    if not free and self.word is None:
+      self.word = token_ids(self.m, self.path, "time")[-1]
     body = {"prompt": tokens, "n_predict": new, "ignore_eos": True, "cache_prompt": False, "temperature": 0,
             "return_tokens": True, "stream": False}
+    if not free:
+      body["logit_bias"] = [[self.word, 1000.0]]
     connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.m.limit(seconds))
     try:
       connection.request("POST", "/completion", json.dumps(body), {"Content-Type": "application/json"})
@@ -363,7 +369,7 @@ def agreement(m, results, name, path, server):
     return {"equal": equal_start(*tokens.values()), "of": GREEDY_TOKENS, "tokens": tokens}
 
   def against_peer():
-    theirs = server.complete(token_ids(m, path, PROMPT), GREEDY_TOKENS)["tokens"]
+    theirs = server.complete(token_ids(m, path, PROMPT), GREEDY_TOKENS, free=True)["tokens"]
     return {"equal": equal_start(theirs, tokens[m.args.device]), "of": GREEDY_TOKENS, "tokens": theirs}
   attempt(results, name, "greedy tokens, CPU and GPU", greedy)
   attempt(results, name, "greedy tokens, tern and peer", against_peer)

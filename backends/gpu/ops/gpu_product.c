@@ -10,7 +10,11 @@ enum {
   VEC_INVOCATIONS = 64,
   TILE = 64,
   TILE_INVOCATIONS = 256,
-  DOT_SUBGROUP = 8     /* fewest invocations of a subgroup for linear_dot.wgsl: they share a block of x */
+  DOT_SUBGROUP = 8,    /* fewest invocations of a subgroup for linear_dot.wgsl: they share a block of x */
+  DOT_TILE = 128,      /* blocks of x that it keeps */
+  DOT_WORKGROUPS = 256, /* that keep a large device busy: beyond, each takes more columns, */
+  DOT_MOST = 8,        /* so many times at most */
+  DOT_INVOCATIONS = 256
 };
 
 typedef struct linear_immediates {
@@ -47,7 +51,7 @@ static bool dot_fits(const plan *p) {
   const tern__gpu_linear *product = p->product;
   const uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT;
   return product->rows == 1 && !info->software && p->program->plan->numerics == TERN_NUMERICS_FAST &&
-         (info->features & needs) == needs && info->subgroup_min >= DOT_SUBGROUP &&
+         (info->features & needs) == needs && info->subgroup_min >= DOT_SUBGROUP && info->max_invocations >= DOT_INVOCATIONS &&
          p->weights.format >= TERN__GPU_WEIGHT_q4_h && p->weights.format <= TERN__GPU_WEIGHT_q8_fm2 &&
          p->weights.k % TERN__WEIGHT_BLOCK == 0;
 }
@@ -92,8 +96,11 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
     grid[0] = divide_up(columns, (uint64_t)tern__gpu_kernels[first].workgroup[0] * 4);
   } else if (p->dot) {
     first = (tern__gpu_kernel_id)(TERN__KERNEL_linear_dot_q4_h - TERN__GPU_WEIGHT_q4_h);
-    grid[0] = divide_up(columns, (uint64_t)(tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h].workgroup[0] /
-                                            info->subgroup_max) * 2);
+    uint32_t subgroups = tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h].workgroup[0] / info->subgroup_max;
+    uint32_t all = divide_up(columns, (uint64_t)(subgroups ? subgroups : 1) * 2);
+    if (p->weights.blocks <= DOT_TILE) lanes = all / DOT_WORKGROUPS;
+    lanes = lanes < 1 ? 1 : lanes > DOT_MOST ? DOT_MOST : lanes;
+    grid[0] = divide_up(all, lanes);
   } else if (rows > FEW_ROWS && info->max_invocations >= TILE_INVOCATIONS) {
     first = TERN__KERNEL_linear_tiled_f32;
     grid[0] = divide_up(columns, TILE), grid[1] = divide_up(rows, TILE);

@@ -1,6 +1,7 @@
 // Keys and values of attention.wgsl from the float16 cache, those of the new rows from where they were computed: each
 // workgroup that needs them rotates and rounds them first, and the first one of a head of keys stores them in the cache.
-// Nobody reads what is being stored. For at most 4 new rows, heads of whole quads. Comes after attention_causal.wgsl.
+// Nobody reads what is being stored. For at most 4 new rows, heads of whole quads. Comes after attention_causal.wgsl; the
+// kernel says how many its ATTENTION_INVOCATIONS are.
 //
 // Bindings: group 0, 2 = k, 3 = v [batch, rows, kv_heads dim], 7 = the cache: keys [batch, kv_heads, positions, dim], two
 // halves to a word, and values alike from word `values` on.
@@ -51,7 +52,7 @@ fn attention_value_word(at: u32, d: u32) -> u32 {
 fn attention_begin(t: u32, batch: u32, kv_head: u32, needed: bool) {
   let words = attention.dim / 2u;
   let rows = min(u32(max(attention_positions[batch].y, 0)), attention.rows);
-  for (var i = t; needed && i < rows * words; i += 64u) {
+  for (var i = t; needed && i < rows * words; i += ATTENTION_INVOCATIONS) {
     let row = i / words;
     let d = i % words * 2u;
     let at = attention_new(batch, kv_head, row);
@@ -97,7 +98,7 @@ fn attention_keep(t: u32, batch: u32, kv_head: u32, first: bool) {
   let sequence = attention_positions[batch];
   let words = attention.dim / 2u;
   let rows = min(u32(max(sequence.y, 0)), attention.rows);
-  for (var i = t; i < rows * words; i += 64u) {
+  for (var i = t; i < rows * words; i += ATTENTION_INVOCATIONS) {
     let row = i / words;
     let d = i % words * 2u;
     let position = u32(sequence.x) + row;
