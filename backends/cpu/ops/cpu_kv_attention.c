@@ -61,12 +61,12 @@ static void rotate(const kv_params *p, const float *cos, const float *sin, const
     }
 }
 
-/* Chunk: (b, row). */
+/* Chunk: (b, row, kv head). */
 static tern_status run_store(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   tern_status status = TERN_OK;
   const kv_params *p = step->params;
   const tern__kv_cache *kv = context->args->kv;
-  size_t b = chunk / p->rows, row = chunk % p->rows;
+  size_t h = chunk % p->kv_heads, row = chunk / p->kv_heads % p->rows, b = chunk / p->kv_heads / p->rows;
   float *turned = (float *)(void *)context->scratch, *cos = turned + p->dim, *sin = cos + p->half;
   TERN_TRY(check(step, p, kv, b));
   if (row >= (size_t)kv->fresh[b]) return TERN_OK;
@@ -75,17 +75,14 @@ static tern_status run_store(const tern__cpu_step *step, const tern__cpu_context
     memcpy(cos, (const char *)step->in[3]->data + position * p->half * sizeof *cos, p->half * sizeof *cos);
     memcpy(sin, (const char *)step->in[4]->data + position * p->half * sizeof *sin, p->half * sizeof *sin);
   }
-  for (size_t h = 0; h < p->kv_heads; h++) {
-    size_t at = ((b * p->rows + row) * p->kv_heads + h) * p->dim;
-    rotate(p, cos, sin, (const float *)step->in[1]->data + at, turned);
-    context->kernels->f32_to_f16(turned, cache_row(kv, kv->k, p, b, h, position), p->dim);
-    context->kernels->f32_to_f16((const float *)step->in[2]->data + at,
-                                 cache_row(kv, kv->v, p, b, h, position), p->dim);
-  }
-  for (size_t h = 0; h < p->heads; h++) {
-    float *q = (float *)(void *)context->shared +
-               (((b * p->kv_heads + h / p->group) * p->rows + row) * p->group + h % p->group) * p->dim;
-    rotate(p, cos, sin, (const float *)step->in[0]->data + ((b * p->rows + row) * p->heads + h) * p->dim, turned);
+  size_t at = ((b * p->rows + row) * p->kv_heads + h) * p->dim;
+  rotate(p, cos, sin, (const float *)step->in[1]->data + at, turned);
+  context->kernels->f32_to_f16(turned, cache_row(kv, kv->k, p, b, h, position), p->dim);
+  context->kernels->f32_to_f16((const float *)step->in[2]->data + at, cache_row(kv, kv->v, p, b, h, position), p->dim);
+  for (size_t g = 0; g < p->group; g++) {
+    float *q = (float *)(void *)context->shared + (((b * p->kv_heads + h) * p->rows + row) * p->group + g) * p->dim;
+    rotate(p, cos, sin,
+           (const float *)step->in[0]->data + ((b * p->rows + row) * p->heads + h * p->group + g) * p->dim, turned);
     for (size_t i = 0; i < p->dim; i++) q[i] = turned[i] * p->scale;
   }
 cleanup:
@@ -179,12 +176,11 @@ static tern_status run_split(const tern__cpu_step *step, const tern__cpu_context
   return TERN_OK;
 }
 
-/* Chunk: (b, row). Splits in order, so the result is one and the same on any number of threads. */
+/* Chunk: (b, row, kv head). Splits in order, so the result is one and the same on any number of threads. */
 static tern_status run_merge(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const kv_params *p = step->params;
-  size_t b = chunk / p->rows, row = chunk % p->rows;
-  for (size_t h = 0; h < p->heads; h++) {
-    size_t head = h / p->group, g = h % p->group;
+  size_t head = chunk % p->kv_heads, row = chunk / p->kv_heads % p->rows, b = chunk / p->kv_heads / p->rows;
+  for (size_t g = 0; g < p->group; g++) {
     float *y = (float *)(void *)context->scratch, top = -INFINITY, total = 0;
     memset(y, 0, p->dim * sizeof *y);
     for (size_t s = 0; s < SPLITS; s++) {
@@ -200,7 +196,7 @@ static tern_status run_merge(const tern__cpu_step *step, const tern__cpu_context
       for (size_t e = 0; e < p->dim; e++) y[e] += out[g * p->dim + e] * weight;
     }
     float inverse = total > 0 ? 1.0f / total : 0;
-    float *to = (float *)step->out[0]->data + ((b * p->rows + row) * p->heads + h) * p->dim;
+    float *to = (float *)step->out[0]->data + ((b * p->rows + row) * p->heads + head * p->group + g) * p->dim;
     for (size_t e = 0; e < p->dim; e++) to[e] = y[e] * inverse;
   }
   return TERN_OK;
@@ -234,11 +230,11 @@ tern_status tern__cpu_compile_kv_attention(tern__program *program, const tern__n
          rows_bytes = tern__cpu_attention_scratch(p->dim) + chunk_queries * (p->dim + 4) * sizeof(float);
   tern__cpu_need_scratch(program, store_bytes > rows_bytes ? store_bytes : rows_bytes,
                          p->partials + partial_bytes);
-  TERN_TRY(tern__cpu_add_step(program, node, run_store, p->batch * p->rows, p)); /* into the cache: not repeatable */
+  TERN_TRY(tern__cpu_add_step(program, node, run_store, p->batch * p->rows * p->kv_heads, p)); /* into the cache: not repeatable */
   if (few) {
     TERN_TRY(tern__cpu_add_step(program, node, run_split, p->batch * p->kv_heads * SPLITS, p));
     tern__cpu_repeatable(program);
-    TERN_TRY(tern__cpu_add_step(program, node, run_merge, p->batch * p->rows, p));
+    TERN_TRY(tern__cpu_add_step(program, node, run_merge, p->batch * p->rows * p->kv_heads, p));
   } else {
     TERN_TRY(tern__cpu_add_step(program, node, run_rows, p->batch * p->kv_heads * p->row_blocks, p));
   }
