@@ -98,7 +98,7 @@ static tern_status add(trial *t, int i) {
   tern_status status = TERN_OK;
   tern__gpu_range ranges[TERN__GPU_MAX_BINDINGS];
   linear_immediates immediates = {
-      .rows = ROWS, .columns = COLUMNS, .blocks = BLOCKS, .x_stride = K / 4, .lanes = 1, /* once */ .width = {COLUMNS, 0, 0}};
+      .rows = ROWS, .columns = COLUMNS, .blocks = BLOCKS, .x_stride = K / 4, .lanes = 1, .width = {COLUMNS, 0, 0}};
   for (int b = 0; b < TERN__GPU_MAX_BINDINGS; b++) {
     uint64_t spare = ((uint64_t)i * TERN__GPU_MAX_BINDINGS + (uint64_t)b) * PLACE;
     bool writable = tern__gpu_kernels[t->list[i]->kernel].writable >> b & 1;

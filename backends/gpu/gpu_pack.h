@@ -53,7 +53,8 @@ tern_status tern__gpu_pack_weights(tern__program *program, const tern__gpu_sourc
 uint64_t tern__gpu_weight_rows(const tern__gpu_weights *weights, int32_t part);
 void tern__gpu_weight_operands(const tern__gpu_weights *weights, int32_t part,
                                tern__gpu_operand operands[TERN__GPU_WEIGHT_BINDINGS]);
-/* Views and constants of a node's inputs, for tern__weight_read functions; `x` in place of input 0's view, if not NULL. */
+/* Views and constants of a node's inputs, for tern__weight_read functions; `x`, if not NULL, in place of the view of
+ * input 0. */
 bool tern__gpu_read_product(const tern__program *program, const tern__node *node, const tern__view *x,
                             tern__weight_read *read, tern__weight_product *out);
 

@@ -230,7 +230,8 @@ tern_status tern__cpu_compile_kv_attention(tern__program *program, const tern__n
          rows_bytes = tern__cpu_attention_scratch(p->dim) + chunk_queries * (p->dim + 4) * sizeof(float);
   tern__cpu_need_scratch(program, store_bytes > rows_bytes ? store_bytes : rows_bytes,
                          p->partials + partial_bytes);
-  TERN_TRY(tern__cpu_add_step(program, node, run_store, p->batch * p->rows * p->kv_heads, p)); /* into the cache: not repeatable */
+  /* What goes into the cache outlives the run: not repeatable. */
+  TERN_TRY(tern__cpu_add_step(program, node, run_store, p->batch * p->rows * p->kv_heads, p));
   if (few) {
     TERN_TRY(tern__cpu_add_step(program, node, run_split, p->batch * p->kv_heads * SPLITS, p));
     tern__cpu_repeatable(program);

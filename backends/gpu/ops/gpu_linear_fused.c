@@ -8,7 +8,8 @@ static bool read_part(const tern__program *program, const tern__node *node, int3
                       tern__gpu_linear *out) {
   const tern__node *of = &node->parts[part];
   tern__weight_read *read = tern__gpu_product_reader(of->op);
-  if (!read || !tern__gpu_product_of(program, of, norm ? tern__gpu_in(program, norm, 0) : NULL, read, out)) return false;
+  const tern__view *x = norm ? tern__gpu_in(program, norm, 0) : NULL; /* a norm's result looks like what it reads */
+  if (!read || !tern__gpu_product_of(program, of, x, read, out)) return false;
   out->node = node;
   return true;
 }
@@ -95,8 +96,8 @@ tern_status tern__gpu_compile_linear_group(tern__program *program, const tern__n
 static tern_status compile_gated(tern__program *program, const tern__node *node, const tern__node *norm, bool *taken) {
   tern__gpu_linear product, up;
   const tern__node *gate = &node->parts[2];
-  if (!read_part(program, node, 0, norm, &product) || !read_part(program, node, 1, norm, &up) || up.x.index != product.x.index ||
-      up.widths[0] != product.widths[0] || product.bias.kind != TERN__GPU_NONE || up.bias.kind != TERN__GPU_NONE)
+  if (!read_part(program, node, 0, norm, &product) || !read_part(program, node, 1, norm, &up) ||
+      up.x.index != product.x.index || up.widths[0] != product.widths[0] || product.bias.kind != TERN__GPU_NONE || up.bias.kind != TERN__GPU_NONE)
     return TERN_OK;
   bool swapped = gate->inputs[0] == node->parts[1].outputs[0]; /* the part that comes second is the gate */
   product.sources.list[swapped] = product.sources.list[0];

@@ -51,7 +51,8 @@ static bool dot_fits(const plan *p) {
   const tern__gpu_linear *product = p->product;
   const uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT;
   return product->rows == 1 && !info->software && p->program->plan->numerics == TERN_NUMERICS_FAST &&
-         (info->features & needs) == needs && info->subgroup_min >= DOT_SUBGROUP && info->max_invocations >= DOT_INVOCATIONS &&
+         (info->features & needs) == needs && info->subgroup_min >= DOT_SUBGROUP &&
+         info->max_invocations >= DOT_INVOCATIONS &&
          p->weights.format >= TERN__GPU_WEIGHT_q4_h && p->weights.format <= TERN__GPU_WEIGHT_q8_fm2 &&
          p->weights.k % TERN__WEIGHT_BLOCK == 0;
 }
