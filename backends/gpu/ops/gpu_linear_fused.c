@@ -97,7 +97,8 @@ static tern_status compile_gated(tern__program *program, const tern__node *node,
   tern__gpu_linear product, up;
   const tern__node *gate = &node->parts[2];
   if (!read_part(program, node, 0, norm, &product) || !read_part(program, node, 1, norm, &up) ||
-      up.x.index != product.x.index || up.widths[0] != product.widths[0] || product.bias.kind != TERN__GPU_NONE || up.bias.kind != TERN__GPU_NONE)
+      up.x.index != product.x.index || up.widths[0] != product.widths[0] || product.bias.kind != TERN__GPU_NONE ||
+      up.bias.kind != TERN__GPU_NONE)
     return TERN_OK;
   bool swapped = gate->inputs[0] == node->parts[1].outputs[0]; /* the part that comes second is the gate */
   product.sources.list[swapped] = product.sources.list[0];
