@@ -215,9 +215,7 @@ static tern_status fuse_norms(finder *f) {
   for (size_t n = 0; n < n_nodes; n++) {
     const tern__node *node = &graph->nodes[n];
     int32_t reader, fused;
-    if (node->dead || (!tern__node_is(node, "SimplifiedLayerNormalization", "") &&
-                       !tern__node_is(node, "RMSNormalization", "")))
-      continue;
+    if (node->dead || !tern__node_is_norm(node) || tern__node_is(node, "LayerNormalization", "")) continue;
     if (node->n_inputs < 2 || !graph->values[node->inputs[1]].data ||
         (reader = tern__uses_only_reader(&f->uses, graph, node->outputs[0])) < 0 || !takes_norm(f, reader) ||
         graph->nodes[reader].inputs[0] != node->outputs[0])

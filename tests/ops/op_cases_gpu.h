@@ -368,6 +368,24 @@ Test(fused, norm) {
       }
 }
 
+/* A norm that others read something of stays a node. */
+Test(fused, norm_that_others_read) {
+  for (int form = 0; form < 2; form++) {
+    one_op t;
+    tern__value_id norm[2], y;
+    begin(&t, "Fused", "tern", 1);
+    input(&t, TERN_DTYPE_F32, 3, 1, 1, 96);
+    constant(&t, TERN_DTYPE_F32, 1, 96);
+    add_node(&t, "SimplifiedLayerNormalization", "", (tern__value_id[]){t.ids[0], t.ids[1]}, 2, form ? 2 : 1, norm);
+    y = add_linear_of(&t, norm[0], TERN_DTYPE_Q4_0, 70, 96, false);
+    add_output(&t, y);
+    add_output(&t, norm[form]);
+    cr_assert_eq(tern__gpu_fuse(open_machine(&t)->gpu, t.graph), TERN_OK, "%s", tern_last_error());
+    cr_expect_eq(tern__array_count(t.graph->nodes), 2);
+    end(&t);
+  }
+}
+
 /* A row must not depend on how many rows are computed with it. */
 Test(consistent, one_row_equals_many) {
   enum { M = 70, K = 1280, N = 50 };
