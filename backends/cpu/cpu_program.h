@@ -6,6 +6,16 @@
 #include "runtime/backend.h"
 #include "runtime/pack_cache.h"
 
+/* Threads that help one another store the same bytes twice (cpu_run.c), a data race by the letter. */
+#if defined(__has_feature)
+#  if __has_feature(thread_sanitizer)
+#    define TERN__CPU_NO_HELPING
+#  endif
+#endif
+#if defined(__SANITIZE_THREAD__) && !defined(TERN__CPU_NO_HELPING)
+#  define TERN__CPU_NO_HELPING
+#endif
+
 typedef struct tern__cpu_step tern__cpu_step;
 
 /* What a step's function gets to know about the run and its thread. */

@@ -27,14 +27,6 @@
 
 #include <string.h>
 
-#if defined(__has_feature)
-#  if __has_feature(thread_sanitizer)
-#    define NO_HELPING
-#  endif
-#elif defined(__SANITIZE_THREAD__)
-#  define NO_HELPING
-#endif
-
 enum {
   SPIN_PAUSES = 700, /* some 25 microseconds, as most steps are shorter */
   HELP_PAUSES = 150,  /* longer than what another thread may have in hand takes it */
@@ -271,7 +263,7 @@ static void help(tern__program *program, tern__cpu_context *context, const walk_
 }
 
 static bool may_help(const tern__program *program, uint32_t phase) {
-#if defined(NO_HELPING)
+#if defined(TERN__CPU_NO_HELPING)
   (void)program, (void)phase;
   return false;
 #else

@@ -4,18 +4,13 @@
  * order of additions; but for the kernel that rounds x, which has to come near it. One submit for all of them; the
  * kernels are among those that models need anyway. */
 #include "gpu/gpu_check.h"
+#include "gpu/ops/gpu_product.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { ROWS = 2, COLUMNS = 6, BLOCK = 32, BLOCKS = 6, K = BLOCK * BLOCKS, PLACE = TERN__GPU_PLACE, MAX_TRIES = 4 };
-
-typedef struct linear_immediates { /* of include/linear.wgsl */
-  uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[3], residual, norm;
-  float epsilon;
-  uint32_t pad[2];
-} linear_immediates;
 
 typedef struct probe {
   uint32_t feature;            /* 0: a plain kernel */
@@ -97,7 +92,7 @@ cleanup:
 static tern_status add(trial *t, int i) {
   tern_status status = TERN_OK;
   tern__gpu_range ranges[TERN__GPU_MAX_BINDINGS];
-  linear_immediates immediates = {
+  tern__gpu_linear_immediates immediates = {
       .rows = ROWS, .columns = COLUMNS, .blocks = BLOCKS, .x_stride = K / 4, .lanes = 1, .width = {COLUMNS, 0, 0}};
   for (int b = 0; b < TERN__GPU_MAX_BINDINGS; b++) {
     uint64_t spare = ((uint64_t)i * TERN__GPU_MAX_BINDINGS + (uint64_t)b) * PLACE;

@@ -332,6 +332,7 @@ Test(fused, residual) {
       input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 77);
       in[form & 1] = t.ids[1];
       in[!(form & 1)] = add_linear(&t, dtype, 77, 256, form >= 3);
+      if (form == 0) t.binding_limit = 64 * 1024; /* two parts of the weights, and of 70 rows */
       add_output(&t, add_node(&t, "Add", "", in, 2, 1, &out));
       check_fused(&t, "linear_residual", f32_error);
       end(&t);

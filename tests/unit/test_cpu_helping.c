@@ -8,15 +8,7 @@
 #include <sched.h>
 #include <time.h>
 
-#if defined(__has_feature)
-#  if __has_feature(thread_sanitizer)
-#    define NO_HELPING
-#  endif
-#endif
-#if defined(__SANITIZE_THREAD__) && !defined(NO_HELPING)
-#  define NO_HELPING
-#endif
-#if defined(NO_HELPING) || defined(__SANITIZE_ADDRESS__)
+#if defined(TERN__CPU_NO_HELPING) || defined(__SANITIZE_ADDRESS__)
 enum { SLOW = 8 };
 #else
 enum { SLOW = 1 };
@@ -270,7 +262,7 @@ static void run_alone(one_op *t, result *want) {
   close_held(t, &o);
 }
 
-#if defined(NO_HELPING)
+#if defined(TERN__CPU_NO_HELPING)
 #  define NEEDS_HELPING() cr_skip_test("no thread helps another under the thread sanitizer: it is a race by the letter")
 #else
 #  define NEEDS_HELPING() ((void)0)

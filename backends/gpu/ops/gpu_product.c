@@ -13,16 +13,8 @@ enum {
   DOT_SUBGROUP = 8,    /* fewest invocations of a subgroup for linear_dot.wgsl: they share a block of x */
   DOT_TILE = 128,      /* blocks of x that it keeps */
   DOT_WORKGROUPS = 256, /* that keep a large device busy: beyond, each takes more columns, */
-  DOT_MOST = 8,        /* so many times at most */
-  DOT_INVOCATIONS = 256
+  DOT_MOST = 8         /* so many times at most */
 };
-
-typedef struct linear_immediates {
-  uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[TERN__GPU_MAX_SOURCES];
-  uint32_t residual, norm;
-  float epsilon;
-  uint32_t pad[2];
-} linear_immediates;
 
 typedef struct plan {
   tern__program *program;
@@ -49,10 +41,10 @@ static uint64_t block_rows(const plan *p) {
 static bool dot_fits(const plan *p) {
   const tern__gpu_info *info = p->program->backend->info;
   const tern__gpu_linear *product = p->product;
-  const uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT;
+  const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h];
   return product->rows == 1 && !info->software && p->program->plan->numerics == TERN_NUMERICS_FAST &&
-         (info->features & needs) == needs && info->subgroup_min >= DOT_SUBGROUP &&
-         info->max_invocations >= DOT_INVOCATIONS &&
+         (info->features & kernel->needs) == kernel->needs && info->subgroup_min >= DOT_SUBGROUP &&
+         info->max_invocations >= kernel->workgroup[0] &&
          p->weights.format >= TERN__GPU_WEIGHT_q4_h && p->weights.format <= TERN__GPU_WEIGHT_q8_fm2 &&
          p->weights.k % TERN__WEIGHT_BLOCK == 0;
 }
@@ -86,8 +78,8 @@ cleanup:
 }
 
 /* The kernel for so many rows, its grid, and what else it wants to know. */
-static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns, linear_immediates *immediates,
-                                  uint32_t grid[2]) {
+static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns,
+                                  tern__gpu_linear_immediates *immediates, uint32_t grid[2]) {
   const tern__gpu_info *info = p->program->backend->info;
   uint32_t groups = divide_up(p->weights.blocks, GROUP_BLOCKS), lanes = 1;
   tern__gpu_kernel_id first;
@@ -124,7 +116,7 @@ static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gp
   const tern__gpu_weights *w = &p->weights;
   uint64_t columns = tern__gpu_weight_rows(w, part);
   uint32_t grid[2];
-  linear_immediates immediates = {.rows = (uint32_t)rows,
+  tern__gpu_linear_immediates immediates = {.rows = (uint32_t)rows,
                                   .columns = (uint32_t)columns,
                                   .blocks = (uint32_t)w->blocks,
                                   .x_stride = (uint32_t)(w->blocks * TERN__WEIGHT_BLOCK / 4),

@@ -11,6 +11,14 @@ typedef enum tern__gpu_ending {
   TERN__GPU_SIGMOID, TERN__GPU_GATED_SILU = 8, TERN__GPU_GATED_GELU_ERF, TERN__GPU_GATED_GELU_TANH
 } tern__gpu_ending;
 
+/* The parameters of kernels/include/linear.wgsl. */
+typedef struct tern__gpu_linear_immediates {
+  uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[TERN__GPU_MAX_SOURCES];
+  uint32_t residual, norm;
+  float epsilon;
+  uint32_t pad[2];
+} tern__gpu_linear_immediates;
+
 typedef struct tern__gpu_linear {
   const tern__node *node;
   tern__gpu_sources sources;
