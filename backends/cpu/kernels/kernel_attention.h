@@ -1,7 +1,15 @@
 /* Attention over a range of keys, in one pass with an online softmax; keys are read in blocks. First for a few
  * queries: four of them share each key and value that is loaded (the heads of a group). */
 
-enum { QUERIES = 4, KEYS = TERN__CPU_ATTENTION_KEYS };
+enum {
+  QUERIES = 4,
+  KEYS = TERN__CPU_ATTENTION_KEYS,
+#if VF == 16 /* 32 registers: vectors of columns of all queries that they hold */
+  COLUMNS_AT_ONCE = 4
+#else
+  COLUMNS_AT_ONCE = 2
+#endif
+};
 
 INLINE vf load_kv(bool f16, const void *p, size_t i) {
   return f16 ? vf_load_f16((const char *)p + 2 * i) : vf_load((const char *)p + 4 * i);
@@ -13,63 +21,83 @@ INLINE const void *kv_row(const tern__cpu_attention_call *c, const void *base, s
   return (const char *)base + j * c->kv_stride * (f16 ? 2 : 4);
 }
 
-/* Few queries read the cache as fast as memory gives it: asks for a key's value, which is needed once the block's
- * scores are known, and for the key half a block ahead. */
-INLINE void prefetch_cache(bool f16, const tern__cpu_attention_call *c, size_t j) {
+/* Few queries read the cache as fast as memory gives it: each pass over a block asks for what the next one reads, the
+ * scores for the values, the values for the next block's keys. */
+INLINE void ask_for(bool f16, const tern__cpu_attention_call *c, const void *base, size_t j) {
   size_t bytes = c->d * (f16 ? 2 : 4);
-  const char *value = kv_row(c, c->v, j, f16), *key = kv_row(c, c->k, j + KEYS / 2, f16);
-  for (size_t i = 0; PREFETCH_FAR && i < bytes; i += 64)
-    __builtin_prefetch(value + i, 0, 3), __builtin_prefetch(key + i, 0, 3);
+  const char *row = kv_row(c, base, j, f16);
+  for (size_t i = 0; PREFETCH_FAR && i < bytes; i += 64) __builtin_prefetch(row + i, 0, 3);
+}
+
+/* Columns [i, i + n_vecs VF) of a vector of keys: sums go on from `part`, unless fresh. Queries stay in registers. */
+INLINE void dot_columns(int n, int n_vecs, bool f16, bool fresh, const tern__cpu_attention_call *c, const float *q,
+                        size_t j, size_t keys, size_t i, vf part[QUERIES][VF]) {
+  vf query[QUERIES][COLUMNS_AT_ONCE];
+  UNROLL for (int t = 0; t < n; t++)
+    UNROLL for (int v = 0; v < n_vecs; v++) query[t][v] = vf_load(q + (size_t)t * c->q_stride + i + (size_t)(v * VF));
+  for (size_t s = 0; s < keys; s++) {
+    const void *k = kv_row(c, c->k, j + s, f16);
+    vf acc[QUERIES];
+    if (fresh) ask_for(f16, c, c->v, j + s);
+    UNROLL for (int t = 0; t < n; t++) acc[t] = fresh ? vf_set1(0) : part[t][s];
+    UNROLL for (int v = 0; v < n_vecs; v++) {
+      vf key = load_kv(f16, k, i + (size_t)(v * VF));
+      UNROLL for (int t = 0; t < n; t++) acc[t] = vf_fma(key, query[t][v], acc[t]);
+    }
+    UNROLL for (int t = 0; t < n; t++) part[t][s] = acc[t];
+  }
 }
 
 /* A vector of keys at a time, so that sums across lanes are taken together. */
 INLINE void dot_keys(int n, bool f16, const tern__cpu_attention_call *c, const float *q, size_t j0, size_t j1,
                      float scores[QUERIES][KEYS]) {
+  enum { STEP = COLUMNS_AT_ONCE * VF };
   for (size_t j = j0; j < j1; j += VF) {
     vf part[QUERIES][VF];
-    size_t keys = j1 - j < VF ? j1 - j : VF, whole = c->d / VF * VF;
-    for (size_t s = 0; s < keys; s++) {
-      const void *k = kv_row(c, c->k, j + s, f16);
-      vf acc[QUERIES];
-      prefetch_cache(f16, c, j + s);
-      UNROLL for (int t = 0; t < n; t++) acc[t] = vf_set1(0);
-      for (size_t i = 0; i < whole; i += VF) {
-        vf key = load_kv(f16, k, i);
-        UNROLL for (int t = 0; t < n; t++)
-            acc[t] = vf_fma(key, vf_load(q + (size_t)t * c->q_stride + i), acc[t]);
-      }
-      UNROLL for (int t = 0; t < n; t++) part[t][s] = acc[t];
-    }
+    size_t keys = j1 - j < VF ? j1 - j : VF, whole = c->d / VF * VF, i = 0;
+    if (whole >= STEP) dot_columns(n, COLUMNS_AT_ONCE, f16, true, c, q, j, keys, 0, part), i = STEP;
+    else if (whole) dot_columns(n, 1, f16, true, c, q, j, keys, 0, part), i = VF;
+    else UNROLL for (int t = 0; t < n; t++) for (size_t s = 0; s < keys; s++) part[t][s] = vf_set1(0);
+    for (; i + STEP <= whole; i += STEP) dot_columns(n, COLUMNS_AT_ONCE, f16, false, c, q, j, keys, i, part);
+    for (; i < whole; i += VF) dot_columns(n, 1, f16, false, c, q, j, keys, i, part);
     for (size_t s = keys; s < VF; s++) UNROLL for (int t = 0; t < n; t++) part[t][s] = vf_set1(0);
     UNROLL for (int t = 0; t < n; t++) vf_store(&scores[t][j - j0], vf_sums(part[t]));
     for (size_t s = 0; whole < c->d && s < keys; s++)
       for (int t = 0; t < n; t++)
-        for (size_t i = whole; i < c->d; i++)
+        for (size_t e = whole; e < c->d; e++)
           scores[t][j - j0 + s] +=
-              load_kv_one(f16, kv_row(c, c->k, j + s, f16), i) * q[(size_t)t * c->q_stride + i];
+              load_kv_one(f16, kv_row(c, c->k, j + s, f16), e) * q[(size_t)t * c->q_stride + e];
   }
 }
 
-/* out = out * rescale + p * V over a block of keys, two vectors of a row at a time. */
+/* out = out * rescale + p * V over a block of keys in columns [i, i + n_vecs VF). */
+INLINE void add_columns(int n, int n_vecs, bool f16, const tern__cpu_attention_call *c, size_t j0, size_t j1, size_t i,
+                        float scores[QUERIES][KEYS], const float *rescale, float *out) {
+  vf acc[QUERIES][COLUMNS_AT_ONCE];
+  UNROLL for (int t = 0; t < n; t++)
+    UNROLL for (int h = 0; h < n_vecs; h++)
+      acc[t][h] = vf_load(out + (size_t)t * c->out_stride + i + (size_t)(h * VF)) * rescale[t];
+  for (size_t j = j0; j < j1; j++) {
+    const void *row = kv_row(c, c->v, j, f16);
+    vf value[COLUMNS_AT_ONCE];
+    if (i == 0 && j + KEYS < c->end) ask_for(f16, c, c->k, j + KEYS);
+    UNROLL for (int h = 0; h < n_vecs; h++) value[h] = load_kv(f16, row, i + (size_t)(h * VF));
+    UNROLL for (int t = 0; t < n; t++) {
+      vf p = vf_set1(scores[t][j - j0]);
+      UNROLL for (int h = 0; h < n_vecs; h++) acc[t][h] = vf_fma(p, value[h], acc[t][h]);
+    }
+  }
+  UNROLL for (int t = 0; t < n; t++) UNROLL for (int h = 0; h < n_vecs; h++)
+      vf_store(out + (size_t)t * c->out_stride + i + (size_t)(h * VF), acc[t][h]);
+}
+
 INLINE void add_values(int n, bool f16, const tern__cpu_attention_call *c, size_t j0, size_t j1,
                        float scores[QUERIES][KEYS], const float *rescale, float *out) {
   size_t i = 0;
-  for (; i + 2 * VF <= c->d; i += 2 * VF) {
-    vf acc[QUERIES][2];
-    UNROLL for (int t = 0; t < n; t++)
-      UNROLL for (int h = 0; h < 2; h++)
-        acc[t][h] = vf_load(out + (size_t)t * c->out_stride + i + (size_t)(h * VF)) * rescale[t];
-    for (size_t j = j0; j < j1; j++) {
-      const void *v = kv_row(c, c->v, j, f16);
-      vf v0 = load_kv(f16, v, i), v1 = load_kv(f16, v, i + VF);
-      UNROLL for (int t = 0; t < n; t++) {
-        vf p = vf_set1(scores[t][j - j0]);
-        acc[t][0] = vf_fma(p, v0, acc[t][0]), acc[t][1] = vf_fma(p, v1, acc[t][1]);
-      }
-    }
-    UNROLL for (int t = 0; t < n; t++) UNROLL for (int h = 0; h < 2; h++)
-        vf_store(out + (size_t)t * c->out_stride + i + (size_t)(h * VF), acc[t][h]);
-  }
+  for (; i + COLUMNS_AT_ONCE * VF <= c->d; i += COLUMNS_AT_ONCE * VF)
+    add_columns(n, COLUMNS_AT_ONCE, f16, c, j0, j1, i, scores, rescale, out);
+  for (; COLUMNS_AT_ONCE > 2 && i + 2 * VF <= c->d; i += 2 * VF)
+    add_columns(n, 2, f16, c, j0, j1, i, scores, rescale, out);
   for (; i < c->d; i++)
     for (int t = 0; t < n; t++) {
       float sum = out[(size_t)t * c->out_stride + i] * rescale[t];

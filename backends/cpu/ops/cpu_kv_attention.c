@@ -109,6 +109,19 @@ static int32_t first_visible(const kv_params *p, int64_t position) {
   return p->window > 0 && position >= p->window ? (int32_t)(position - p->window + 1) : 0;
 }
 
+/* The keys that a row sees, [first, end), in n splits of `keys` each (the last one has what is left). They follow from
+ * the row's position alone, not from the threads. A row beyond the sequence's fresh ones has none. */
+typedef struct row_splits { size_t first, end, keys, n; } row_splits;
+
+static row_splits splits_of(const kv_params *p, const tern__kv_cache *kv, size_t b, size_t row) {
+  int64_t position = kv->past[b] + (int64_t)row;
+  row_splits s = {.first = (size_t)first_visible(p, position), .end = (size_t)position + 1};
+  if (row >= (size_t)kv->fresh[b]) return (row_splits){0};
+  s.keys = tern__cpu_divide_up(tern__cpu_divide_up(s.end - s.first, SPLITS), SPLIT_KEYS) * SPLIT_KEYS;
+  s.n = tern__cpu_divide_up(s.end - s.first, s.keys);
+  return s;
+}
+
 /* Chunk: (b, kv head, block of rows). */
 static tern_status run_rows(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const kv_params *p = step->params;
@@ -159,18 +172,13 @@ static tern_status run_split(const tern__cpu_step *step, const tern__cpu_context
   size_t split = chunk % SPLITS, head = chunk / SPLITS % p->kv_heads, b = chunk / SPLITS / p->kv_heads;
   float *out = (float *)(void *)context->scratch, *maximum = out + p->group * p->dim, *sum = maximum + p->group;
   for (size_t row = 0; row < p->rows; row++) {
-    int64_t position = context->args->kv->past[b] + (int64_t)row;
-    size_t first = (size_t)first_visible(p, position), end = (size_t)position + 1;
-    size_t keys = tern__cpu_divide_up(tern__cpu_divide_up(end - first, SPLITS), SPLIT_KEYS) * SPLIT_KEYS;
-    if (row < (size_t)context->args->kv->fresh[b] && first + split * keys < end) {
-      tern__cpu_attention_call call = call_for(p, context, b, head, row);
-      call.n_queries = p->group;
-      call.begin = first + split * keys, call.end = call.begin + keys < end ? call.begin + keys : end;
-      call.out = out, call.maximum = maximum, call.sum = sum;
-      context->kernels->attention(&call);
-    } else {
-      memset(out, 0, p->group * (p->dim + 2) * sizeof *out);
-    }
+    row_splits s = splits_of(p, context->args->kv, b, row);
+    if (split >= s.n) continue;
+    tern__cpu_attention_call call = call_for(p, context, b, head, row);
+    call.n_queries = p->group;
+    call.begin = s.first + split * s.keys, call.end = split + 1 < s.n ? call.begin + s.keys : s.end;
+    call.out = out, call.maximum = maximum, call.sum = sum;
+    context->kernels->attention(&call);
     memcpy(partial(p, context, b, head, row, split), out, p->group * (p->dim + 2) * sizeof *out);
   }
   return TERN_OK;
@@ -180,14 +188,15 @@ static tern_status run_split(const tern__cpu_step *step, const tern__cpu_context
 static tern_status run_merge(const tern__cpu_step *step, const tern__cpu_context *context, uint32_t chunk) {
   const kv_params *p = step->params;
   size_t head = chunk % p->kv_heads, row = chunk / p->kv_heads % p->rows, b = chunk / p->kv_heads / p->rows;
+  size_t splits = splits_of(p, context->args->kv, b, row).n;
   for (size_t g = 0; g < p->group; g++) {
     float *y = (float *)(void *)context->scratch, top = -INFINITY, total = 0;
     memset(y, 0, p->dim * sizeof *y);
-    for (size_t s = 0; s < SPLITS; s++) {
+    for (size_t s = 0; s < splits; s++) {
       const float *maximum = partial(p, context, b, head, row, s) + p->group * p->dim, *sum = maximum + p->group;
       if (sum[g] > 0 && maximum[g] > top) top = maximum[g];
     }
-    for (size_t s = 0; s < SPLITS; s++) {
+    for (size_t s = 0; s < splits; s++) {
       const float *out = partial(p, context, b, head, row, s), *maximum = out + p->group * p->dim,
                   *sum = maximum + p->group;
       if (!(sum[g] > 0)) continue;
