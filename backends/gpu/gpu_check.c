@@ -6,16 +6,20 @@
 #include "gpu/gpu_check.h"
 #include "gpu/ops/gpu_product.h"
 
+#include "base/half.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { ROWS = 2, COLUMNS = 6, BLOCK = 32, BLOCKS = 6, K = BLOCK * BLOCKS, PLACE = TERN__GPU_PLACE, MAX_TRIES = 4 };
+enum { ROWS = 2, COLUMNS = 6, BLOCK = 32, BLOCKS = 6, K = BLOCK * BLOCKS, PLACE = TERN__GPU_PLACE, MAX_TRIES = 4,
+       /* float16 arithmetic is what kernels with matrices do, and nothing else: one probe for both */
+       MATRIX = TERN__GPU_HAS_COOPERATIVE_MATRIX | TERN__GPU_HAS_F16 };
 
 typedef struct probe {
   uint32_t feature;            /* 0: a plain kernel */
   const char *name;            /* as in a sentence */
-  tern__gpu_kernel_id kernel;  /* binds x, y, three more, weights: linear_*1_f32, or linear_dot_q8_h */
+  tern__gpu_kernel_id kernel;  /* binds x, y, three more, weights: f32, but for those below */
   int rows;                    /* that it computes */
   float tolerance;
 } probe;
@@ -25,8 +29,9 @@ static const probe probes[] = {
     {TERN__GPU_HAS_SUBGROUPS, "subgroup operations", TERN__KERNEL_linear_subgroup1_f32, ROWS, 0},
     /* 15 bits: of x, at most 5, half of 5 / 16256 is lost, times 4, 192 times; most of it cancels out */
     {TERN__GPU_HAS_INT8_DOT, "8-bit dot products", TERN__KERNEL_linear_dot_q8_h, 1, 0.125f},
+    {MATRIX, "cooperative matrices", TERN__KERNEL_linear_matrix64_q4_h, ROWS, 0},
 };
-const uint32_t tern__gpu_probed_features = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT;
+const uint32_t tern__gpu_probed_features = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT | MATRIX;
 
 /* What is tried: the plain kernel first. */
 typedef struct trial {
@@ -48,13 +53,17 @@ enum {
   SPARE_AT = X_AT + (ROWS * K * 4 + PLACE - 1) / PLACE * PLACE,
   Y_AT = SPARE_AT + SPARES,
   Y_BYTES = ROWS * COLUMNS * 4,
-  TOTAL = Y_AT + MAX_TRIES * PLACE,
+  HALF_AT = Y_AT + MAX_TRIES * PLACE, /* x for linear_matrix.wgsl (linear_half.wgsl): doubled, then what halves each row */
+  HALF_BYTES = ROWS * K * 2 + 16,
+  TOTAL = HALF_AT + (HALF_BYTES + PLACE - 1) / PLACE * PLACE,
   W_BYTES = COLUMNS * K * 4,
   W8_AT = (W_BYTES + PLACE - 1) / PLACE * PLACE, /* the same as bytes, 128 more; and their scales, 1 */
   W8_BYTES = COLUMNS * K,
   S8_AT = W8_AT + (W8_BYTES + PLACE - 1) / PLACE * PLACE,
   S8_BYTES = COLUMNS * BLOCKS * 2,
-  W_SPARE_AT = S8_AT + (S8_BYTES + PLACE - 1) / PLACE * PLACE,
+  W4_AT = S8_AT + (S8_BYTES + PLACE - 1) / PLACE * PLACE, /* the same in 4 bits, 8 more, with those scales */
+  W4_BYTES = COLUMNS * K / 2,
+  W_SPARE_AT = W4_AT + (W4_BYTES + PLACE - 1) / PLACE * PLACE,
   W_TOTAL = W_SPARE_AT + SPARES,
   GROUPS = COLUMNS / 2 /* enough for subgroups of any size; what lies beyond the columns does nothing */
 };
@@ -64,19 +73,26 @@ static tern_status send(trial *t) {
   const tern__gpu_api *api = t->backend->api;
   tern__gpu_device *device = t->backend->device;
   float *host = tern__calloc(t->backend->env.alloc, TOTAL / 4, sizeof *host), weights[COLUMNS * K];
-  uint8_t bytes[W8_BYTES];
+  uint8_t bytes[W8_BYTES], nibbles[W4_BYTES] = {0};
   uint16_t scales[S8_BYTES / 2];
   TERN_CHECK_ALLOC(host);
+  uint16_t *half = (uint16_t *)(host + HALF_AT / 4);
   for (int k = 0; k < K; k++) {
-    for (int r = 0; r < ROWS; r++) host[X_AT / 4 + r * K + k] = (float)x_of(r, k);
+    for (int r = 0; r < ROWS; r++) {
+      host[X_AT / 4 + r * K + k] = (float)x_of(r, k);
+      half[r * K + (k & ~3) + "\0\2\1\3"[k & 3]] = tern__f32_to_f16((float)(2 * x_of(r, k)));
+    }
     for (int c = 0; c < COLUMNS; c++) {
       weights[c * K + k] = (float)w_of(c, k);
       bytes[c * K + k] = (uint8_t)(w_of(c, k) + 128);
+      /* weight_decode.wgsl: of eight, the first four are low */
+      nibbles[(c * K + k) / 8 * 4 + k % 4] |= (uint8_t)((w_of(c, k) + 8) << (k % 8 < 4 ? 0 : 4));
     }
   }
+  for (int r = 0; r < ROWS; r++) host[(HALF_AT + ROWS * K * 2) / 4 + r] = 0.5f;
   for (int i = 0; i < S8_BYTES / 2; i++) scales[i] = 0x3c00;
   /* What a kernel that does nothing leaves: no result of anything. */
-  for (int i = Y_AT / 4; i < TOTAL / 4; i++) host[i] = -12345.0f;
+  for (int i = Y_AT / 4; i < HALF_AT / 4; i++) host[i] = -12345.0f;
   TERN_TRY(api->buffer_create(device, TERN__GPU_DEVICE, TOTAL, &t->data));
   TERN_TRY(api->buffer_create(device, TERN__GPU_DEVICE, W_TOTAL, &t->weights));
   TERN_TRY(api->buffer_create(device, TERN__GPU_READBACK, MAX_TRIES * PLACE, &t->back));
@@ -84,6 +100,7 @@ static tern_status send(trial *t) {
   TERN_TRY(api->write(device, t->weights, 0, weights, sizeof weights));
   TERN_TRY(api->write(device, t->weights, W8_AT, bytes, sizeof bytes));
   TERN_TRY(api->write(device, t->weights, S8_AT, scales, sizeof scales));
+  TERN_TRY(api->write(device, t->weights, W4_AT, nibbles, sizeof nibbles));
 cleanup:
   tern__free(t->backend->env.alloc, host);
   return status;
@@ -105,6 +122,12 @@ static tern_status add(trial *t, int i) {
   if (t->list[i]->kernel == TERN__KERNEL_linear_dot_q8_h) {
     ranges[5] = (tern__gpu_range){t->weights, W8_AT, W8_BYTES};
     ranges[6] = (tern__gpu_range){t->weights, S8_AT, S8_BYTES};
+  }
+  if (t->list[i]->kernel == TERN__KERNEL_linear_matrix64_q4_h) {
+    ranges[0] = (tern__gpu_range){t->data, HALF_AT, HALF_BYTES};
+    ranges[5] = (tern__gpu_range){t->weights, W4_AT, W4_BYTES};
+    ranges[6] = (tern__gpu_range){t->weights, S8_AT, S8_BYTES};
+    immediates.x_stride = K / 8;
   }
   TERN_TRY(t->backend->api->dispatch(t->commands, &(tern__gpu_dispatch){.pipeline = t->pipelines[i],
                                                                        .ranges = ranges,
@@ -180,6 +203,7 @@ tern_status tern__gpu_check(tern__backend *backend) {
   trial t = {.backend = backend};
   char wrong[200];
   backend->info->features &= tern__gpu_probed_features;
+  if ((backend->info->features & MATRIX) != MATRIX) backend->info->features &= ~(uint32_t)MATRIX;
   TERN_TRY(take(&t, &plain));
   for (size_t i = 0; i < sizeof probes / sizeof *probes; i++)
     if (backend->info->features & probes[i].feature && probe_fits(backend->info, &probes[i]))

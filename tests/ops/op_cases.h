@@ -48,6 +48,16 @@ Test(linear, blocks) {
   linear_case(TERN_DTYPE_Q4_1, 5, 576, 1537, true, TERN_NUMERICS_FAST);
 }
 
+/* Enough rows and columns for the largest tiles, and ends that are no whole tile. */
+Test(linear, tiles) {
+  const tern_dtype types[] = {TERN_DTYPE_F16, TERN_DTYPE_BF16, TERN_DTYPE_Q4_0, TERN_DTYPE_Q4_1, TERN_DTYPE_Q5_1,
+                              TERN_DTYPE_Q8_0};
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+    linear_case(types[i], 1537, 64, 1930, i & 1, TERN_NUMERICS_FAST);
+    linear_case(types[i], 70, 160, 100, !(i & 1), TERN_NUMERICS_FAST);
+  }
+}
+
 static void nbits_case(int bits, int block, tern_dtype scales, int zeros, int m, int k, int n) {
   one_op t;
   char what[96];

@@ -190,7 +190,28 @@ static result run_on_gpu(one_op *t, const char *what) {
   return r;
 }
 
+/* Ops with kernels of their own for devices that are no CPU. */
+static bool has_hardware_kernels(const tern__op_def *op) {
+  static const char *const names[] = {"Linear", "Gemm", "MatMulNBits", "MatMulBnb4", "KvAttention", "Fused"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (!strcmp(op->name, names[i])) return true;
+  return false;
+}
+
+/* Cooperative matrices multiply float16: x and W are each rounded to 11 bits, which moves a value by 2e-4 of itself in the
+ * mean square, and a sum of products with random signs by 3e-4. */
+static const double half_error = 5e-4;
+
+static bool may_multiply_halves(one_op *t) {
+  static const char *const names[] = {"MatMul", "ChannelLinear", "EncoderAttention"};
+  const uint32_t matrix = tern__gpu_kernels[TERN__KERNEL_linear_matrix64_f16].needs;
+  bool multiplies = has_hardware_kernels(t->op);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) multiplies |= !strcmp(t->op->name, names[i]);
+  return multiplies && t->numerics == TERN_NUMERICS_FAST && (open_machine(t)->gpu->info->features & matrix) == matrix;
+}
+
 static void compare(one_op *t, const result *want, double tolerance, const char *what) {
+  if (may_multiply_halves(t) && tolerance < half_error) tolerance = half_error;
   result got = run_on_gpu(t, what);
   for (int i = 0; i < t->n_outputs; i++) {
     double d = distance(&got, want, i);
@@ -198,14 +219,6 @@ static void compare(one_op *t, const result *want, double tolerance, const char 
               as_hardware ? " as hardware" : "", i, d, tolerance);
   }
   drop(t, &got);
-}
-
-/* Ops with kernels of their own for devices that are no CPU. */
-static bool has_hardware_kernels(const tern__op_def *op) {
-  static const char *const names[] = {"Linear", "Gemm", "MatMulNBits", "MatMulBnb4", "KvAttention", "Fused"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (!strcmp(op->name, names[i])) return true;
-  return false;
 }
 
 static void check(one_op *t, double tolerance, const char *what) {

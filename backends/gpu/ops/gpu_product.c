@@ -1,5 +1,6 @@
 /* Steps of products with constant weights (kernels/linear_*.wgsl). Parts of the weights and blocks of rows are
  * dispatches of their own, so that each fits the device's bindings. */
+#include "gpu/gpu_walk.h"
 #include "gpu/ops/gpu_product.h"
 
 enum {
@@ -13,7 +14,10 @@ enum {
   DOT_SUBGROUP = 8,    /* fewest invocations of a subgroup for linear_dot.wgsl: they share a block of x */
   DOT_TILE = 128,      /* blocks of x that it keeps */
   DOT_WORKGROUPS = 256, /* that keep a large device busy: beyond, each takes more columns, */
-  DOT_MOST = 8         /* so many times at most */
+  DOT_MOST = 8,        /* so many times at most */
+  MATRIX_SUBGROUP = 32, /* of linear_matrix.wgsl */
+  MATRIX_SHARED = 30720, /* bytes of workgroup memory */
+  MATRIX_TILES = 192   /* of 128 x 128 that keep a large device busy: fewer are cut in four */
 };
 
 typedef struct plan {
@@ -21,6 +25,7 @@ typedef struct plan {
   const tern__gpu_linear *product;
   tern__gpu_weights weights;
   bool dot;          /* one row, by linear_dot.wgsl, which norms, too */
+  bool matrix;       /* many rows, by linear_matrix.wgsl, after linear_half.wgsl, which norms, too */
   uint64_t scratch;  /* bytes of it that are taken */
 } plan;
 
@@ -49,12 +54,29 @@ static bool dot_fits(const plan *p) {
          p->weights.k % TERN__WEIGHT_BLOCK == 0;
 }
 
+/* Whether linear_matrix.wgsl can: its invocations share their work as subgroups of 32 do. A file whose weights are float32
+ * keeps float32 products. */
+static bool matrix_fits(const plan *p) {
+  const tern__gpu_info *info = p->program->backend->info;
+  const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_matrix64_f16];
+  return p->product->rows > FEW_ROWS && p->weights.format != TERN__GPU_WEIGHT_f32 &&
+         p->program->plan->numerics == TERN_NUMERICS_FAST &&
+         (info->features & kernel->needs) == kernel->needs && info->subgroup_min == MATRIX_SUBGROUP &&
+         info->subgroup_max == MATRIX_SUBGROUP && info->max_invocations >= kernel->workgroup[0] &&
+         info->shared_bytes >= MATRIX_SHARED;
+}
+
+static tern__gpu_operand take_scratch(plan *p, uint64_t bytes) {
+  tern__gpu_operand operand = tern__gpu_scratch(p->scratch, bytes);
+  p->scratch += tern__gpu_place(bytes);
+  tern__gpu_need_scratch(p->program, p->scratch);
+  return operand;
+}
+
 /* x normed, in scratch. */
 static tern_status add_norm(plan *p, uint64_t rows, tern__gpu_operand *x) {
   tern_status status = TERN_OK;
-  tern__gpu_operand y = tern__gpu_scratch(p->scratch, rows * p->weights.k * sizeof(float));
-  p->scratch += tern__gpu_place(y.size);
-  tern__gpu_need_scratch(p->program, p->scratch);
+  tern__gpu_operand y = take_scratch(p, rows * p->weights.k * sizeof(float));
   TERN_TRY(tern__gpu_add_rms_norm(p->program, p->product->node, p->product->norm, *x, y, rows, p->weights.k));
   *x = y;
 cleanup:
@@ -66,13 +88,29 @@ static tern_status add_pad(plan *p, uint64_t rows, tern__gpu_operand *x) {
   tern_status status = TERN_OK;
   uint64_t width = p->weights.k, padded = p->weights.blocks * TERN__WEIGHT_BLOCK, count = rows * padded;
   uint32_t groups[2], immediates[4] = {(uint32_t)count, (uint32_t)width, (uint32_t)padded, 0};
-  tern__gpu_operand padded_x = tern__gpu_scratch(p->scratch, count * sizeof(float));
-  p->scratch += tern__gpu_place(padded_x.size);
-  tern__gpu_need_scratch(p->program, p->scratch);
+  tern__gpu_operand padded_x = take_scratch(p, count * sizeof(float));
   tern__gpu_groups_1d(p->program, count, PAD_WORKGROUP, groups);
   TERN_TRY(tern__gpu_add_step(p->program, p->product->node, TERN__KERNEL_linear_pad,
                               (tern__gpu_operand[]){*x, padded_x}, immediates, groups[0], groups[1], 1));
   *x = padded_x;
+cleanup:
+  return status;
+}
+
+typedef struct half_immediates { uint32_t rows, cells, norm; float epsilon; } half_immediates;
+
+/* x, rows of whole blocks, as float16 and a scale a row, in scratch; of x normed if `norm` is not NULL. */
+static tern_status add_half(plan *p, uint64_t rows, const tern__node *norm, tern__gpu_operand *x) {
+  tern_status status = TERN_OK;
+  uint64_t width = p->weights.blocks * TERN__WEIGHT_BLOCK;
+  half_immediates immediates = {(uint32_t)rows, (uint32_t)(width / 4), norm != NULL,
+                                norm ? tern__node_float(norm, "epsilon", 1e-5f) : 0};
+  tern__gpu_operand y = take_scratch(p, rows * width * 2 + (rows + 3) / 4 * 16);
+  tern__gpu_operand scale = norm ? tern__gpu_input(norm, 1) : (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  tern__gpu_operand operands[] = {*x, y, scale};
+  TERN_TRY(tern__gpu_add_1d(p->program, p->product->node, TERN__KERNEL_linear_half, operands, &immediates, rows, 1));
+  tern__gpu_cost(p->program, 4 * rows * width, 6 * rows * width);
+  *x = y;
 cleanup:
   return status;
 }
@@ -94,6 +132,11 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
     if (p->weights.blocks <= DOT_TILE) lanes = all / DOT_WORKGROUPS;
     lanes = lanes < 1 ? 1 : lanes > DOT_MOST ? DOT_MOST : lanes;
     grid[0] = divide_up(all, lanes);
+  } else if (p->matrix) {
+    uint64_t tile = (uint64_t)divide_up(columns, 128) * divide_up(rows, 128) < MATRIX_TILES ? 64 : 128;
+    first = tile == 64 ? TERN__KERNEL_linear_matrix64_f16 : TERN__KERNEL_linear_matrix128_f16;
+    first = (tern__gpu_kernel_id)(first - TERN__GPU_WEIGHT_f16);
+    grid[0] = divide_up(columns, tile), grid[1] = divide_up(rows, tile);
   } else if (rows > FEW_ROWS && info->max_invocations >= TILE_INVOCATIONS) {
     first = TERN__KERNEL_linear_tiled_f32;
     grid[0] = divide_up(columns, TILE), grid[1] = divide_up(rows, TILE);
@@ -119,7 +162,7 @@ static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gp
   tern__gpu_linear_immediates immediates = {.rows = (uint32_t)rows,
                                   .columns = (uint32_t)columns,
                                   .blocks = (uint32_t)w->blocks,
-                                  .x_stride = (uint32_t)(w->blocks * TERN__WEIGHT_BLOCK / 4),
+                                  .x_stride = (uint32_t)(w->blocks * TERN__WEIGHT_BLOCK / (p->matrix ? 8 : 4)),
                                   .first = (uint32_t)((uint64_t)part * w->part_rows),
                                   .has_bias = product->bias.kind != TERN__GPU_NONE,
                                   .ending = (uint32_t)product->ending};
@@ -160,14 +203,17 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
   if (!product->rows || !tern__gpu_weights_fit(program, &product->sources, &p.weights) || !(step = block_rows(&p)))
     return TERN_OK;
   p.dot = dot_fits(&p) && !(product->norm && product->bias.kind != TERN__GPU_NONE);
+  p.matrix = matrix_fits(&p);
+  bool norms = p.dot || (p.matrix && p.weights.k % TERN__WEIGHT_BLOCK == 0);
   TERN_TRY(tern__gpu_pack_weights(program, &product->sources, &p.weights));
   for (uint64_t row = 0; row < product->rows; row += step) {
     uint64_t rows = product->rows - row < step ? product->rows - row : step, k = p.weights.k;
     tern__gpu_operand x = product->x;
     if (rows < product->rows) x.offset += row * k * sizeof(float), x.size = rows * k * sizeof(float);
     p.scratch = 0;
-    if (product->norm && !p.dot) TERN_TRY(add_norm(&p, rows, &x));
+    if (product->norm && !norms) TERN_TRY(add_norm(&p, rows, &x));
     if (k % TERN__WEIGHT_BLOCK) TERN_TRY(add_pad(&p, rows, &x));
+    if (p.matrix) TERN_TRY(add_half(&p, rows, norms ? product->norm : NULL, &x));
     for (int32_t part = 0; part < p.weights.parts; part++) TERN_TRY(add_part(&p, row, rows, x, part));
   }
   *taken = true;

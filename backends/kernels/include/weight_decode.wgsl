@@ -115,39 +115,72 @@ fn weight_above(block: u32, half: u32) -> u32 {
   }
 }
 
-// Weights 16 half .. 16 half + 15 of a block.
-fn weight_half(block: u32, half: u32) -> WeightHalf {
+// Half a block as it lies in memory, for kernels that ask for weights before they need them.
+struct WeightPacked {
+  a: vec4<u32>,
+  b: vec4<u32>,
+  c: vec4<u32>,
+  d: vec4<u32>,
+  above: u32,
+  scale: vec2<f32>,
+}
+
+fn weight_packed(block: u32, half: u32) -> WeightPacked {
+  var p = WeightPacked();
   switch weight_kind {
     case 0u: {
       let at = block * 8u + half * 4u;
-      return WeightHalf(bitcast<vec4<f32>>(weight_q[at]), bitcast<vec4<f32>>(weight_q[at + 1u]),
-                        bitcast<vec4<f32>>(weight_q[at + 2u]), bitcast<vec4<f32>>(weight_q[at + 3u]));
+      p.a = weight_q[at];
+      p.b = weight_q[at + 1u];
+      p.c = weight_q[at + 2u];
+      p.d = weight_q[at + 3u];
     }
     case 1u, 2u: {
       let at = block * 4u + half * 2u;
-      let first = weight_q[at];
-      let second = weight_q[at + 1u];
-      return WeightHalf(weight_halves(first.x, first.y), weight_halves(first.z, first.w),
-                        weight_halves(second.x, second.y), weight_halves(second.z, second.w));
+      p.a = weight_q[at];
+      p.b = weight_q[at + 1u];
     }
     case 8u: {
-      let scale = weight_scale(block, half);
-      let words = weight_q[block * 2u + half];
-      return WeightHalf(weight_value(weight_bytes(words.x), scale), weight_value(weight_bytes(words.y), scale),
-                        weight_value(weight_bytes(words.z), scale), weight_value(weight_bytes(words.w), scale));
+      p.a = weight_q[block * 2u + half];
+      p.scale = weight_scale(block, half);
     }
     default: {
-      let scale = weight_scale(block, half);
       let all = weight_q[block];
-      let words = select(all.xy, all.zw, half == 1u);
-      let above = weight_above(block, half);
-      let bits = min(max(weight_kind, 4u) - 4u, 2u);
-      return WeightHalf(weight_value(weight_nibbles(words.x, 0u, above), scale),
-                        weight_value(weight_nibbles(words.x, 4u, above >> (4u * bits)), scale),
-                        weight_value(weight_nibbles(words.y, 0u, above >> (8u * bits)), scale),
-                        weight_value(weight_nibbles(words.y, 4u, above >> (12u * bits)), scale));
+      p.a = vec4<u32>(select(all.xy, all.zw, half == 1u), 0u, 0u);
+      p.above = weight_above(block, half);
+      p.scale = weight_scale(block, half);
     }
   }
+  return p;
+}
+
+fn weight_unpacked(p: WeightPacked) -> WeightHalf {
+  switch weight_kind {
+    case 0u: {
+      return WeightHalf(bitcast<vec4<f32>>(p.a), bitcast<vec4<f32>>(p.b), bitcast<vec4<f32>>(p.c),
+                        bitcast<vec4<f32>>(p.d));
+    }
+    case 1u, 2u: {
+      return WeightHalf(weight_halves(p.a.x, p.a.y), weight_halves(p.a.z, p.a.w), weight_halves(p.b.x, p.b.y),
+                        weight_halves(p.b.z, p.b.w));
+    }
+    case 8u: {
+      return WeightHalf(weight_value(weight_bytes(p.a.x), p.scale), weight_value(weight_bytes(p.a.y), p.scale),
+                        weight_value(weight_bytes(p.a.z), p.scale), weight_value(weight_bytes(p.a.w), p.scale));
+    }
+    default: {
+      let bits = min(max(weight_kind, 4u) - 4u, 2u);
+      return WeightHalf(weight_value(weight_nibbles(p.a.x, 0u, p.above), p.scale),
+                        weight_value(weight_nibbles(p.a.x, 4u, p.above >> (4u * bits)), p.scale),
+                        weight_value(weight_nibbles(p.a.y, 0u, p.above >> (8u * bits)), p.scale),
+                        weight_value(weight_nibbles(p.a.y, 4u, p.above >> (12u * bits)), p.scale));
+    }
+  }
+}
+
+// Weights 16 half .. 16 half + 15 of a block.
+fn weight_half(block: u32, half: u32) -> WeightHalf {
+  return weight_unpacked(weight_packed(block, half));
 }
 
 // Weights 4 quad .. 4 quad + 3 of a block, quad in 0 .. 7: the same values as weight_half's.

@@ -8,27 +8,28 @@ const OP_TYPE_STRUCT: u32 = 30;
 const OP_TYPE_POINTER: u32 = 32;
 const OP_DECORATE: u32 = 71;
 const OP_MEMBER_DECORATE: u32 = 72;
-const STORAGE_WORKGROUP: u32 = 4;
+/// Workgroup, Private, Function: variables that are not shared with the host.
+const STORAGE_WITHOUT_LAYOUT: [u32; 3] = [4, 6, 7];
 /// ColMajor, ArrayStride, MatrixStride, Offset.
 const LAYOUT_DECORATIONS: [u32; 4] = [5, 6, 7, 35];
 
-/// naga (30.0.1, wgpu issue 7696) gives types of workgroup variables an explicit layout, which SPIR-V forbids
-/// there (VUID-StandaloneSpirv-None-10684) and some drivers reject. Drops it from types that only workgroup
-/// pointers reach.
-pub fn strip_workgroup_layout(words: &[u32]) -> Result<Vec<u32>> {
-    let mut workgroup = HashSet::new();
+/// naga (30.0.1, wgpu issue 7696) gives types of all variables an explicit layout, which SPIR-V forbids outside
+/// buffers (VUID-StandaloneSpirv-None-10684) and some drivers reject. Drops it from types that no pointer into a
+/// buffer reaches.
+pub fn strip_layout(words: &[u32]) -> Result<Vec<u32>> {
+    let mut inside = HashSet::new();
     let mut elsewhere = HashSet::new();
     // Types are declared before use, so one backward sweep carries a pointer's reach down to its parts.
     let instructions = split(words)?;
     for at in instructions.iter().rev() {
         match at[0] & 0xffff {
             OP_TYPE_POINTER => {
-                let reach = if at[2] == STORAGE_WORKGROUP { &mut workgroup } else { &mut elsewhere };
+                let reach = if STORAGE_WITHOUT_LAYOUT.contains(&at[2]) { &mut inside } else { &mut elsewhere };
                 reach.insert(at[3]);
             }
             op @ (OP_TYPE_ARRAY | OP_TYPE_STRUCT) => {
                 let parts = if op == OP_TYPE_ARRAY { &at[2..3] } else { &at[2..] };
-                for reach in [&mut workgroup, &mut elsewhere] {
+                for reach in [&mut inside, &mut elsewhere] {
                     if reach.contains(&at[1]) {
                         reach.extend(parts.iter().copied());
                     }
@@ -45,11 +46,11 @@ pub fn strip_workgroup_layout(words: &[u32]) -> Result<Vec<u32>> {
             _ => None,
         };
         let is_layout = decoration.is_some_and(|d| LAYOUT_DECORATIONS.contains(&d));
-        if is_layout && workgroup.contains(&at[1]) {
+        if is_layout && inside.contains(&at[1]) {
             if !elsewhere.contains(&at[1]) {
                 continue;
             }
-            return Err("a type is used both in workgroup memory and in a buffer; give each its own".into());
+            return Err("a type is used both in a variable and in a buffer; give each its own".into());
         }
         out.extend_from_slice(at);
     }

@@ -32,7 +32,7 @@ pub fn compile(module: &Module, info: &ModuleInfo, kernel: &Kernel, variant: &Va
     let pipeline = spv::PipelineOptions { shader_stage: entry.0, entry_point: kernel.entry.clone() };
     let words = spv::write_vec(&module, &info, &options(variant.needs), Some(&pipeline))
         .map_err(|e| e.to_string())?;
-    let words = decorate::no_contraction(&decorate::strip_workgroup_layout(&chains::combine(&words)?)?)?;
+    let words = decorate::no_contraction(&decorate::strip_layout(&chains::combine(&words)?)?)?;
     Ok(Shader { module, info, words })
 }
 

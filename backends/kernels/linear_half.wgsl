@@ -1,0 +1,65 @@
+// Rows of x as float16 for linear_matrix.wgsl, each times a power of two that brings its largest value near 2^10, so
+// that neither large rows overflow nor small values of a row lose digits; with a norm: of x normed (RMS).
+//
+// Bindings: group 0, 0 = x [rows, n], 1 = y: rows of n float16, of each four in the order 0 2 1 3 (weight_matrix.wgsl);
+// then, for each row, what its products are to be multiplied by (float32), 2 = the norm's scale. Parameters: immediate,
+// 16 bytes. Workgroup: 64 x 1 x 1, a row; rows beyond a dispatch's width continue in y. Comes after include/row_sum.wgsl,
+// row_max.wgsl.
+
+struct LinearHalfParams {
+  rows: u32,
+  cells: u32,     // vec4s of a row of x: n / 4, a multiple of 8
+  norm: u32,      // 1: there is one
+  epsilon: f32,
+}
+
+@group(0) @binding(0) var<storage, read_write> linear_half_x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> linear_half_y: array<u32>;
+@group(0) @binding(2) var<storage, read_write> linear_half_scale: array<vec4<f32>>;
+var<immediate> linear_half_params: LinearHalfParams;
+
+fn linear_half_value(base: u32, i: u32, inverse: f32) -> vec4<f32> {
+  let x = linear_half_x[base + i];
+  if linear_half_params.norm != 0u {
+    return x * inverse * linear_half_scale[i];
+  }
+  return x;
+}
+
+@compute @workgroup_size(64, 1, 1)
+fn linear_half(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+               @builtin(local_invocation_index) lane: u32) {
+  let p = linear_half_params;
+  let row = group.y * groups.x + group.x;
+  if row >= p.rows {
+    return;
+  }
+  let base = row * p.cells;
+  var inverse = 1.0;
+  if p.norm != 0u {
+    var squares = vec4<f32>();
+    for (var i = lane; i < p.cells; i += 64u) {
+      let x = linear_half_x[base + i];
+      squares += x * x;
+    }
+    let sum = row_sum(lane, (squares.x + squares.y) + (squares.z + squares.w));
+    inverse = 1.0 / sqrt(sum / f32(p.cells * 4u) + p.epsilon);
+  }
+  var top = 0.0;
+  for (var i = lane; i < p.cells; i += 64u) {
+    let size = abs(linear_half_value(base, i, inverse));
+    top = math_max(math_max(math_max(size.x, size.y), math_max(size.z, size.w)), top);
+  }
+  // Powers of two by their exponents, both normal. Infinities and NaN stay what they are.
+  let exponent = clamp(bitcast<u32>(row_max(lane, top)) >> 23u, 11u, 253u);
+  let up = bitcast<f32>((264u - exponent) << 23u);
+  for (var i = lane; i < p.cells; i += 64u) {
+    let y = linear_half_value(base, i, inverse) * up;
+    let at = (base + i) * 2u;
+    linear_half_y[at] = pack2x16float(y.xz);
+    linear_half_y[at + 1u] = pack2x16float(y.yw);
+  }
+  if lane == 0u {
+    linear_half_y[p.rows * p.cells * 2u + row] = (exponent - 10u) << 23u;
+  }
+}
