@@ -1,6 +1,6 @@
 // Y [m, n] = X [m, k] W^T + bias, W in any weight format: what the kernels linear_*.wgsl share.
 //
-// Bindings: group 0, 0 = x (rows of whole blocks), 1 = y, 2 = bias, 3, 4 = further outputs (or 3 = a residual),
+// Bindings: group 0, 0 = x (rows of whole blocks: linear_x.wgsl), 1 = y, 2 = bias, 3, 4 = further outputs (or 3 = a residual),
 // 5 .. 7 = weights (weight_decode.wgsl). Columns go to the outputs in turn: width0 to y, width1 to binding 3, width2 to binding 4.
 // Activations are declared read_write because all of them lie in one buffer. Parameters: immediate, 64 bytes.
 //
@@ -43,7 +43,6 @@ const LINEAR_GATED_SILU: u32 = 8u;
 const LINEAR_GATED_GELU_ERF: u32 = 9u;
 const LINEAR_GATED_GELU_TANH: u32 = 10u;
 
-@group(0) @binding(0) var<storage, read_write> linear_x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> linear_y: array<f32>;
 @group(0) @binding(2) var<storage, read_write> linear_bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> linear_y1: array<f32>;
@@ -117,20 +116,4 @@ fn linear_store4(row: u32, column: u32, sums: vec4<f32>) {
       linear_store(row, column + i, sums[i]);
     }
   }
-}
-
-// Four columns at once: their weights of one quad of k, times x.
-fn linear_quad(sum: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) -> vec4<f32> {
-  var s = fma(vec4<f32>(x.x), vec4<f32>(w0.x, w1.x, w2.x, w3.x), sum);
-  s = fma(vec4<f32>(x.y), vec4<f32>(w0.y, w1.y, w2.y, w3.y), s);
-  s = fma(vec4<f32>(x.z), vec4<f32>(w0.z, w1.z, w2.z, w3.z), s);
-  return fma(vec4<f32>(x.w), vec4<f32>(w0.w, w1.w, w2.w, w3.w), s);
-}
-
-// Half a block of four columns, times the 16 values of x from `at` on.
-fn linear_half(sum: vec4<f32>, at: u32, w0: WeightHalf, w1: WeightHalf, w2: WeightHalf, w3: WeightHalf) -> vec4<f32> {
-  var s = linear_quad(sum, linear_x[at], w0.a, w1.a, w2.a, w3.a);
-  s = linear_quad(s, linear_x[at + 1u], w0.b, w1.b, w2.b, w3.b);
-  s = linear_quad(s, linear_x[at + 2u], w0.c, w1.c, w2.c, w3.c);
-  return linear_quad(s, linear_x[at + 3u], w0.d, w1.d, w2.d, w3.d);
 }
