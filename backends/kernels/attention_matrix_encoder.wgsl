@@ -49,7 +49,9 @@ fn attention_bias(batch: u32, kv_head: u32, query: u32, key: u32) -> f32 {
 }
 
 @compute @workgroup_size(128, 1, 1)
-fn attention_matrix_encoder(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
+fn attention_matrix_encoder(@builtin(local_invocation_index) t: u32, @builtin(subgroup_id) subgroup: u32,
+                            @builtin(subgroup_invocation_id) lane: u32,
+                            @builtin(workgroup_id) workgroup: vec3<u32>) {
   let p = attention;
-  attention_matrix(t, workgroup.y / p.kv_heads, workgroup.y % p.kv_heads, workgroup.x);
+  attention_matrix(t, subgroup, lane, workgroup.y / p.kv_heads, workgroup.y % p.kv_heads, workgroup.x);
 }

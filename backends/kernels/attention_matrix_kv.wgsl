@@ -31,8 +31,10 @@ fn attention_sees(batch: u32, query: u32) -> vec2<u32> {
 }
 
 @compute @workgroup_size(128, 1, 1)
-fn attention_matrix_kv(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) workgroup: vec3<u32>,
+fn attention_matrix_kv(@builtin(local_invocation_index) t: u32, @builtin(subgroup_id) subgroup: u32,
+                       @builtin(subgroup_invocation_id) lane: u32, @builtin(workgroup_id) workgroup: vec3<u32>,
                        @builtin(num_workgroups) groups: vec3<u32>) {
   let head = workgroup.x + attention.mask_head;
-  attention_matrix(t, head / attention.kv_heads, head % attention.kv_heads, groups.y - 1u - workgroup.y);
+  attention_matrix(t, subgroup, lane, head / attention.kv_heads, head % attention.kv_heads,
+                   groups.y - 1u - workgroup.y);
 }

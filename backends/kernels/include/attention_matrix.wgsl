@@ -130,10 +130,8 @@ fn attention_finish(sheet: u32, lane: u32, factor: f32, batch: u32, kv_head: u32
 
 // naga does not know that what subgroupAny gives is one for a subgroup.
 @diagnostic(off, derivative_uniformity)
-fn attention_matrix(t: u32, batch: u32, kv_head: u32, block: u32) {
+fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, block: u32) {
   let p = attention;
-  let subgroup = t / 32u;
-  let lane = t % 32u;
   let n_queries = p.rows * p.group;
   let block_query = block * ATTENTION_QUERIES;
   let first_query = block_query + subgroup * 16u;  // of the subgroup
