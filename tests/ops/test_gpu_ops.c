@@ -27,6 +27,10 @@ static uint64_t binding_limit;
 /* Whether a software device is taken for a real one: for the kernels that only those get. */
 static bool as_hardware;
 static const double fast_error = 2e-4; /* 15-bit activations; gate and up are two such products multiplied */
+/* Cooperative matrices, which only FAST gets: operands are halves. Of attention's, weights and values are off by 2^-12 to
+ * 2^-11 at most, which mostly averages out, and scores, about 1 in the cases that round them, by as much once more. */
+static const double matrix_error = 1e-3;
+static bool by_matrices; /* whether what ran last was computed so */
 
 /* When a test's process ends: what is still held then was leaked, and the test crashes. */
 static void close_machine(void) {
@@ -153,6 +157,12 @@ static void check_cache(one_op *t, const machine *at, const tern__device_memory 
   }
 }
 
+static bool uses_matrices(const tern__program *program) {
+  for (size_t i = 0; i < tern__array_count(program->steps); i++)
+    if (tern__gpu_kernels[program->steps[i].kernel].needs & TERN__GPU_HAS_COOPERATIVE_MATRIX) return true;
+  return false;
+}
+
 static result run_on_gpu(one_op *t, const char *what) {
   result r;
   machine *at = open_machine(t);
@@ -168,6 +178,7 @@ static result run_on_gpu(one_op *t, const char *what) {
   cr_assert(tern__array_count(plan->segments) == 1 && plan->segments[0].api == &GPU_BACKEND,
             "%s %s has no kernel on the device", t->op->name, what);
   tern__program *program = plan->segments[0].program;
+  by_matrices = uses_matrices(program);
   cr_assert_eq(tern__gpu_prepare(program, NULL, NULL), TERN_OK, "%s", tern_last_error());
   if (plan->device_bytes)
     cr_assert_eq(device->memory_create(at->gpu, plan->device_bytes, &arena), TERN_OK, "%s", tern_last_error());
@@ -192,6 +203,10 @@ static result run_on_gpu(one_op *t, const char *what) {
 
 static void compare(one_op *t, const result *want, double tolerance, const char *what) {
   result got = run_on_gpu(t, what);
+  if (by_matrices) {
+    cr_expect_eq(t->numerics, TERN_NUMERICS_FAST);
+    tolerance = matrix_error;
+  }
   for (int i = 0; i < t->n_outputs; i++) {
     double d = distance(&got, want, i);
     cr_expect(d <= tolerance, "%s %s%s, output %d: error %.3g > %.3g", t->op->name, what,
@@ -202,7 +217,8 @@ static void compare(one_op *t, const result *want, double tolerance, const char 
 
 /* Ops with kernels of their own for devices that are no CPU. */
 static bool has_hardware_kernels(const tern__op_def *op) {
-  static const char *const names[] = {"Linear", "Gemm", "MatMulNBits", "MatMulBnb4", "KvAttention", "Fused"};
+  static const char *const names[] = {"Linear", "Gemm", "MatMulNBits", "MatMulBnb4", "KvAttention", "EncoderAttention",
+                                      "Fused"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (!strcmp(op->name, names[i])) return true;
   return false;
