@@ -128,8 +128,8 @@ static void query_properties(const tern__vk_instance *instance, VkPhysicalDevice
 }
 
 static void choose_subgroups(tern__vk_features *f, const properties *p, tern__gpu_info *info) {
-  const VkSubgroupFeatureFlags needed =
-      VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+  const VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_VOTE_BIT |
+                                        VK_SUBGROUP_FEATURE_ARITHMETIC_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
   if ((p->subgroup.supportedOperations & needed) != needed ||
       !(p->subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
     return;

@@ -175,16 +175,27 @@ static void kv_build(one_op *t, kv_shape *s) {
     t->kv->past[b] = s->past - (b && s->past ? 1 : 0), t->kv->fresh[b] = b ? s->fresh : s->rows;
 }
 
-static void kv_case(int batch, int rows, int past, int fresh, int heads, int kv_heads, int dim, int half,
-                    bool interleaved, int window, float softcap) {
+static void kv_check(kv_shape s, tern_numerics numerics, float exact) {
   one_op t;
-  char what[120];
-  kv_build(&t, &(kv_shape){batch, rows, past, fresh, heads, kv_heads, dim, half, interleaved, window, softcap});
-  snprintf(what, sizeof what, "batch=%d rows=%d past=%d heads=%d/%d dim=%d half=%d window=%d softcap=%g",
-           batch, rows, past, heads, kv_heads, dim, half, window, (double)softcap);
+  char what[160];
+  kv_build(&t, &s);
+  t.numerics = numerics;
+  /* Queries of few bits, large enough that scores differ by dozens: exact as halves, too. */
+  float *q = (float *)t.feeds[0].data;
+  for (int i = 0; exact > 0 && i < s.batch * s.rows * s.heads * s.dim; i++) q[i] = roundf(q[i] * exact);
+  snprintf(what, sizeof what,
+           "batch=%d rows=%d past=%d heads=%d/%d dim=%d half=%d window=%d softcap=%g numerics=%d times %g", s.batch,
+           s.rows, s.past, s.heads, s.kv_heads, s.dim, s.half, s.window, (double)s.softcap, (int)numerics, (double)exact);
   /* The cache holds f16 in both; exp and the order of sums differ. */
   check(&t, 3e-6, what);
   end(&t);
+}
+
+static void kv_case(int batch, int rows, int past, int fresh, int heads, int kv_heads, int dim, int half,
+                    bool interleaved, int window, float softcap) {
+  for (int numerics = 0; numerics < 2; numerics++)
+    kv_check((kv_shape){batch, rows, past, fresh, heads, kv_heads, dim, half, interleaved, window, softcap},
+             (tern_numerics)numerics, 0);
 }
 
 Test(attention, kv_cache) {
@@ -205,8 +216,27 @@ Test(attention, kv_cache) {
   kv_case(1, 4, 126, 4, 2, 1, 64, 32, false, -1, 0); /* new rows on both sides of a share's end */
 }
 
-static void encoder_case(int batch, int rows, int keys, int heads, int dim, int mask_kind) {
+/* Heads of 32, 64 and 128, 16 queries of a head of keys and more: where cooperative matrices are, they do these. */
+Test(attention, kv_cache_many_rows) {
+  static const int dims[] = {32, 64, 128};
+  for (int i = 0; i < 3; i++) {
+    int dim = dims[i], half = dims[i] / 2;
+    kv_case(1, 16, 0, 16, 1, 1, dim, 0, false, -1, 0);
+    kv_case(1, 5, 100, 5, 4, 1, dim, half, false, -1, 0);
+    kv_case(2, 37, 100, 30, 9, 3, dim, half, false, 64, 5);
+    kv_case(1, 130, 3, 130, 2, 1, dim, half, true, -1, 0);
+    kv_case(3, 21, 64, 0, 6, 2, dim, half / 2, false, 100, 0);
+    kv_case(1, 66, 0, 66, 8, 8, dim, half, false, -1, 20);
+    for (int numerics = 0; numerics < 2; numerics++) {
+      kv_check((kv_shape){1, 200, 65, 200, 3, 1, dim, 0, false, -1, 0}, (tern_numerics)numerics, 32);
+      kv_check((kv_shape){2, 70, 130, 65, 2, 2, dim, 0, false, 90, 0}, (tern_numerics)numerics, 64);
+    }
+  }
+}
+
+static void encoder_check(int batch, int rows, int keys, int heads, int dim, int mask_kind, tern_numerics numerics) {
   one_op t;
+  char what[120];
   begin(&t, "EncoderAttention", "tern", 1);
   input(&t, TERN_DTYPE_F32, 3, batch, rows, heads * dim);
   input(&t, TERN_DTYPE_F32, 3, batch, keys, heads * dim);
@@ -215,14 +245,27 @@ static void encoder_case(int batch, int rows, int keys, int heads, int dim, int 
   if (mask_kind == 1) mask = input(&t, TERN_DTYPE_F32, 4, batch, 1, 1, keys);
   if (mask_kind == 2) mask = input(&t, TERN_DTYPE_F32, 4, 1, heads, rows, keys);
   if (mask_kind == 3) mask = input(&t, TERN_DTYPE_F32, 2, rows, 1);
+  if (mask_kind >= 4) mask = input(&t, TERN_DTYPE_F32, 4, batch, 1, 1, keys);
   for (int i = 0; mask && mask_kind == 1 && i < batch * keys; i++)
     mask[i] = i % keys > keys / 2 ? -3.4e38f : 0;
   for (int i = 0; mask && mask_kind == 2 && i < keys; i++)
     mask[i] = -INFINITY; /* one query that sees nothing */
+  for (int i = 0; mask && mask_kind == 4 && i < batch * keys; i++)
+    mask[i] = -3.4028234663852886e38f; /* all alike: even weights */
+  for (int i = 0; mask && mask_kind == 5 && i < batch * keys; i++)
+    mask[i] = i < keys || i % keys < keys - 2 ? -INFINITY : 0; /* a sequence that sees nothing, others the end */
   node(&t, 1, 1);
   set_int(&t, "num_heads", heads);
-  check(&t, 3e-6, mask ? "masked" : "open");
+  t.numerics = numerics;
+  snprintf(what, sizeof what, "batch=%d rows=%d keys=%d heads=%d dim=%d mask=%d numerics=%d", batch, rows, keys, heads,
+           dim, mask_kind, (int)numerics);
+  check(&t, 3e-6, what);
   end(&t);
+}
+
+static void encoder_case(int batch, int rows, int keys, int heads, int dim, int mask_kind) {
+  for (int numerics = 0; numerics < 2; numerics++)
+    encoder_check(batch, rows, keys, heads, dim, mask_kind, (tern_numerics)numerics);
 }
 
 Test(attention, encoder) {
@@ -230,6 +273,14 @@ Test(attention, encoder) {
   encoder_case(3, 37, 37, 4, 64, 1);
   encoder_case(2, 33, 70, 3, 17, 2);
   encoder_case(1, 130, 65, 2, 48, 3);
+  static const int dims[] = {32, 64, 128};
+  for (int i = 0; i < 3; i++) {
+    encoder_case(2, 33, 70, 3, dims[i], 2);
+    encoder_case(1, 130, 65, 2, dims[i], 3);
+    encoder_case(2, 64, 128, 2, dims[i], 1);
+    encoder_case(2, 20, 67, 2, dims[i], 4);
+    encoder_case(2, 70, 130, 2, dims[i], 5);
+  }
 }
 
 /* ---- norms, softmax ---- */

@@ -232,6 +232,56 @@ Test(split, kv_layers_over_several_buffers) {
   tern__kv_cache_destroy(&m.alloc, cache);
 }
 
+/* ---- which kernel ---- */
+
+/* Whether attention would be computed by cooperative matrices, were the device one of 32 invocations a subgroup with
+ * all features and `shared` bytes of workgroup memory: it only plans. */
+static bool planned_by_matrices(one_op *t, uint32_t subgroup, uint32_t shared) {
+  tern__pack_cache *cache;
+  tern__session_plan *plan;
+  machine *at = open_machine(t);
+  tern__gpu_info *info = at->gpu->info, before = *info;
+  info->software = false, info->subgroup_min = info->subgroup_max = subgroup, info->shared_bytes = shared;
+  info->max_invocations = 256, info->features = ~0u;
+  cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
+  tern__plan_options options = {.api = &GPU_BACKEND, .backend = at->gpu, .host_api = &tern__backend_cpu,
+                                .host_backend = at->cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
+                                .n_threads = 1, .all_on_device = true};
+  cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
+  bool matrices = uses_matrices(plan->segments[0].program);
+  tern__plan_destroy(&t->alloc, plan);
+  tern__pack_cache_destroy(cache);
+  *info = before;
+  return matrices;
+}
+
+Test(attention, matrices_are_chosen) {
+  static const struct {
+    kv_shape s;
+    tern_numerics numerics;
+    uint32_t subgroup, shared;
+    bool wanted;
+  } cases[] = {
+      {{1, 16, 0, 16, 1, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 32, 49152, true},
+      {{2, 5, 90, 5, 12, 3, 32, 16, true, 20, 5}, TERN_NUMERICS_FAST, 32, 49152, true},
+      {{1, 70, 0, 70, 8, 1, 128, 64, false, -1, 0}, TERN_NUMERICS_FAST, 32, 32768, true},
+      {{1, 70, 0, 70, 8, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 32, 32768, false}, /* memory */
+      {{1, 70, 0, 70, 8, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 64, 65536, false}, /* subgroups */
+      {{1, 70, 0, 70, 8, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_CONSISTENT, 32, 49152, false},
+      {{1, 15, 0, 15, 2, 2, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 32, 49152, false}, /* few queries, */
+      {{1, 4, 0, 4, 8, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 32, 49152, false},   /* or rows that it stores */
+      {{1, 70, 0, 70, 2, 1, 80, 40, false, -1, 0}, TERN_NUMERICS_FAST, 32, 49152, false}, /* heads */
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    one_op t;
+    kv_shape s = cases[i].s;
+    kv_build(&t, &s);
+    t.numerics = cases[i].numerics;
+    cr_expect_eq(planned_by_matrices(&t, cases[i].subgroup, cases[i].shared), cases[i].wanted, "case %zu", i);
+    end(&t);
+  }
+}
+
 /* ---- several nodes as one ---- */
 
 /* Linear of X and a new weight. */

@@ -1,4 +1,4 @@
-/* What the attention ops share: parameters of kernels/attention.wgsl. */
+/* What the attention ops share: parameters of kernels/include/attention_params.wgsl, and which kernels take them. */
 #ifndef TERN_GPU_ATTENTION_H
 #define TERN_GPU_ATTENTION_H
 
@@ -24,5 +24,10 @@ static inline void tern__gpu_attention_tile(tern__gpu_attention *a) {
 static inline uint32_t tern__gpu_attention_blocks(const tern__gpu_attention *a) {
   return (a->rows * a->group + a->block_queries - 1) / a->block_queries;
 }
+
+/* Whether the device computes so much attention by cooperative matrices (kernels/include/attention_matrix.wgsl), and then
+ * block_queries and the kernel: that for the heads' size of the variants from `first` (heads of 32) on. */
+bool tern__gpu_attention_matrix(const tern__program *program, tern__gpu_attention *a, tern__gpu_kernel_id first,
+                                tern__gpu_kernel_id *kernel);
 
 #endif

@@ -1,4 +1,4 @@
-/* tern.EncoderAttention: kernels/attention_encoder.wgsl. */
+/* tern.EncoderAttention: kernels/attention_encoder.wgsl, or attention_matrix_encoder.wgsl. */
 #include <math.h>
 
 #include "gpu/ops/gpu_attention.h"
@@ -24,11 +24,13 @@ tern_status tern__gpu_compile_encoder_attention(tern__program *program, const te
   for (int32_t i = mask ? mask->shape.rank : 0; i-- > 0; stride *= (uint32_t)mask->shape.dims[i])
     if (mask->shape.dims[i] != 1) a.mask_step[i + 4 - mask->shape.rank] = stride;
   tern__gpu_attention_tile(&a);
+  tern__gpu_kernel_id kernel = TERN__KERNEL_attention_encoder;
+  (void)tern__gpu_attention_matrix(program, &a, TERN__KERNEL_attention_matrix_encoder_32, &kernel);
   tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_output(node, 0), tern__gpu_input(node, 1),
                                   tern__gpu_input(node, 2), tern__gpu_input(node, 3)};
   if (tern__gpu_attention_blocks(&a) > limit) return TERN_OK;
-  TERN_TRY(tern__gpu_add_step(program, node, TERN__KERNEL_attention_encoder, operands, &a,
-                              tern__gpu_attention_blocks(&a), (uint32_t)(batch * heads), 1));
+  TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &a, tern__gpu_attention_blocks(&a),
+                              (uint32_t)(batch * heads), 1));
   tern__gpu_cost(program, 4 * batch * a.rows * a.keys * width, 8 * batch * (a.rows + a.keys) * width);
   *taken = true;
 cleanup:

@@ -1,5 +1,5 @@
 /* tern.KvAttention: new rows enter the cache (kernels/kv_store.wgsl), then attention over it: in tiles of queries
- * (attention_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl). Few new rows, as in decoding,
+ * (attention_kv.wgsl, or attention_matrix_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl). Few new rows, as in decoding,
  * are stored by the attention itself (include/attention_fresh.wgsl). A cache that one binding does not hold is
  * bound some heads at a time.
  * Positions are read from a buffer: what is recorded serves every position. */
@@ -70,14 +70,18 @@ static void count_cost(tern__program *program, const tern__gpu_attention *a, uin
   tern__gpu_cost(program, 2 * queries * a->keys * a->dim, 4 * heads * a->keys * a->dim);
 }
 
-static tern_status add_attention(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
+static tern_status add_attention(tern__program *program, const tern__node *node, const tern__gpu_attention *wanted,
                                  int32_t layer, const cache_part *part) {
   tern_status status = TERN_OK;
   tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS];
-  cache_operands(node, a, layer, part, tern__gpu_output(node, 0), operands);
-  TERN_TRY(tern__gpu_add_step(program, node, a->values ? TERN__KERNEL_attention_kv_fresh : TERN__KERNEL_attention_kv,
-                              operands, a, tern__gpu_attention_blocks(a), part->n, 1));
-  count_cost(program, a, part->n);
+  tern__gpu_attention a = *wanted;
+  tern__gpu_kernel_id kernel = a.values ? TERN__KERNEL_attention_kv_fresh : TERN__KERNEL_attention_kv;
+  bool matrix = !a.values && tern__gpu_attention_matrix(program, &a, TERN__KERNEL_attention_matrix_kv_32, &kernel);
+  uint32_t blocks = tern__gpu_attention_blocks(&a);
+  cache_operands(node, &a, layer, part, tern__gpu_output(node, 0), operands);
+  TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &a, matrix ? part->n : blocks,
+                              matrix ? blocks : part->n, 1));
+  count_cost(program, &a, part->n);
 cleanup:
   return status;
 }

@@ -7,35 +7,14 @@
 //   attention_key, attention_value(batch, kv_head, key, quad)
 //   attention_range(batch, first_query, last_query): keys [x, y) that any of these queries sees; uniform
 //   attention_visible(batch, query, key), attention_bias(batch, kv_head, query, key): added to a score
-// Query i of a group of heads is row i / group, head kv_head * group + i % group.
-// Parameters: immediate, 64 bytes. Workgroup: 64 invocations for block_queries queries (x) of a head of keys (y: batch
-// and kv_head). Heads have at most 256 values.
-
-struct AttentionParams {
-  rows: u32,
-  keys: u32,          // of a sequence, or positions that the cache has room for
-  kv_heads: u32,
-  group: u32,         // query heads per head of keys
-  dim: u32,
-  quad_lanes: u32,    // dim / 4, rounded up to a power of two
-  block_queries: u32, // 16, or 8: block_queries * quads of a head <= 512
-  half_rotary: u32,   // 0: no rotation
-  flags: u32,         // 1: interleaved; 2: a mask
-  window: u32,        // 0: none
-  scale: f32,
-  softcap: f32,       // 0: none
-  values: u32,        // step of the mask from batch to batch; attention_fresh: word of the cache where values begin
-  mask_head: u32,     // attention_cache: which head of keys, counted over the batch, the bound cache begins with
-  mask_row: u32,
-  splits: u32,        // attention_split; for masks the step from key to key
-}
+// Parameters, and what query i is: attention_params.wgsl, which comes before. Workgroup: 64 invocations for
+// block_queries queries (x) of a head of keys (y: batch and kv_head). Heads have at most 256 values.
 
 const ATTENTION_KEYS: u32 = 32u;
 const ATTENTION_LOWEST: f32 = -3.4028234663852886e38;
 
 @group(0) @binding(0) var<storage, read_write> attention_q: array<f32>;
 @group(0) @binding(1) var<storage, read_write> attention_y: array<f32>;
-var<immediate> attention: AttentionParams;
 
 var<workgroup> attention_queries: array<vec4<f32>, 512>;
 var<workgroup> attention_scores: array<f32, 512>;
@@ -44,21 +23,6 @@ var<workgroup> attention_sums: array<f32, 64>;
 var<workgroup> attention_top: array<f32, 16>;
 var<workgroup> attention_total: array<f32, 16>;
 var<workgroup> attention_rescale: array<f32, 16>;
-
-// Element of q and y where a query's head starts.
-fn attention_at(batch: u32, kv_head: u32, query: u32) -> u32 {
-  let p = attention;
-  let row = query / p.group;
-  let head = kv_head * p.group + query % p.group;
-  return ((batch * p.rows + row) * (p.kv_heads * p.group) + head) * p.dim;
-}
-
-fn attention_cap(score: f32) -> f32 {
-  if attention.softcap > 0.0 {
-    return attention.softcap * math_tanh(score / attention.softcap);
-  }
-  return score;
-}
 
 // Four keys at once: one quad of them times the query's.
 fn attention_dot(sum: vec4<f32>, q: vec4<f32>, k0: vec4<f32>, k1: vec4<f32>, k2: vec4<f32>, k3: vec4<f32>) -> vec4<f32> {

@@ -9,6 +9,7 @@
 //! - MANIFEST.sha256 lists the hash of every input and output, for tests/checks/check_generated.py.
 //! The output depends on nothing but the inputs: no time, no absolute path.
 
+mod barriers;
 mod c_emitter;
 mod chains;
 mod decorate;

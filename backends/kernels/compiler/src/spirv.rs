@@ -2,7 +2,7 @@
 //! constants and what they alone reach are dropped, naga writes the module, and decorations are put right.
 
 use crate::manifest::{Kernel, Variant, COOPERATIVE_MATRIX, F16, INT8_DOT, SUBGROUPS};
-use crate::{chains, decorate, validate, Result};
+use crate::{barriers, chains, decorate, validate, Result};
 use naga::back::{pipeline_constants, spv};
 use naga::valid::ModuleInfo;
 use naga::{Block, Expression, Function, Literal, Module, Statement, SwitchValue};
@@ -32,7 +32,8 @@ pub fn compile(module: &Module, info: &ModuleInfo, kernel: &Kernel, variant: &Va
     let pipeline = spv::PipelineOptions { shader_stage: entry.0, entry_point: kernel.entry.clone() };
     let words = spv::write_vec(&module, &info, &options(variant.needs), Some(&pipeline))
         .map_err(|e| e.to_string())?;
-    let words = decorate::no_contraction(&decorate::strip_layout(&chains::combine(&words)?)?)?;
+    let words = barriers::order_workgroup_memory(&chains::combine(&words)?)?;
+    let words = decorate::no_contraction(&decorate::strip_layout(&words)?)?;
     Ok(Shader { module, info, words })
 }
 

@@ -1,0 +1,57 @@
+// tern.EncoderAttention of many queries by cooperative matrices: keys and values are rounded to float16 on their way.
+//
+// Formula, workgroup: include/attention_matrix.wgsl. Bindings: group 0, 0 = q [batch, rows, heads dim], 1 = y alike,
+// 2 = k, 3 = v [batch, keys, heads dim], 4 = mask, of any shape that broadcasts. Parameters:
+// include/attention_params.wgsl. Grid: x = block of 64 queries, y = batch and head.
+enable f16;
+enable subgroups;
+enable wgpu_cooperative_matrix;
+
+@group(0) @binding(0) var<storage, read_write> attention_q: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> attention_k: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> attention_v: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> attention_mask: array<f32>;
+
+fn attention_query(batch: u32, kv_head: u32, query: u32, quad: u32) -> vec4<f32> {
+  return attention_q[attention_at(batch, kv_head, query) / 4u + quad];
+}
+
+// Quad of k and v.
+fn attention_part(batch: u32, kv_head: u32, key: u32, part: u32) -> u32 {
+  return ((batch * attention.keys + key) * attention.kv_heads + kv_head) * (attention_dim / 4u) + part * 2u;
+}
+
+fn attention_packed(a: vec4<f32>, b: vec4<f32>) -> vec4<u32> {
+  return vec4<u32>(pack2x16float(a.xy), pack2x16float(a.zw), pack2x16float(b.xy), pack2x16float(b.zw));
+}
+
+fn attention_key_part(batch: u32, kv_head: u32, key: u32, part: u32) -> vec4<u32> {
+  let at = attention_part(batch, kv_head, key, part);
+  return attention_packed(attention_k[at], attention_k[at + 1u]);
+}
+
+fn attention_value_part(batch: u32, kv_head: u32, key: u32, part: u32) -> vec4<u32> {
+  let at = attention_part(batch, kv_head, key, part);
+  return attention_packed(attention_v[at], attention_v[at + 1u]);
+}
+
+fn attention_range(batch: u32, first_query: u32, last_query: u32) -> vec2<u32> {
+  return vec2<u32>(0u, attention.keys);
+}
+
+fn attention_sees(batch: u32, query: u32) -> vec2<u32> {
+  return vec2<u32>(0u, attention.keys);
+}
+
+fn attention_bias(batch: u32, kv_head: u32, query: u32, key: u32) -> f32 {
+  let p = attention;
+  return attention_mask[batch * p.values + kv_head * p.mask_head + query * p.mask_row + key * p.splits];
+}
+
+@compute @workgroup_size(128, 1, 1)
+fn attention_matrix_encoder(@builtin(local_invocation_index) t: u32, @builtin(subgroup_id) subgroup: u32,
+                            @builtin(subgroup_invocation_id) lane: u32,
+                            @builtin(workgroup_id) workgroup: vec3<u32>) {
+  let p = attention;
+  attention_matrix(t, subgroup, lane, workgroup.y / p.kv_heads, workgroup.y % p.kv_heads, workgroup.x);
+}
