@@ -3,7 +3,7 @@ enable wgpu_cooperative_matrix;
 // Linear of many rows by cooperative matrices (numerics FAST): float16 products, float32 sums. Four subgroups make a tile
 // of 128 x 128 outputs, each a quarter; or, where few such tiles would leave a device idle, of 64 x 64, and another four
 // take every other block along k. A block of 32 goes through workgroup memory, x as it lies (linear_half.wgsl), weights
-// decoded (weight_matrix.wgsl); what a step needs is asked for two steps before.
+// decoded (weight_matrix.wgsl); what the next step needs is asked for before this one is multiplied.
 //
 // Formula, outputs, parameters: include/linear.wgsl, but x is what linear_half.wgsl writes, and x_stride counts its
 // vec4s of words. Workgroup: 128 or 256 invocations, subgroups of 32; x of the grid goes over columns, y over rows, in
@@ -24,14 +24,9 @@ var<workgroup> linear_tile_x: array<vec4<f16>, 1280>;  // [four subgroups' own][
 var<workgroup> linear_tile_w: array<vec4<f16>, 1280>;  // [four subgroups' own][column]
 var<workgroup> linear_tile_y: array<f32, 2560>;        // [subgroup][16 rows of one or two matrices, and 4 more]
 
-// What an invocation brings to a step: eight values of x of two or four rows, a column's block or half of it.
-struct LinearStep {
-  x0: vec4<u32>,
-  x1: vec4<u32>,
-  x2: vec4<u32>,
-  x3: vec4<u32>,
-  w0: WeightPacked,
-  w1: WeightPacked,
+// Eight values of x, or zeros.
+fn linear_fetch_x(at: u32, is_there: bool) -> vec4<u32> {
+  return select(vec4<u32>(), linear_x[at], is_there);
 }
 
 fn linear_keep_x(at: u32, x: vec4<u32>) {
@@ -45,36 +40,6 @@ fn linear_keep_w(at: u32, packed: WeightPacked) {
   linear_tile_w[at + 1u] = w.b;
   linear_tile_w[at + 2u] = w.c;
   linear_tile_w[at + 3u] = w.d;
-}
-
-// Block `block`; beyond the last one that again, times zero.
-fn linear_fetch(x_at: vec4<u32>, w_at: u32, half: u32, block: u32) -> LinearStep {
-  var step = LinearStep();
-  let at = min(block, linear.blocks - 1u);
-  if block == at {
-    step.x0 = linear_x[x_at.x + at * 4u];
-    step.x1 = linear_x[x_at.y + at * 4u];
-    if linear_side == 4u {
-      step.x2 = linear_x[x_at.z + at * 4u];
-      step.x3 = linear_x[x_at.w + at * 4u];
-    }
-  }
-  step.w0 = weight_packed(w_at + at, half);
-  if linear_side == 4u {
-    step.w1 = weight_packed(w_at + at, 1u);
-  }
-  return step;
-}
-
-fn linear_keep(step: LinearStep, x_to: u32, w_to: u32) {
-  linear_keep_x(x_to, step.x0);
-  linear_keep_x(x_to + 32u * LINEAR_ROW, step.x1);
-  linear_keep_w(w_to, step.w0);
-  if linear_side == 4u {
-    linear_keep_x(x_to + 64u * LINEAR_ROW, step.x2);
-    linear_keep_x(x_to + 96u * LINEAR_ROW, step.x3);
-    linear_keep_w(w_to + 4u, step.w1);
-  }
 }
 
 // What brings a row's sums back to their size.
@@ -93,9 +58,14 @@ fn linear_matrix(@builtin(local_invocation_index) invocation: u32, @builtin(work
   let quarter = t / 32u;
   let part_row = (quarter / 2u) * part;
   let part_column = (quarter % 2u) * part;
+  // What this invocation brings: eight values of x of two or four rows; a column's block, or half of it.
   let last_row = linear.rows - 1u;
-  let x_rows = vec4<u32>(row0 + t / 4u) + vec4<u32>(0u, 32u, 64u, 96u);
-  let x_at = min(x_rows, vec4<u32>(last_row)) * linear.x_stride + vec4<u32>(t % 4u);
+  let last_block = linear.blocks - 1u;
+  let x_row = row0 + t / 4u;
+  let x_at0 = min(x_row, last_row) * linear.x_stride + t % 4u;
+  let x_at1 = min(x_row + 32u, last_row) * linear.x_stride + t % 4u;
+  let x_at2 = min(x_row + 64u, last_row) * linear.x_stride + t % 4u;
+  let x_at3 = min(x_row + 96u, last_row) * linear.x_stride + t % 4u;
   let own = team * part * 2u * LINEAR_ROW;
   let x_to = own + (t / 4u) * LINEAR_ROW + (t % 4u) * 2u;
   let w_half = t % teams;
@@ -119,21 +89,38 @@ fn linear_matrix(@builtin(local_invocation_index) invocation: u32, @builtin(work
   var sum_31 = coop_mat16x16<f32, C>();
   var sum_32 = coop_mat16x16<f32, C>();
   var sum_33 = coop_mat16x16<f32, C>();
-  var even = linear_fetch(x_at, w_at, w_half, team);
-  var odd = linear_fetch(x_at, w_at, w_half, team + teams);
+  var x0 = linear_fetch_x(x_at0 + min(team, last_block) * 4u, team <= last_block);
+  var x1 = linear_fetch_x(x_at1 + min(team, last_block) * 4u, team <= last_block);
+  var x2 = vec4<u32>();
+  var x3 = vec4<u32>();
+  var w0 = weight_packed(w_at + min(team, last_block), w_half);
+  var w1 = WeightPacked();
+  if linear_side == 4u {
+    x2 = linear_fetch_x(x_at2, true);
+    x3 = linear_fetch_x(x_at3, true);
+    w1 = weight_packed(w_at, 1u);
+  }
   for (var block = team; block < linear.blocks + team; block += teams) {
-    let is_even = (block / teams) % 2u == 0u;
     workgroupBarrier();
-    if is_even {
-      linear_keep(even, x_to, w_to);
-    } else {
-      linear_keep(odd, x_to, w_to);
+    linear_keep_x(x_to, x0);
+    linear_keep_x(x_to + 32u * LINEAR_ROW, x1);
+    linear_keep_w(w_to, w0);
+    if linear_side == 4u {
+      linear_keep_x(x_to + 64u * LINEAR_ROW, x2);
+      linear_keep_x(x_to + 96u * LINEAR_ROW, x3);
+      linear_keep_w(w_to + 4u, w1);
     }
     workgroupBarrier();
-    if is_even {
-      even = linear_fetch(x_at, w_at, w_half, block + 2u * teams);
-    } else {
-      odd = linear_fetch(x_at, w_at, w_half, block + 2u * teams);
+    // Beyond the last block that one again, times zero.
+    let is_there = block + teams <= last_block;
+    let next = min(block + teams, last_block);
+    x0 = linear_fetch_x(x_at0 + next * 4u, is_there);
+    x1 = linear_fetch_x(x_at1 + next * 4u, is_there);
+    w0 = weight_packed(w_at + next, w_half);
+    if linear_side == 4u {
+      x2 = linear_fetch_x(x_at2 + next * 4u, is_there);
+      x3 = linear_fetch_x(x_at3 + next * 4u, is_there);
+      w1 = weight_packed(w_at + next, 1u);
     }
     for (var k = 0u; k < 8u; k += 4u) {
       let a0 = coopLoadT<coop_mat16x16<f16, A>>(&linear_tile_x[a_at + k], LINEAR_ROW);
