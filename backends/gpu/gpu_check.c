@@ -53,7 +53,8 @@ enum {
   SPARE_AT = X_AT + (ROWS * K * 4 + PLACE - 1) / PLACE * PLACE,
   Y_AT = SPARE_AT + SPARES,
   Y_BYTES = ROWS * COLUMNS * 4,
-  HALF_AT = Y_AT + MAX_TRIES * PLACE, /* x for linear_matrix.wgsl (linear_half.wgsl): doubled, then what halves each row */
+  /* x for linear_matrix.wgsl, as linear_half.wgsl writes it: doubled, then what halves each row */
+  HALF_AT = Y_AT + MAX_TRIES * PLACE,
   HALF_BYTES = ROWS * K * 2 + 16,
   TOTAL = HALF_AT + (HALF_BYTES + PLACE - 1) / PLACE * PLACE,
   W_BYTES = COLUMNS * K * 4,

@@ -16,8 +16,9 @@ enum {
   DOT_WORKGROUPS = 256, /* that keep a large device busy: beyond, each takes more columns, */
   DOT_MOST = 8,        /* so many times at most */
   MATRIX_SUBGROUP = 32, /* of linear_matrix.wgsl */
-  MATRIX_SHARED = 30720, /* bytes of workgroup memory */
-  MATRIX_TILES = 192   /* of 128 x 128 that keep a large device busy: fewer are cut in four */
+  MATRIX_SHARED = 47104, /* bytes of workgroup memory */
+  MATRIX_ROWS = 128,   /* of a tile */
+  MATRIX_TILES = 90   /* of 128 columns that keep a large device busy: fewer are halved */
 };
 
 typedef struct plan {
@@ -54,8 +55,8 @@ static bool dot_fits(const plan *p) {
          p->weights.k % TERN__WEIGHT_BLOCK == 0;
 }
 
-/* Whether linear_matrix.wgsl can: its invocations share their work as subgroups of 32 do. A file whose weights are float32
- * keeps float32 products. */
+/* Whether linear_matrix.wgsl can: its invocations share their work as subgroups of 32 do. A file whose weights are
+ * float32 keeps float32 products. */
 static bool matrix_fits(const plan *p) {
   const tern__gpu_info *info = p->program->backend->info;
   const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_matrix64_f16];
@@ -133,10 +134,10 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
     lanes = lanes < 1 ? 1 : lanes > DOT_MOST ? DOT_MOST : lanes;
     grid[0] = divide_up(all, lanes);
   } else if (p->matrix) {
-    uint64_t tile = (uint64_t)divide_up(columns, 128) * divide_up(rows, 128) < MATRIX_TILES ? 64 : 128;
-    first = tile == 64 ? TERN__KERNEL_linear_matrix64_f16 : TERN__KERNEL_linear_matrix128_f16;
+    uint64_t wide = (uint64_t)divide_up(columns, 128) * divide_up(rows, MATRIX_ROWS);
+    first = wide < MATRIX_TILES ? TERN__KERNEL_linear_matrix64_f16 : TERN__KERNEL_linear_matrix128_f16;
     first = (tern__gpu_kernel_id)(first - TERN__GPU_WEIGHT_f16);
-    grid[0] = divide_up(columns, tile), grid[1] = divide_up(rows, tile);
+    grid[0] = divide_up(columns, wide < MATRIX_TILES ? 64 : 128), grid[1] = divide_up(rows, MATRIX_ROWS);
   } else if (rows > FEW_ROWS && info->max_invocations >= TILE_INVOCATIONS) {
     first = TERN__KERNEL_linear_tiled_f32;
     grid[0] = divide_up(columns, TILE), grid[1] = divide_up(rows, TILE);

@@ -59,8 +59,21 @@ fn linear_put(row: u32, column: u32, y: f32) {
   }
 }
 
+// What is added to a row's columns `column` and the one after it.
+fn linear_residual2(row: u32, column: u32) -> vec2<f32> {
+  var residual = vec2<f32>();
+  if linear.residual != 0u && row < linear.rows && column < linear.columns {
+    let at = row * linear.width0 + linear.first + column;
+    residual.x = linear_y1[at];
+    if column + 1u < linear.columns {
+      residual.y = linear_y1[at + 1u];
+    }
+  }
+  return residual;
+}
+
 // One column.
-fn linear_store(row: u32, column: u32, sum: f32) {
+fn linear_finish(row: u32, column: u32, sum: f32, residual: f32) {
   if row < linear.rows && column < linear.columns {
     let at = linear.first + column;
     var y = sum;
@@ -77,10 +90,14 @@ fn linear_store(row: u32, column: u32, sum: f32) {
       default: {}
     }
     if linear.residual != 0u {
-      y += linear_y1[row * linear.width0 + at];
+      y += residual;
     }
     linear_put(row, at, y);
   }
+}
+
+fn linear_store(row: u32, column: u32, sum: f32) {
+  linear_finish(row, column, sum, linear_residual2(row, column).x);
 }
 
 // Columns column (even) and column + 1 as gate and up.
@@ -96,14 +113,18 @@ fn linear_store_gated(row: u32, column: u32, gate: f32, up: f32) {
   }
 }
 
-// Two columns from an even one on.
-fn linear_store2(row: u32, column: u32, sum: vec2<f32>) {
+// Two columns from an even one on, and what linear_residual2 gave for them.
+fn linear_finish2(row: u32, column: u32, sum: vec2<f32>, residual: vec2<f32>) {
   if linear.ending >= LINEAR_GATED {
     linear_store_gated(row, column, sum.x, sum.y);
   } else {
-    linear_store(row, column, sum.x);
-    linear_store(row, column + 1u, sum.y);
+    linear_finish(row, column, sum.x, residual.x);
+    linear_finish(row, column + 1u, sum.y, residual.y);
   }
+}
+
+fn linear_store2(row: u32, column: u32, sum: vec2<f32>) {
+  linear_finish2(row, column, sum, linear_residual2(row, column));
 }
 
 // Four columns from a multiple of four on.
