@@ -185,7 +185,8 @@ static void kv_check(kv_shape s, tern_numerics numerics, float exact) {
   for (int i = 0; exact > 0 && i < s.batch * s.rows * s.heads * s.dim; i++) q[i] = roundf(q[i] * exact);
   snprintf(what, sizeof what,
            "batch=%d rows=%d past=%d heads=%d/%d dim=%d half=%d window=%d softcap=%g numerics=%d times %g", s.batch,
-           s.rows, s.past, s.heads, s.kv_heads, s.dim, s.half, s.window, (double)s.softcap, (int)numerics, (double)exact);
+           s.rows, s.past, s.heads, s.kv_heads, s.dim, s.half, s.window, (double)s.softcap, (int)numerics,
+           (double)exact);
   /* The cache holds f16 in both; exp and the order of sums differ. */
   check(&t, 3e-6, what);
   end(&t);

@@ -279,7 +279,7 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     }
     attention_sync();
 
-    if p.softcap > 0.0 || (p.flags & 2u) != 0u || key0 < sees.x || next > sees.y {
+    if subgroupAny(p.softcap > 0.0 || (p.flags & 2u) != 0u || key0 < sees.x || next > sees.y) {
       for (var i = 0u; i < attention_tile / 8u; i += 1u) {
         let column = (lane / 16u) * (attention_tile / 2u) + i * 4u;
         let s = attention_sheet[my_scores + i];
