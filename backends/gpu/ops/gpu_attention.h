@@ -26,7 +26,7 @@ static inline uint32_t tern__gpu_attention_blocks(const tern__gpu_attention *a) 
 }
 
 /* Whether cooperative matrices compute so much attention (kernels/include/attention_matrix.wgsl), and then
- * block_queries and the kernel: of the variants from `first` (heads of 32) on, that for the heads' size. */
+ * block_queries and the kernel: of the variants from `first` (heads of up to 32) on, that for the heads' size. */
 bool tern__gpu_attention_matrix(const tern__program *program, tern__gpu_attention *a, tern__gpu_kernel_id first,
                                 tern__gpu_kernel_id *kernel);
 
