@@ -18,7 +18,7 @@ fn attention_query(batch: u32, kv_head: u32, query: u32, quad: u32) -> vec4<f32>
 
 // Quad of k and v.
 fn attention_part(batch: u32, kv_head: u32, key: u32, part: u32) -> u32 {
-  return ((batch * attention.keys + key) * attention.kv_heads + kv_head) * (attention_dim / 4u) + part * 2u;
+  return ((batch * attention.keys + key) * attention.kv_heads + kv_head) * (attention.dim / 4u) + part * 2u;
 }
 
 fn attention_packed(a: vec4<f32>, b: vec4<f32>) -> vec4<u32> {

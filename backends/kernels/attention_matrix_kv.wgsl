@@ -15,7 +15,7 @@ enable wgpu_cooperative_matrix;
 // Element of either, in eights.
 fn attention_part(batch: u32, kv_head: u32, key: u32, part: u32) -> u32 {
   let head = batch * attention.kv_heads + kv_head - attention.mask_head;
-  return (head * attention.keys + key) * (attention_dim / 8u) + part;
+  return (head * attention.keys + key) * (attention.dim / 8u) + part;
 }
 
 fn attention_key_part(batch: u32, kv_head: u32, key: u32, part: u32) -> vec4<u32> {

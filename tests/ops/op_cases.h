@@ -185,7 +185,8 @@ static void kv_check(kv_shape s, tern_numerics numerics, float exact) {
   for (int i = 0; exact > 0 && i < s.batch * s.rows * s.heads * s.dim; i++) q[i] = roundf(q[i] * exact);
   snprintf(what, sizeof what,
            "batch=%d rows=%d past=%d heads=%d/%d dim=%d half=%d window=%d softcap=%g numerics=%d times %g", s.batch,
-           s.rows, s.past, s.heads, s.kv_heads, s.dim, s.half, s.window, (double)s.softcap, (int)numerics, (double)exact);
+           s.rows, s.past, s.heads, s.kv_heads, s.dim, s.half, s.window, (double)s.softcap, (int)numerics,
+           (double)exact);
   /* The cache holds f16 in both; exp and the order of sums differ. */
   check(&t, 3e-6, what);
   end(&t);
@@ -216,10 +217,10 @@ Test(attention, kv_cache) {
   kv_case(1, 4, 126, 4, 2, 1, 64, 32, false, -1, 0); /* new rows on both sides of a share's end */
 }
 
-/* Heads of 32, 64 and 128, 16 queries of a head of keys and more: where cooperative matrices are, they do these. */
+/* 16 queries of a head of keys and more: where cooperative matrices are, they do these. */
 Test(attention, kv_cache_many_rows) {
-  static const int dims[] = {32, 64, 128};
-  for (int i = 0; i < 3; i++) {
+  static const int dims[] = {32, 64, 128, 96, 80, 40};
+  for (int i = 0; i < 6; i++) {
     int dim = dims[i], half = dims[i] / 2;
     kv_case(1, 16, 0, 16, 1, 1, dim, 0, false, -1, 0);
     kv_case(1, 5, 100, 5, 4, 1, dim, half, false, -1, 0);
@@ -273,8 +274,8 @@ Test(attention, encoder) {
   encoder_case(3, 37, 37, 4, 64, 1);
   encoder_case(2, 33, 70, 3, 17, 2);
   encoder_case(1, 130, 65, 2, 48, 3);
-  static const int dims[] = {32, 64, 128};
-  for (int i = 0; i < 3; i++) {
+  static const int dims[] = {32, 64, 128, 96, 72};
+  for (int i = 0; i < 5; i++) {
     encoder_case(2, 33, 70, 3, dims[i], 2);
     encoder_case(1, 130, 65, 2, dims[i], 3);
     encoder_case(2, 64, 128, 2, dims[i], 1);

@@ -270,7 +270,9 @@ Test(attention, matrices_are_chosen) {
       {{1, 70, 0, 70, 8, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_CONSISTENT, 32, 49152, false},
       {{1, 15, 0, 15, 2, 2, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 32, 49152, false}, /* few queries, */
       {{1, 4, 0, 4, 8, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 32, 49152, false},   /* or rows that it stores */
-      {{1, 70, 0, 70, 2, 1, 80, 40, false, -1, 0}, TERN_NUMERICS_FAST, 32, 49152, false}, /* heads */
+      {{1, 70, 0, 70, 2, 1, 80, 40, false, -1, 0}, TERN_NUMERICS_FAST, 32, 32768, true},
+      {{1, 70, 0, 70, 2, 1, 36, 18, false, -1, 0}, TERN_NUMERICS_FAST, 32, 49152, false}, /* heads */
+      {{1, 70, 0, 70, 2, 1, 256, 128, false, -1, 0}, TERN_NUMERICS_FAST, 32, 49152, false},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     one_op t;

@@ -25,8 +25,8 @@ static inline uint32_t tern__gpu_attention_blocks(const tern__gpu_attention *a) 
   return (a->rows * a->group + a->block_queries - 1) / a->block_queries;
 }
 
-/* Whether the device computes so much attention by cooperative matrices (kernels/include/attention_matrix.wgsl), and then
- * block_queries and the kernel: that for the heads' size of the variants from `first` (heads of 32) on. */
+/* Whether cooperative matrices compute so much attention (kernels/include/attention_matrix.wgsl), and then
+ * block_queries and the kernel: of the variants from `first` (heads of up to 32) on, that for the heads' size. */
 bool tern__gpu_attention_matrix(const tern__program *program, tern__gpu_attention *a, tern__gpu_kernel_id first,
                                 tern__gpu_kernel_id *kernel);
 

@@ -2,23 +2,24 @@
 #include "gpu/ops/gpu_attention.h"
 
 enum {
-  QUERIES = 64,       /* of a workgroup */
+  QUERIES = 64,        /* of a workgroup */
   FEWEST_QUERIES = 16, /* of a head of keys: below, most of a block would be padding */
-  SUBGROUP = 32       /* the kernels know which invocation has which query */
+  SUBGROUP = 32,       /* the kernels know which invocation has which query */
+  PART = 8             /* values that an invocation moves at once */
 };
 
-/* Of each variant: its heads, and the workgroup memory that kernels.def lets it use. */
-static const struct { uint32_t dim, shared_bytes; } variants[] = {{32, 49152}, {64, 49152}, {128, 32768}};
+/* Of each variant: the largest heads, and the workgroup memory that kernels.def lets it use. */
+static const struct { uint32_t dim, shared_bytes; } variants[] = {{32, 49152}, {64, 49152}, {96, 32768}, {128, 32768}};
 
 bool tern__gpu_attention_matrix(const tern__program *program, tern__gpu_attention *a, tern__gpu_kernel_id first,
                                 tern__gpu_kernel_id *kernel) {
   const tern__gpu_info *info = program->backend->info;
   if (program->plan->numerics != TERN_NUMERICS_FAST || info->software || info->subgroup_min != SUBGROUP ||
-      info->subgroup_max != SUBGROUP || a->rows * a->group < FEWEST_QUERIES)
+      info->subgroup_max != SUBGROUP || a->rows * a->group < FEWEST_QUERIES || a->dim % PART)
     return false;
   for (uint32_t i = 0; i < sizeof variants / sizeof *variants; i++) {
     const tern__gpu_kernel *k = &tern__gpu_kernels[first + i];
-    if (variants[i].dim != a->dim) continue;
+    if (variants[i].dim < a->dim) continue;
     if ((info->features & k->needs) != k->needs || info->max_invocations < k->workgroup[0] ||
         info->shared_bytes < variants[i].shared_bytes)
       return false;

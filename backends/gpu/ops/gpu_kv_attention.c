@@ -1,7 +1,7 @@
 /* tern.KvAttention: new rows enter the cache (kernels/kv_store.wgsl), then attention over it: in tiles of queries
- * (attention_kv.wgsl, or attention_matrix_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl). Few new rows, as in decoding,
- * are stored by the attention itself (include/attention_fresh.wgsl). A cache that one binding does not hold is
- * bound some heads at a time.
+ * (attention_kv.wgsl, or attention_matrix_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl).
+ * Few new rows, as in decoding, are stored by the attention itself (include/attention_fresh.wgsl). A cache that one
+ * binding does not hold is bound some heads at a time.
  * Positions are read from a buffer: what is recorded serves every position. */
 #include <math.h>
 

@@ -14,9 +14,9 @@
 //   attention_range(batch, first_query, last_query): keys [x, y) that any of these queries sees; uniform
 //   attention_sees(batch, query): keys [x, y) that the query sees
 //   attention_bias(batch, kv_head, query, key): added to a score, if flags say so
-// Workgroup: 128 x 1 x 1, subgroups of 32. Heads of attention_dim = dim values, 32, 64 or 128.
+// Workgroup: 128 x 1 x 1, subgroups of 32. Heads of up to attention_dim values, a multiple of 8.
 
-override attention_dim: u32 = 64u;
+override attention_dim: u32 = 64u;   // 32, 64, 96 or 128
 override attention_tile: u32 = 64u;  // keys that go by at once, 32 or 64; attention_dim * attention_tile <= 4096
 
 const ATTENTION_QUERIES: u32 = 64u;
@@ -51,13 +51,17 @@ fn attention_unit(t: u32, i: u32) -> vec2<u32> {
   return vec2<u32>(unit / (attention_dim / 8u), unit % (attention_dim / 8u));
 }
 
-// Beyond the keys, where a cache may hold anything, zeros: a weight of 0 does not help against NaN.
+// Zeros beyond the keys, where a cache may hold anything (a weight of 0 does not help against NaN), and beyond the head.
 fn attention_load_key(batch: u32, kv_head: u32, key: u32, part: u32, end: u32) -> vec4<u32> {
-  return select(vec4<u32>(), attention_key_part(batch, kv_head, min(key, max(end, 1u) - 1u), part), key < end);
+  let last = attention.dim / 8u - 1u;
+  let x = attention_key_part(batch, kv_head, min(key, max(end, 1u) - 1u), min(part, last));
+  return select(vec4<u32>(), x, (key < end) & (part <= last));
 }
 
 fn attention_load_value(batch: u32, kv_head: u32, key: u32, part: u32, end: u32) -> vec4<u32> {
-  return select(vec4<u32>(), attention_value_part(batch, kv_head, min(key, max(end, 1u) - 1u), part), key < end);
+  let last = attention.dim / 8u - 1u;
+  let x = attention_value_part(batch, kv_head, min(key, max(end, 1u) - 1u), min(part, last));
+  return select(vec4<u32>(), x, (key < end) & (part <= last));
 }
 
 fn attention_halves(a: u32, b: u32) -> vec4<f16> {
@@ -77,24 +81,20 @@ fn attention_load_bias(t: u32, batch: u32, kv_head: u32, key0: u32, end: u32) ->
   return 0.0;
 }
 
-// A score as it counts; `column` within the tile.
+// A score as it counts; `column` within the tile. NaN stays.
 fn attention_final(score: f32, batch: u32, kv_head: u32, query: u32, key0: u32, column: u32, sees: vec2<u32>) -> f32 {
   let key = key0 + column;
-  if key < sees.x || key >= sees.y {
-    return ATTENTION_HIDDEN;
-  }
+  var hidden = (key < sees.x) | (key >= sees.y);
   var s = attention_cap(score);
   if (attention.flags & 2u) != 0u {
     if attention.mask_row == 0u {
       s += attention_biases[column];
-    } else {
+    } else if !hidden {
       s += attention_bias(batch, kv_head, query, key);
     }
-    if s < ATTENTION_LOWEST {
-      return ATTENTION_HIDDEN;
-    }
+    hidden = hidden | (s < ATTENTION_LOWEST);
   }
-  return max(s, ATTENTION_SMALLEST);
+  return select(select(s, ATTENTION_SMALLEST, s < ATTENTION_SMALLEST), ATTENTION_HIDDEN, hidden);
 }
 
 fn attention_largest(s: vec4<f32>) -> f32 {
@@ -122,8 +122,9 @@ fn attention_finish(sheet: u32, lane: u32, factor: f32, batch: u32, kv_head: u32
   for (var i = 0u; i < 4u; i += 1u) {
     let row = i * 4u + lane / 8u;
     let y = attention_sheet[sheet + row * ((attention_tile + 4u) / 4u) + lane % 8u] * subgroupShuffle(factor, row);
-    if first_query + row < attention.rows * attention.group {
-      attention_y[(attention_at(batch, kv_head, first_query + row) + column) / 4u + lane % 8u] = y;
+    let d = column + lane % 8u * 4u;
+    if first_query + row < attention.rows * attention.group && d < attention.dim {
+      attention_y[(attention_at(batch, kv_head, first_query + row) + d) / 4u] = y;
     }
   }
 }
@@ -154,7 +155,7 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     let slot = i / (attention_dim / 4u);
     let quad = i % (attention_dim / 4u);
     var value = vec4<f32>();
-    if block_query + slot < n_queries {
+    if block_query + slot < n_queries && quad * 4u < p.dim {
       value = attention_query(batch, kv_head, block_query + slot, quad) * p.scale;
     }
     attention_tiles[slot * stride + quad] = vec4<f16>(value);
@@ -186,6 +187,8 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
   if attention_dim > 64u {
     q4 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[query_at + 16u], stride);
     q5 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[query_at + 20u], stride);
+  }
+  if attention_dim > 96u {
     q6 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[query_at + 24u], stride);
     q7 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[query_at + 28u], stride);
   }
@@ -204,11 +207,15 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
   var bias = 0.0;
   k0 = attention_load_key(batch, kv_head, range.x + u0.x, u0.y, range.y);
   v0 = attention_load_value(batch, kv_head, range.x + u0.x, u0.y, range.y);
-  k1 = attention_load_key(batch, kv_head, range.x + u1.x, u1.y, range.y);
-  v1 = attention_load_value(batch, kv_head, range.x + u1.x, u1.y, range.y);
+  if attention_dim * attention_tile > 1024u {
+    k1 = attention_load_key(batch, kv_head, range.x + u1.x, u1.y, range.y);
+    v1 = attention_load_value(batch, kv_head, range.x + u1.x, u1.y, range.y);
+  }
   if attention_dim * attention_tile > 2048u {
     k2 = attention_load_key(batch, kv_head, range.x + u2.x, u2.y, range.y);
     v2 = attention_load_value(batch, kv_head, range.x + u2.x, u2.y, range.y);
+  }
+  if attention_dim * attention_tile > 3072u {
     k3 = attention_load_key(batch, kv_head, range.x + u3.x, u3.y, range.y);
     v3 = attention_load_value(batch, kv_head, range.x + u3.x, u3.y, range.y);
   }
@@ -220,11 +227,15 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     workgroupBarrier();
     attention_put(u0.x * stride + u0.y * 2u, k0);
     attention_put(values + u0.x * stride + u0.y * 2u, v0);
-    attention_put(u1.x * stride + u1.y * 2u, k1);
-    attention_put(values + u1.x * stride + u1.y * 2u, v1);
+    if attention_dim * attention_tile > 1024u {
+      attention_put(u1.x * stride + u1.y * 2u, k1);
+      attention_put(values + u1.x * stride + u1.y * 2u, v1);
+    }
     if attention_dim * attention_tile > 2048u {
       attention_put(u2.x * stride + u2.y * 2u, k2);
       attention_put(values + u2.x * stride + u2.y * 2u, v2);
+    }
+    if attention_dim * attention_tile > 3072u {
       attention_put(u3.x * stride + u3.y * 2u, k3);
       attention_put(values + u3.x * stride + u3.y * 2u, v3);
     }
@@ -235,11 +246,15 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     let next = key0 + attention_tile;
     k0 = attention_load_key(batch, kv_head, next + u0.x, u0.y, range.y);
     v0 = attention_load_value(batch, kv_head, next + u0.x, u0.y, range.y);
-    k1 = attention_load_key(batch, kv_head, next + u1.x, u1.y, range.y);
-    v1 = attention_load_value(batch, kv_head, next + u1.x, u1.y, range.y);
+    if attention_dim * attention_tile > 1024u {
+      k1 = attention_load_key(batch, kv_head, next + u1.x, u1.y, range.y);
+      v1 = attention_load_value(batch, kv_head, next + u1.x, u1.y, range.y);
+    }
     if attention_dim * attention_tile > 2048u {
       k2 = attention_load_key(batch, kv_head, next + u2.x, u2.y, range.y);
       v2 = attention_load_value(batch, kv_head, next + u2.x, u2.y, range.y);
+    }
+    if attention_dim * attention_tile > 3072u {
       k3 = attention_load_key(batch, kv_head, next + u3.x, u3.y, range.y);
       v3 = attention_load_value(batch, kv_head, next + u3.x, u3.y, range.y);
     }
@@ -265,6 +280,8 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
         s1 = coopMultiplyAdd(q4, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[at1 + 16u], stride), s1);
         s0 = coopMultiplyAdd(q5, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[at0 + 20u], stride), s0);
         s1 = coopMultiplyAdd(q5, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[at1 + 20u], stride), s1);
+      }
+      if attention_dim > 96u {
         s0 = coopMultiplyAdd(q6, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[at0 + 24u], stride), s0);
         s1 = coopMultiplyAdd(q6, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[at1 + 24u], stride), s1);
         s0 = coopMultiplyAdd(q7, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[at0 + 28u], stride), s0);
@@ -279,7 +296,7 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     }
     attention_sync();
 
-    if p.softcap > 0.0 || (p.flags & 2u) != 0u || key0 < sees.x || next > sees.y {
+    if subgroupAny((p.softcap > 0.0) | ((p.flags & 2u) != 0u) | (key0 < sees.x) | (next > sees.y)) {
       for (var i = 0u; i < attention_tile / 8u; i += 1u) {
         let column = (lane / 16u) * (attention_tile / 2u) + i * 4u;
         let s = attention_sheet[my_scores + i];
@@ -309,7 +326,7 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     var top = attention_largest(largest);
     top = max(top, subgroupShuffleXor(top, 16u));
     let seen = top > ATTENTION_HIDDEN;
-    let grown = seen && started && top > reference + ATTENTION_GROWTH;
+    let grown = seen & started & (top > reference + ATTENTION_GROWTH);
     if subgroupAny(grown) {
       var factor = 1.0;
       if grown {
@@ -355,7 +372,7 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
         o4 = coopLoadT<coop_mat16x16<f32, C>>(&attention_sheet[sheet], sheet_stride);
         o5 = coopLoadT<coop_mat16x16<f32, C>>(&attention_sheet[to1], sheet_stride);
       }
-      if attention_dim > 64u {
+      if attention_dim > 96u {
         let to1 = sheet + 4u;
         let old0 = o6;
         let old1 = o7;
@@ -368,9 +385,8 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
         o6 = coopLoadT<coop_mat16x16<f32, C>>(&attention_sheet[sheet], sheet_stride);
         o7 = coopLoadT<coop_mat16x16<f32, C>>(&attention_sheet[to1], sheet_stride);
       }
-      attention_sync();
     }
-    if grown || (seen && !started) {
+    if grown | (seen & !started) {
       reference = top;
       started = true;
     }
@@ -398,6 +414,8 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
       if attention_dim > 64u {
         o4 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 16u], stride), o4);
         o5 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 20u], stride), o5);
+      }
+      if attention_dim > 96u {
         o6 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 24u], stride), o6);
         o7 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 28u], stride), o7);
       }
@@ -410,7 +428,6 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     let to1 = sheet + 4u;
     let done0 = o0;
     let done1 = o1;
-    attention_sync();
     coopStoreT(done0, &attention_sheet[sheet], sheet_stride);
     coopStoreT(done1, &attention_sheet[to1], sheet_stride);
     attention_sync();
@@ -436,7 +453,7 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     attention_sync();
     attention_finish(sheet, lane, factor, batch, kv_head, first_query, 64u);
   }
-  if attention_dim > 64u {
+  if attention_dim > 96u {
     let to1 = sheet + 4u;
     let done0 = o6;
     let done1 = o7;
