@@ -45,13 +45,14 @@ static uint64_t block_rows(const plan *p) {
   return limit >= p->product->rows ? p->product->rows : limit / ROW_STEP * ROW_STEP;
 }
 
-/* Whether linear_dot.wgsl can, and linear_dot_rows.wgsl, which gives each of few rows the bits that it would have alone.
- * A norm's scale takes the bias's place in the former. */
+/* Whether linear_dot.wgsl can, and linear_dot_rows.wgsl, which gives each of few rows the bits that it has alone. A
+ * norm's scale takes the bias's place in the former. */
 static bool dot_fits(const plan *p) {
   const tern__gpu_info *info = p->program->backend->info;
   const tern__gpu_linear *product = p->product;
   const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h];
-  return product->rows <= FEW_ROWS && !info->software && !(product->norm && product->bias.kind != TERN__GPU_NONE) && p->program->plan->numerics == TERN_NUMERICS_FAST &&
+  return product->rows <= FEW_ROWS && !(product->norm && product->bias.kind != TERN__GPU_NONE) &&
+         !info->software && p->program->plan->numerics == TERN_NUMERICS_FAST &&
          (info->features & kernel->needs) == kernel->needs && info->subgroup_min >= DOT_SUBGROUP &&
          info->max_invocations >= kernel->workgroup[0] &&
          p->weights.format >= TERN__GPU_WEIGHT_q4_h && p->weights.format <= TERN__GPU_WEIGHT_q8_fm2 &&
