@@ -513,7 +513,8 @@ static tern__value_id add_few(one_op *t, tern__value_id x, const few_weights *w,
   return out;
 }
 
-enum { FEW_PLAIN, FEW_NORM, FEW_GROUP, FEW_GATED, FEW_RESIDUAL, FEW_GELU, FEW_FORMS, FEW_N = 37 };
+enum { FEW_PLAIN, FEW_NORM, FEW_GROUP, FEW_GATED, FEW_RESIDUAL, FEW_GELU, FEW_FORMS, FEW_N = 37,
+       FEW_K = 5376 }; /* a tile of linear_dot.wgsl, and enough of another that invocations have several of its quads */
 
 /* Rows [first, first + rows) of `x` [8, k], and of `sum` [8, FEW_N] for a residual; weights are the same every time. */
 static result run_few(one_op *t, int form, const few_weights *w, int k, const float *x, const float *sum, int first,
@@ -557,7 +558,7 @@ static bool last_kernel_is(const char *prefix) {
 
 static void few_rows_case(int form, const few_weights *w, int k) {
   static const int counts[] = {2, 3, 5, 8};
-  static float x[8 * 4352], sum[8 * FEW_N];
+  static float x[8 * FEW_K], sum[8 * FEW_N];
   one_op alone[8], many;
   result one[8], all;
   for (int i = 0; i < 8 * k; i++) x[i] = noise() * (i % 32 == 3 ? 3.0f : 1.0f) * (float)(1 + i / k);
@@ -596,7 +597,7 @@ Test(consistent, few_rows_equal_one) {
     for (int form = 0; form < FEW_FORMS; form++) {
       bool whole = weights[w].dtype >= TERN_DTYPE_Q4_K && weights[w].dtype <= TERN_DTYPE_Q6_K; /* 256 at a time */
       few_rows_case(form, &weights[w], whole ? 768 : 544);
-      few_rows_case(form, &weights[w], 4352);
+      few_rows_case(form, &weights[w], FEW_K);
     }
   as_hardware = false;
 }
