@@ -19,7 +19,7 @@
 #include "runtime/plan.h"
 #include "runtime/thread_pool.h"
 
-enum { MAX_INPUTS = 8 };
+enum { MAX_INPUTS = 12 };
 
 typedef struct one_op {
   tern__alloc alloc;
@@ -60,6 +60,7 @@ static void end(one_op *t) {
 }
 
 static void *add(one_op *t, bool constant, tern_dtype dtype, int rank, va_list list) {
+  cr_assert(t->n_inputs < MAX_INPUTS);
   char *name = tern__arena_printf(&t->arena, "in%d", t->n_inputs);
   tern__view v = {.dtype = dtype, .shape.rank = rank};
   for (int i = 0; i < rank; i++) v.shape.dims[i] = va_arg(list, int);

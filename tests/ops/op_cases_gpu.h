@@ -496,4 +496,117 @@ Test(fused, skip_norm) {
     }
 }
 
+/* ---- few rows of weights of 4 to 8 bits ---- */
+
+typedef struct few_weights { tern_dtype dtype; int bits, zeros; } few_weights; /* bits: of MatMulNBits with f32 scales */
+
+/* A product of x with new weights [n, k]. */
+static tern__value_id add_few(one_op *t, tern__value_id x, const few_weights *w, int n, int k, bool bias) {
+  tern__value_id in[6] = {x}, out;
+  if (!w->bits) return add_linear_of(t, x, w->dtype, n, k, bias);
+  constant(t, TERN_DTYPE_U8, 3, n, k / 32, 4 * w->bits), in[1] = t->ids[t->n_inputs - 1];
+  constant(t, TERN_DTYPE_F32, 1, n * k / 32), in[2] = t->ids[t->n_inputs - 1];
+  in[3] = in[4] = in[5] = -1;
+  if (w->zeros) constant(t, TERN_DTYPE_U8, 1, n * ((k / 32 * w->bits + 7) / 8)), in[3] = t->ids[t->n_inputs - 1];
+  if (bias) constant(t, TERN_DTYPE_F32, 1, n), in[5] = t->ids[t->n_inputs - 1];
+  add_node(t, "MatMulNBits", "com.microsoft", in, bias ? 6 : w->zeros ? 4 : 3, 1, &out);
+  tern__node_set_int(t->graph, t->node, "K", k), tern__node_set_int(t->graph, t->node, "N", n);
+  tern__node_set_int(t->graph, t->node, "bits", w->bits), tern__node_set_int(t->graph, t->node, "block_size", 32);
+  return out;
+}
+
+enum { FEW_PLAIN, FEW_NORM, FEW_GROUP, FEW_GATED, FEW_RESIDUAL, FEW_GELU, FEW_FORMS,
+       FEW_N = 37, FEW_MANY = 1201,
+       FEW_K = 5376 }; /* a tile of linear_dot.wgsl, and enough of another that invocations have several of its quads */
+
+/* Rows [first, first + rows) of `x` [8, k], and of `sum` [8, n] for a residual; weights are the same every time. */
+static result run_few(one_op *t, int form, const few_weights *w, int n, int k, const float *x, const float *sum,
+                      int first, int rows) {
+  tern__value_id in[2], last;
+  begin(t, "Fused", "tern", 1);
+  memcpy(input(t, TERN_DTYPE_F32, 3, 1, rows, k), x + first * k, (size_t)(rows * k) * sizeof *x);
+  if (form == FEW_RESIDUAL)
+    memcpy(input(t, TERN_DTYPE_F32, 3, 1, rows, n), sum + first * n, (size_t)(rows * n) * sizeof *sum);
+  seed = 7;
+  last = t->ids[0];
+  if (form == FEW_NORM || form == FEW_GROUP || form == FEW_GATED) {
+    constant(t, TERN_DTYPE_F32, 1, k);
+    add_node(t, "SimplifiedLayerNormalization", "", (tern__value_id[]){t->ids[0], t->ids[1]}, 2, 1, &last);
+    tern__node_set_float(t->graph, t->node, "epsilon", 1e-5f);
+  }
+  in[0] = add_few(t, last, w, form == FEW_GROUP ? n - 16 : n, k, form == FEW_PLAIN);
+  if (form == FEW_GROUP) {
+    add_output(t, in[0]);
+    add_output(t, add_few(t, last, w, 6, k, false));
+    in[0] = add_few(t, last, w, 10, k, false);
+  }
+  if (form == FEW_GATED) {
+    in[1] = add_few(t, last, w, n, k, false);
+    in[0] = add_node(t, "SiluMul", "tern", in, 2, 1, &last);
+  }
+  if (form == FEW_GELU) constant(t, TERN_DTYPE_F32, 1, n), in[1] = t->ids[t->n_inputs - 1];
+  if (form == FEW_RESIDUAL) in[1] = t->ids[1];
+  if (form == FEW_RESIDUAL || form == FEW_GELU) in[0] = add_node(t, "Add", "", in, 2, 1, &last);
+  if (form == FEW_GELU) in[0] = add_node(t, "Gelu", "", (tern__value_id[]){last}, 1, 1, &in[1]);
+  add_output(t, in[0]);
+  t->numerics = TERN_NUMERICS_FAST;
+  cr_assert_eq(tern__gpu_fuse(open_machine(t)->gpu, t->graph), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__array_count(t->graph->nodes), 1, "form %d is not one node", form);
+  return run_on_gpu(t, "few rows");
+}
+
+static bool last_kernel_is(const char *prefix) {
+  return !strncmp(tern__gpu_kernels[last_kernel].name, prefix, strlen(prefix));
+}
+
+static void few_rows_case(int form, const few_weights *w, int n, int k) {
+  static const int counts[] = {2, 3, 5, 8};
+  static float x[8 * FEW_K], sum[8 * FEW_MANY];
+  one_op alone[8], many;
+  result one[8], all;
+  for (int i = 0; i < 8 * k; i++) x[i] = noise() * (i % 32 == 3 ? 3.0f : 1.0f) * (float)(1 + i / k);
+  for (int i = 0; i < 8 * n; i++) sum[i] = noise();
+  for (int r = 0; r < 8; r++) one[r] = run_few(&alone[r], form, w, n, k, x, sum, r, 1);
+  const tern__gpu_info *info = m.gpu->info;
+  const uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT;
+  bool dot = (info->features & needs) == needs && info->subgroup_min >= 8;
+  cr_expect_eq(last_kernel_is("linear_dot_"), dot);
+  for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+    int first = 8 - counts[c];
+    all = run_few(&many, form, w, n, k, x, sum, first, counts[c]);
+    cr_expect_eq(last_kernel_is(counts[c] > 4 ? "linear_dot8_" : "linear_dot4_"), dot, "%d rows ran in %s", counts[c],
+                 tern__gpu_kernels[last_kernel].name);
+    for (int i = 0; i < many.n_outputs; i++)
+      for (int r = 0; r < counts[c]; r++) {
+        size_t bytes = all.views[i].size_bytes / (size_t)counts[c];
+        cr_expect(!memcmp((uint8_t *)all.data[i] + (size_t)r * bytes, one[first + r].data[i], bytes),
+                  "form %d, %s bits %d, k %d: row %d of %d, output %d, is not the same as alone", form,
+                  tern_dtype_name(w->dtype), w->bits, k, r, counts[c], i);
+      }
+    drop(&many, &all);
+    end(&many);
+  }
+  for (int r = 0; r < 8; r++) drop(&alone[r], &one[r]), end(&alone[r]);
+}
+
+/* FAST: sequences decoded together, and drafts, have the bits of a sequence decoded alone. */
+Test(consistent, few_rows_equal_one) {
+  const few_weights weights[] = {{TERN_DTYPE_Q4_0, 0, 0}, {TERN_DTYPE_Q4_1, 0, 0}, {TERN_DTYPE_Q5_0, 0, 0},
+                                 {TERN_DTYPE_Q5_1, 0, 0}, {TERN_DTYPE_Q8_0, 0, 0}, {TERN_DTYPE_Q4_K, 0, 0},
+                                 {TERN_DTYPE_Q5_K, 0, 0}, {TERN_DTYPE_Q6_K, 0, 0}, {TERN_DTYPE_U8, 4, 0},
+                                 {TERN_DTYPE_U8, 4, 1},   {TERN_DTYPE_U8, 8, 0}};
+  as_hardware = true;
+  for (size_t w = 0; w < sizeof weights / sizeof *weights; w++)
+    for (int form = 0; form < FEW_FORMS; form++) {
+      bool whole = weights[w].dtype >= TERN_DTYPE_Q4_K && weights[w].dtype <= TERN_DTYPE_Q6_K; /* 256 at a time */
+      few_rows_case(form, &weights[w], FEW_N, whole ? 768 : 544);
+      few_rows_case(form, &weights[w], FEW_N, FEW_K);
+    }
+  binding_limit = 64 * 1024; /* several parts of the weights; those that lie together are never so many */
+  for (int form = 0; form < FEW_FORMS; form++)
+    if (form != FEW_GROUP && form != FEW_GATED) few_rows_case(form, &weights[form], FEW_MANY, 512);
+  binding_limit = 0;
+  as_hardware = false;
+}
+
 #endif

@@ -123,6 +123,12 @@ static long number_of(const char *json, const char *name) {
   return strtol(at + strlen(key), NULL, 10);
 }
 
+/* What kernels that multiply in whole numbers need. */
+static bool has_dot(const device *d) {
+  const uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT;
+  return (d->backend->info->features & needs) == needs && d->backend->info->subgroup_min >= 8;
+}
+
 static void check_step(bool hardware, tern_numerics numerics) {
   device d;
   int32_t want[TOKENS], tokens[TOKENS];
@@ -134,9 +140,7 @@ static void check_step(bool hardware, tern_numerics numerics) {
   close_device(&d);
   open_device(&d, hardware, false, numerics);
   /* FAST, on hardware with the instructions: norms are part of the products that read them. */
-  const uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT;
-  bool dot = hardware && numerics == TERN_NUMERICS_FAST && (d.backend->info->features & needs) == needs &&
-             d.backend->info->subgroup_min >= 8;
+  bool dot = hardware && numerics == TERN_NUMERICS_FAST && has_dot(&d);
   const char *json = generate(&d, greedy, TOKENS, tokens);
   long dispatches = number_of(json, "dispatches"), submits = number_of(json, "submits");
   printf("%s: %ld dispatches, %ld barriers, %ld submits, %ld bytes to the device, %ld from it\n",
@@ -166,11 +170,11 @@ Test(vk_decode, step_of_hardware) { check_step(true, TERN_NUMERICS_CONSISTENT); 
 Test(vk_decode, fast_step_of_hardware) { check_step(true, TERN_NUMERICS_FAST); }
 
 /* A draft's rows are ranked there side by side: the tokens, and the bytes that come of each, are those of plain decoding. */
-Test(vk_decode, drafts) {
+static void check_drafts(bool hardware, tern_numerics numerics) {
   static const char *const prompt[] = {"one two three four one two three four one two three four one two"};
   tern_run_desc desc = TERN_RUN_DESC_INIT;
   device d;
-  open_device(&d, false, false, TERN_NUMERICS_CONSISTENT);
+  open_device(&d, hardware, false, numerics);
   desc.texts = prompt, desc.n_texts = 1, desc.max_new_tokens = 16, desc.seed = 3;
   for (int sampled = 0; sampled < 2; sampled++) {
     tern_result *r[2];
@@ -190,6 +194,44 @@ Test(vk_decode, drafts) {
            strstr(tern_pipeline_profile(d.pipeline), "bytes_from_device"));
     tern_result_destroy(r[0]), tern_result_destroy(r[1]);
   }
+  close_device(&d);
+}
+
+Test(vk_decode, drafts) { check_drafts(false, TERN_NUMERICS_CONSISTENT); }
+Test(vk_decode, fast_drafts_of_hardware) { check_drafts(true, TERN_NUMERICS_FAST); }
+
+/* Seven sequences decoded together: the products of a step take all rows at once, the last one, which gives logits, too. */
+Test(vk_decode, fast_batch_of_hardware) {
+  enum { TEXTS = 7, N = 4 };
+  static const char *const words[TEXTS] = {"France", "Italy", "Spain", "Japan", "China", "India", "Chile"};
+  char texts[TEXTS][64];
+  const char *prompts[TEXTS];
+  tern_run_desc desc = TERN_RUN_DESC_INIT;
+  tern_result *together, *alone;
+  size_t n, want_n;
+  device d;
+  open_device(&d, true, false, TERN_NUMERICS_FAST);
+  for (int i = 0; i < TEXTS; i++) {
+    snprintf(texts[i], sizeof texts[i], "One of the largest and oldest cities of %s is called", words[i]);
+    prompts[i] = texts[i];
+  }
+  desc.max_new_tokens = N, desc.ignore_eos = 1;
+  desc.texts = prompts, desc.n_texts = TEXTS;
+  ok(tern_pipeline_run(d.pipeline, &desc, &together));
+  const char *json = tern_pipeline_profile(d.pipeline);
+  printf("%d sequences: %ld dispatches\n", TEXTS, number_of(json, "dispatches"));
+  /* Of each of a layer's four products: it, and rounding or, where there are no such instructions, half of their norms. */
+  cr_expect_leq(number_of(json, "dispatches"), (has_dot(&d) ? 10 : 8) * LAYERS + BESIDES);
+  cr_expect_eq(number_of(json, "bytes_from_device"), 8 * TEXTS, "each sequence's best token and its logit");
+  for (int i = 0; i < TEXTS; i += 3) {
+    desc.texts = &prompts[i], desc.n_texts = 1;
+    ok(tern_pipeline_run(d.pipeline, &desc, &alone));
+    const int32_t *got = tern_result_tokens(together, i, &n), *want = tern_result_tokens(alone, 0, &want_n);
+    cr_assert_eq(n, want_n);
+    cr_expect_arr_eq(got, want, n * sizeof *got, "%s", texts[i]);
+    tern_result_destroy(alone);
+  }
+  tern_result_destroy(together);
   close_device(&d);
 }
 

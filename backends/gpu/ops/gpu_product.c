@@ -11,21 +11,24 @@ enum {
   VEC_INVOCATIONS = 64,
   TILE = 64,
   TILE_INVOCATIONS = 256,
-  DOT_SUBGROUP = 8,    /* fewest invocations of a subgroup for linear_dot.wgsl: they share a block of x */
+  DOT_SUBGROUP = 8,    /* fewest invocations of a subgroup for linear_dot*.wgsl: they share a block of x, or have a
+                          row each */
   DOT_TILE = 128,      /* blocks of x that it keeps */
   DOT_WORKGROUPS = 256, /* that keep a large device busy: beyond, each takes more columns, */
   DOT_MOST = 8,        /* so many times at most */
   MATRIX_SUBGROUP = 32, /* of linear_matrix.wgsl */
   MATRIX_SHARED = 47104, /* bytes of workgroup memory */
   MATRIX_ROWS = 128,   /* of a tile */
-  MATRIX_TILES = 90   /* of 128 columns that keep a large device busy: fewer are halved */
+  MATRIX_TILES = 90,   /* of 128 columns that keep a large device busy: fewer are halved */
+  ROUND_BLOCKS = 32,   /* of a row, that a workgroup of linear_round.wgsl rounds, */
+  ROUND_VECS = 5       /* to so many vec4s each */
 };
 
 typedef struct plan {
   tern__program *program;
   const tern__gpu_linear *product;
   tern__gpu_weights weights;
-  bool dot;          /* one row, by linear_dot.wgsl, which norms, too */
+  bool dot;          /* few rows of 15 bits: one by linear_dot.wgsl, which norms, too, more by linear_dot_rows.wgsl */
   bool matrix;       /* many rows, by linear_matrix.wgsl, after linear_half.wgsl, which norms, too */
   uint64_t scratch;  /* bytes of it that are taken */
 } plan;
@@ -43,12 +46,14 @@ static uint64_t block_rows(const plan *p) {
   return limit >= p->product->rows ? p->product->rows : limit / ROW_STEP * ROW_STEP;
 }
 
-/* Whether linear_dot.wgsl can. A norm's scale takes the bias's place there. */
+/* Whether linear_dot.wgsl can, and linear_dot_rows.wgsl, which gives each of few rows the bits that it has alone. A
+ * norm's scale takes the bias's place in the former. */
 static bool dot_fits(const plan *p) {
   const tern__gpu_info *info = p->program->backend->info;
   const tern__gpu_linear *product = p->product;
   const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h];
-  return product->rows == 1 && !info->software && p->program->plan->numerics == TERN_NUMERICS_FAST &&
+  return product->rows <= FEW_ROWS && !(product->norm && product->bias.kind != TERN__GPU_NONE) &&
+         !info->software && p->program->plan->numerics == TERN_NUMERICS_FAST &&
          (info->features & kernel->needs) == kernel->needs && info->subgroup_min >= DOT_SUBGROUP &&
          info->max_invocations >= kernel->workgroup[0] &&
          p->weights.format >= TERN__GPU_WEIGHT_q4_h && p->weights.format <= TERN__GPU_WEIGHT_q8_fm2 &&
@@ -79,6 +84,24 @@ static tern_status add_norm(plan *p, uint64_t rows, tern__gpu_operand *x) {
   tern_status status = TERN_OK;
   tern__gpu_operand y = take_scratch(p, rows * p->weights.k * sizeof(float));
   TERN_TRY(tern__gpu_add_rms_norm(p->program, p->product->node, p->product->norm, *x, y, rows, p->weights.k));
+  *x = y;
+cleanup:
+  return status;
+}
+
+/* x rounded for linear_dot_rows.wgsl, in scratch, and what a norm before it needs. */
+static tern_status add_round(plan *p, uint64_t rows, tern__gpu_operand *x) {
+  tern_status status = TERN_OK;
+  const tern__node *norm = p->product->norm;
+  uint64_t blocks = p->weights.blocks;
+  struct { uint32_t blocks, norm; float epsilon; uint32_t pad; } immediates = {
+      (uint32_t)blocks, norm != NULL, norm ? tern__node_float(norm, "epsilon", 1e-5f) : 0, 0};
+  tern__gpu_operand y = take_scratch(p, rows * blocks * ROUND_VECS * 16);
+  tern__gpu_operand scale = norm ? tern__gpu_input(norm, 1) : (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  TERN_TRY(tern__gpu_add_step(p->program, p->product->node, TERN__KERNEL_linear_round,
+                              (tern__gpu_operand[]){*x, y, scale}, &immediates, divide_up(blocks, ROUND_BLOCKS),
+                              (uint32_t)rows, 1));
+  tern__gpu_cost(p->program, 8 * rows * p->weights.k, rows * p->weights.k * sizeof(float) + y.size);
   *x = y;
 cleanup:
   return status;
@@ -126,6 +149,12 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
   if (info->software) {
     first = rows == 1 ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_direct4_f32;
     grid[0] = divide_up(columns, (uint64_t)tern__gpu_kernels[first].workgroup[0] * 4);
+  } else if (p->dot && rows > 1) {
+    first = (tern__gpu_kernel_id)((rows <= 4 ? TERN__KERNEL_linear_dot4_q4_h : TERN__KERNEL_linear_dot8_q4_h) -
+                                  TERN__GPU_WEIGHT_q4_h);
+    uint32_t subgroups = tern__gpu_kernels[TERN__KERNEL_linear_dot8_q4_h].workgroup[0] / info->subgroup_max;
+    uint32_t all = divide_up(columns, (uint64_t)(subgroups ? subgroups : 1) * 2);
+    grid[1] = divide_up(all, info->max_groups), grid[0] = divide_up(all, grid[1]);
   } else if (p->dot) {
     first = (tern__gpu_kernel_id)(TERN__KERNEL_linear_dot_q4_h - TERN__GPU_WEIGHT_q4_h);
     uint32_t subgroups = tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h].workgroup[0] / info->subgroup_max;
@@ -168,7 +197,7 @@ static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gp
                                   .has_bias = product->bias.kind != TERN__GPU_NONE,
                                   .ending = (uint32_t)product->ending};
   tern__gpu_operand operands[5 + TERN__GPU_WEIGHT_BINDINGS] = {x, {TERN__GPU_NONE, -1, 0, 0}, product->bias};
-  if (p->dot && product->norm) {
+  if (p->dot && rows == 1 && product->norm) {
     operands[2] = tern__gpu_input(product->norm, 1);
     immediates.norm = 1, immediates.epsilon = tern__node_float(product->norm, "epsilon", 1e-5f);
   }
@@ -203,7 +232,7 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
   uint64_t step;
   if (!product->rows || !tern__gpu_weights_fit(program, &product->sources, &p.weights) || !(step = block_rows(&p)))
     return TERN_OK;
-  p.dot = dot_fits(&p) && !(product->norm && product->bias.kind != TERN__GPU_NONE);
+  p.dot = dot_fits(&p);
   p.matrix = matrix_fits(&p);
   bool norms = p.dot || (p.matrix && p.weights.k % TERN__WEIGHT_BLOCK == 0);
   TERN_TRY(tern__gpu_pack_weights(program, &product->sources, &p.weights));
@@ -212,7 +241,8 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
     tern__gpu_operand x = product->x;
     if (rows < product->rows) x.offset += row * k * sizeof(float), x.size = rows * k * sizeof(float);
     p.scratch = 0;
-    if (product->norm && !norms) TERN_TRY(add_norm(&p, rows, &x));
+    if (p.dot && rows > 1) TERN_TRY(add_round(&p, rows, &x));
+    else if (product->norm && !norms) TERN_TRY(add_norm(&p, rows, &x));
     if (k % TERN__WEIGHT_BLOCK) TERN_TRY(add_pad(&p, rows, &x));
     if (p.matrix) TERN_TRY(add_half(&p, rows, norms ? product->norm : NULL, &x));
     for (int32_t part = 0; part < p.weights.parts; part++) TERN_TRY(add_part(&p, row, rows, x, part));
