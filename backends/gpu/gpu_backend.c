@@ -187,8 +187,17 @@ static bool lost(tern__backend *backend) { /* no work: the question is only whet
   return backend->api->wait(backend->device, 0, 0) == TERN_STATUS_DEVICE_LOST;
 }
 
+/* A device that multiplies matrices, and has memory for more rows, is filled by more of them. */
+static int32_t prompt_rows(const tern__backend *backend, tern_numerics numerics) {
+  enum { USUAL = 512, MANY = 2048 };
+  const uint64_t enough = (uint64_t)8 << 30;
+  bool matrices = backend->info->features & TERN__GPU_HAS_COOPERATIVE_MATRIX && numerics == TERN_NUMERICS_FAST;
+  return matrices && backend->info->memory_bytes >= enough ? MANY : USUAL;
+}
+
 const tern__device_api tern__gpu_device_api = {
     .lost = lost,
+    .prompt_rows = prompt_rows,
     .takes = gpu_takes,
     .memory_create = memory_create,
     .memory_destroy = memory_destroy,

@@ -10,9 +10,9 @@ enum {
   DIRECT_BYTES = 16 * 1024,    /* an input up to this size is read by kernels where the host left it */
   POLL_NS = 4 * 1000 * 1000,
 };
-/* Work of one piece: some ten milliseconds of a slow device of either kind. */
-static const uint64_t piece_operations = 20000000000, software_piece_operations = 40000000;
-
+/* Work of one piece: some ten milliseconds of a slow device of each kind. */
+static const uint64_t matrix_piece_operations = 200000000000, piece_operations = 20000000000,
+                      software_piece_operations = 40000000;
 
 tern_status tern__gpu_recording_create(tern__program *program) {
   tern_status status = TERN_OK;
@@ -219,7 +219,9 @@ static tern_status record_step(tern__gpu_recorder *rec, const tern__gpu_step *st
   tern_status status = TERN_OK;
   const tern__gpu_kernel *facts = &tern__gpu_kernels[step->kernel];
   tern__backend *backend = rec->program->backend;
-  uint64_t limit = backend->info->software ? software_piece_operations : piece_operations;
+  uint64_t limit = backend->info->software                                     ? software_piece_operations
+                   : backend->info->features & TERN__GPU_HAS_COOPERATIVE_MATRIX ? matrix_piece_operations
+                                                                                 : piece_operations;
   tern__gpu_range ranges[TERN__GPU_MAX_BINDINGS];
   if (rec->operations && rec->operations + step->operations > limit) {
     TERN_TRY(backend->api->commands_finish(rec->commands));

@@ -13,7 +13,7 @@
 #include "text/chat_template.h"
 #include "text/sampler.h"
 
-enum { PREFILL_CHUNK = 512, DEFAULT_NEW_TOKENS = 256, DEFAULT_CONTEXT = 4096, MAX_INPUTS = 4, MAX_BATCH = 256 };
+enum { DEFAULT_NEW_TOKENS = 256, DEFAULT_CONTEXT = 4096, MAX_INPUTS = 4, MAX_BATCH = 256 };
 
 typedef struct generator {          /* one session and what its cache holds */
   tern__session *session;
@@ -126,7 +126,8 @@ static tern_status text_generation_memory(tern_pipeline *p, tern_memory_plan *ou
   for (size_t i = 0; i < tern__array_count(graph->inputs); i++)
     inputs[i] = (tern__view){TERN_DTYPE_I64, shape, s->input_kind[i] == INPUT_IDS ? ids : positions, 8};
   tern_status status = tern__session_plan_for(s->single.session, inputs, NULL, NULL);
-  shape.dims[1] = s->context_length < PREFILL_CHUNK ? s->context_length : PREFILL_CHUNK;
+  shape.dims[1] = tern__session_prompt_rows(s->single.session);
+  if (shape.dims[1] > s->context_length) shape.dims[1] = s->context_length;
   for (size_t i = 0; i < tern__array_count(graph->inputs); i++)
     inputs[i] = (tern__view){TERN_DTYPE_I64, shape, NULL, 8 * (size_t)shape.dims[1]};
   if (status == TERN_OK) status = tern__session_plan_for(s->single.session, inputs, NULL, NULL);
@@ -214,7 +215,8 @@ static tern_status prefill(tern_pipeline *p, generator *g, sequence *seqs, const
   int32_t *fresh = tern__calloc(&p->runtime->alloc, (size_t)g->batch, sizeof *fresh);
   bool more = true;
   TERN_CHECK_ALLOC(fresh);
-  int32_t chunk = PREFILL_CHUNK / g->batch > 16 ? PREFILL_CHUNK / g->batch : 16;
+  int32_t chunk = tern__session_prompt_rows(g->session) / g->batch;
+  if (chunk < 16) chunk = 16;
   while (more) {
     more = false;
     int32_t longest = 0;

@@ -72,6 +72,8 @@ typedef struct tern__top {
 /* What backends with memory of their own answer beyond the rest. */
 typedef struct tern__device_api {
   bool (*lost)(tern__backend *backend); /* it stays so: who needs the device opens another */
+  /* How many rows of a long prompt are best run together. More of them fill a large device; each takes memory. */
+  int32_t (*prompt_rows)(const tern__backend *backend, tern_numerics numerics);
   /* True if the device runs this node of the plan; else the CPU does. Adds nothing. */
   tern_status (*takes)(tern__backend *backend, const tern__plan *plan, const tern__node *node, bool *out);
   tern_status (*memory_create)(tern__backend *backend, size_t bytes, tern__device_memory **out);

@@ -155,6 +155,15 @@ void tern__session_destroy(tern__session *session) {
 }
 
 const tern__graph *tern__session_graph(const tern__session *session) { return session->at.graph; }
+
+/* Within a budget few rows, whose memory is less. */
+int32_t tern__session_prompt_rows(const tern__session *session) {
+  enum { USUAL = 512 };
+  const tern__device_api *device = session->at.api->device;
+  return device && !session->options.budget_bytes ? device->prompt_rows(session->at.backend, session->options.numerics)
+                                                  : USUAL;
+}
+
 tern__kv_cache *tern__session_kv(tern__session *session) { return session->at.kv; }
 void tern__session_cancel(tern__session *session) { tern_cancel_set(&session->cancel); }
 

@@ -26,6 +26,7 @@ tern_status tern__session_create(tern_runtime *runtime, const tern__graph *graph
 void tern__session_destroy(tern__session *session);
 
 const tern__graph *tern__session_graph(const tern__session *session);
+int32_t tern__session_prompt_rows(const tern__session *session); /* of a long prompt, that are best run together */
 tern__kv_cache *tern__session_kv(tern__session *session); /* NULL = none */
 
 /* `inputs`: one view per graph input, in graph order. Plans if these shapes are new. A token of NULL is fine here and

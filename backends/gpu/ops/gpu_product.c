@@ -65,9 +65,10 @@ static bool dot_fits(const plan *p) {
 static bool matrix_fits(const plan *p) {
   const tern__gpu_info *info = p->program->backend->info;
   const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_matrix64_f16];
+  uint32_t needs = kernel->needs | tern__gpu_kernels[TERN__KERNEL_linear_half].needs;
   return p->product->rows > FEW_ROWS && p->weights.format != TERN__GPU_WEIGHT_f32 &&
          p->program->plan->numerics == TERN_NUMERICS_FAST &&
-         (info->features & kernel->needs) == kernel->needs && info->subgroup_min == MATRIX_SUBGROUP &&
+         (info->features & needs) == needs && info->subgroup_min == MATRIX_SUBGROUP &&
          info->subgroup_max == MATRIX_SUBGROUP && info->max_invocations >= kernel->workgroup[0] &&
          info->shared_bytes >= MATRIX_SHARED;
 }
