@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gpu/gpu_recording.h"
+#include "runtime/pool_copy.h"
 
 enum {
   DIRECT_BYTES = 16 * 1024,    /* an input up to this size is read by kernels where the host left it */
@@ -324,8 +325,8 @@ static tern_status fetch_outputs(tern__program *program) {
   const uint8_t *host = program->backend->api->buffer_host(r->readback);
   for (int32_t i = 0; i < plan->n_exports; i++) {
     const tern__view *view = &plan->views[plan->exports[i]];
-    if (view->size_bytes && !tern__gpu_top_replaces(program, i))
-      memcpy(view->data, host + r->export_at[i], view->size_bytes);
+    if (!tern__gpu_top_replaces(program, i))
+      tern__pool_copy(program->backend->env.pool, plan->n_threads, view->data, host + r->export_at[i], view->size_bytes);
   }
 cleanup:
   return status;

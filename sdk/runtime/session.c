@@ -1,4 +1,5 @@
 /* Session: plan lookup, budget, arena, run. */
+#include "runtime/pool_copy.h"
 #include "runtime/session.h"
 
 #include <stdio.h>
@@ -431,6 +432,11 @@ bool tern__session_profile(const tern__session *session, tern__json_writer *w) {
   tern__json_end(w, ']');
   tern__json_end(w, '}');
   return !w->failed;
+}
+
+void tern__session_copy_output(const tern__session *session, int32_t index, void *to) {
+  const tern__view *view = tern__session_output(session, index);
+  tern__pool_copy(session->runtime->pool, session->options.n_threads, to, view->data, view->size_bytes);
 }
 
 const tern__view *tern__session_output(const tern__session *session, int32_t index) {

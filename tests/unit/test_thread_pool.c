@@ -1,9 +1,11 @@
 /* The thread pool: every thread once, several callers at once, idle costs nothing, destruction joins. */
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
+#include "runtime/pool_copy.h"
 #include "runtime/thread_pool.h"
 
 typedef struct job { _Atomic int calls[16]; _Atomic int total, wrong; int32_t most; } job;
@@ -220,6 +222,24 @@ Test(thread_pool, unused_and_single) {
   job j = {.most = 1};
   tern__pool_run(pool, 8, count, &j);
   cr_expect_eq(j.total, 1);
+  tern__pool_destroy(pool);
+  cr_expect_eq(alloc.live_bytes, 0);
+}
+
+Test(thread_pool, copies) {
+  enum { MOST = (5 << 20) + 3 };
+  static const size_t sizes[] = {0, 1, 2 << 20, (2 << 20) + 1, (3 << 20) + 4097, MOST};
+  tern__alloc alloc;
+  tern__pool *pool = make(&alloc, 3);
+  uint8_t *from = malloc(MOST), *to = malloc(MOST + 1);
+  for (size_t i = 0; i < MOST; i++) from[i] = (uint8_t)(i * 2654435761u >> 13);
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    memset(to, 0, MOST + 1);
+    tern__pool_copy(pool, 3, to, from, sizes[s]);
+    cr_expect_eq(memcmp(to, from, sizes[s]), 0, "%zu bytes", sizes[s]);
+    cr_expect_eq(to[sizes[s]], 0, "%zu bytes: one more was written", sizes[s]);
+  }
+  free(from), free(to);
   tern__pool_destroy(pool);
   cr_expect_eq(alloc.live_bytes, 0);
 }
