@@ -326,7 +326,8 @@ static tern_status fetch_outputs(tern__program *program) {
   for (int32_t i = 0; i < plan->n_exports; i++) {
     const tern__view *view = &plan->views[plan->exports[i]];
     if (!tern__gpu_top_replaces(program, i))
-      tern__pool_copy(program->backend->env.pool, plan->n_threads, view->data, host + r->export_at[i], view->size_bytes);
+      tern__pool_copy(program->backend->env.pool, plan->n_threads, view->data, host + r->export_at[i],
+                      view->size_bytes);
   }
 cleanup:
   return status;
