@@ -170,6 +170,30 @@ static void pack_dense_row(const pack_job *job, const tern__weight_source *s, si
   memset(out + s->k * size, 0, ((size_t)job->blocks * TERN__WEIGHT_BLOCK - s->k) * size);
 }
 
+/* GGUF's commonest blocks, whose scales and numbers stay what they are and only move: a model of this kind is packed at
+ * the pace of memory, where unpacking number by number would be what its start waits for. */
+static bool move_row(const pack_job *job, const tern__weight_source *s, size_t row, uint64_t r) {
+  const uint32_t low = 0x0f0f0f0f;
+  if (s->channel || (s->dtype != TERN_DTYPE_Q4_0 && s->dtype != TERN_DTYPE_Q4_1 && s->dtype != TERN_DTYPE_Q8_0))
+    return false;
+  const format_info *f = &infos[job->format];
+  size_t block_bytes = (size_t)f->scale_bytes + f->number_bytes;
+  const uint8_t *from = s->data + row * job->blocks * block_bytes;
+  for (uint64_t at = r * job->blocks; at < (r + 1) * job->blocks; at++, from += block_bytes) {
+    uint32_t q[8], to[8];
+    memcpy(job->scales + at * f->scale_bytes, from, f->scale_bytes);
+    memcpy(q, from + f->scale_bytes, f->number_bytes);
+    if (s->dtype == TERN_DTYPE_Q8_0) {
+      for (int w = 0; w < 8; w++) to[w] = q[w] ^ 0x80808080;
+    } else { /* byte i holds numbers i and 16 + i */
+      to[0] = (q[0] & low) | (q[1] & low) << 4, to[1] = (q[2] & low) | (q[3] & low) << 4;
+      to[2] = (q[0] >> 4 & low) | (q[1] & ~low), to[3] = (q[2] >> 4 & low) | (q[3] & ~low);
+    }
+    memcpy(job->numbers + at * f->number_bytes, to, f->number_bytes);
+  }
+  return true;
+}
+
 static void pack_row(const pack_job *job, uint64_t r) {
   const format_info *f = &infos[job->format];
   size_t row = (size_t)(job->first_row + r);
@@ -178,6 +202,7 @@ static void pack_row(const pack_job *job, uint64_t r) {
     pack_dense_row(job, s, row, r);
     return;
   }
+  if (move_row(job, s, row, r)) return;
   for (uint64_t b = 0; b < job->blocks; b++) {
     uint64_t at = r * job->blocks + b;
     tern__weight_block block;

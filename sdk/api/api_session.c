@@ -177,7 +177,7 @@ tern_status tern_session_submit(tern_session *session, int32_t n_inputs, const c
 
 static tern_status copy_output(tern_session *s, int32_t index, tern_tensor **out) {
   const tern__view *view = tern__session_output(s->session, index);
-  tern_status status = tern__tensor_create(s->model->runtime, view->dtype, &view->shape, out);
+  tern_status status = tern__tensor_create_unset(s->model->runtime, view->dtype, &view->shape, out);
   if (status == TERN_OK) tern__session_copy_output(s->session, index, (*out)->view.data);
   return status;
 }

@@ -110,7 +110,17 @@ cleanup:
   return status;
 }
 
+/* A large tensor's pages are large, too: to find and clear small ones takes longer than to fill them. */
+static size_t tensor_align(size_t bytes) { return bytes >= (size_t)4 << 20 ? TERN__LARGE_ALIGN : 64; }
+
 tern_status tern__tensor_create(tern_runtime *runtime, tern_dtype dtype, const tern__shape *shape, tern_tensor **out) {
+  tern_status status = tern__tensor_create_unset(runtime, dtype, shape, out);
+  if (status == TERN_OK) memset((*out)->view.data, 0, (*out)->view.size_bytes);
+  return status;
+}
+
+tern_status tern__tensor_create_unset(tern_runtime *runtime, tern_dtype dtype, const tern__shape *shape,
+                                      tern_tensor **out) {
   tern_status status = TERN_OK;
   tern_tensor *tensor = NULL;
   size_t bytes;
@@ -120,10 +130,9 @@ tern_status tern__tensor_create(tern_runtime *runtime, tern_dtype dtype, const t
   tensor = tern__calloc(&runtime->alloc, 1, sizeof *tensor);
   TERN_CHECK_ALLOC(tensor);
   tensor->view = (tern__view){dtype, *shape, NULL, bytes};
-  tensor->view.data = tern__alloc_aligned(&runtime->alloc, bytes, 64);
+  tensor->view.data = tern__alloc_aligned(&runtime->alloc, bytes, tensor_align(bytes));
   if (!tensor->view.data)
     TERN_FAIL(TERN_STATUS_OUT_OF_MEMORY, "no memory for a tensor of %zu bytes", bytes);
-  memset(tensor->view.data, 0, bytes);
   tensor->owned = true;
   tensor->runtime = runtime;
   tern__runtime_ref(runtime);
@@ -136,7 +145,9 @@ cleanup:
 void tern__tensor_destroy(tern_tensor *tensor) {
   if (!tensor) return;
   tern_runtime *runtime = tensor->runtime;
-  if (tensor->owned) tern__free_aligned(&runtime->alloc, tensor->view.data, tensor->view.size_bytes, 64);
+  if (tensor->owned)
+    tern__free_aligned(&runtime->alloc, tensor->view.data, tensor->view.size_bytes,
+                       tensor_align(tensor->view.size_bytes));
   tern__free(&runtime->alloc, tensor);
   tern__runtime_unref(runtime);
 }

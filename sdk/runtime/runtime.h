@@ -40,6 +40,9 @@ struct tern_tensor {
   bool owned;
 };
 tern_status tern__tensor_create(tern_runtime *runtime, tern_dtype dtype, const tern__shape *shape, tern_tensor **out);
+/* Its contents are undefined: for who writes all of them. */
+tern_status tern__tensor_create_unset(tern_runtime *runtime, tern_dtype dtype, const tern__shape *shape,
+                                      tern_tensor **out);
 void tern__tensor_destroy(tern_tensor *tensor);
 
 #endif
