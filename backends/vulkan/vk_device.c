@@ -56,6 +56,7 @@ tern_status tern__vk_open(const tern__backend_env *env, const char *which, const
   tern__vk_memory_init(device);
   tern__mutex_init(&device->queue.lock);
   tern__mutex_init(&device->upload.lock);
+  tern__cond_init(&device->upload.written);
   tern__mutex_init(&device->pipelines.lock);
   tern__cond_init(&device->pipelines.changed);
   TERN_TRY(tern__vk_instance_open(hooks, &device->instance));
@@ -86,6 +87,7 @@ void tern__vk_close(tern__gpu_device *device) {
   tern__vk_instance_close(&device->instance);
   tern__cond_deinit(&device->pipelines.changed);
   tern__mutex_deinit(&device->pipelines.lock);
+  tern__cond_deinit(&device->upload.written);
   tern__mutex_deinit(&device->upload.lock);
   tern__mutex_deinit(&device->queue.lock);
   tern__free(device->alloc, device);

@@ -22,10 +22,12 @@ typedef struct tern__vk_staging {
   uint64_t ticket; /* of its last submit */
   tern__vk_staged staged[TERN__VK_STAGED_COPIES];
   uint32_t n_staged;
+  uint32_t writers; /* threads that still copy into it, outside the lock: it waits for them to be submitted */
 } tern__vk_staging;
 
 typedef struct tern__vk_upload {
   tern__mutex lock; /* taken before the queue's */
+  tern__cond written; /* a half has no writers any more */
   VkCommandPool pool;
   tern__vk_staging half[2];
   uint32_t current; /* the half that takes copies */
