@@ -9,7 +9,7 @@ enable wgpu_cooperative_matrix;
 // vec4s of words. Workgroup: 256 x 1 x 1, subgroups of 32; x of the grid goes over columns, y over rows, in tiles.
 //
 // Nothing reaches the elements of a cooperative matrix: sums go out through workgroup memory, a matrix of each subgroup
-// at a time, which no other reads. naga has no arrays of matrices: sum_RC is row R, column C of a subgroup's part.
+// at a time. naga has no arrays of matrices: sum_RC is row R, column C of a subgroup's part.
 
 override linear_wide: u32 = 1u;  // 128 columns; 0: 64
 
@@ -138,7 +138,7 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
   }
   let out_at = subgroup * 16u * LINEAR_OUT;
   for (var matrix = 0u; matrix < 4u + 4u * linear_wide; matrix += 1u) {
-    subgroupBarrier();
+    workgroupBarrier();
     switch matrix {
       case 0u: { coopStoreT(sum_00, &linear_tile_y[out_at], LINEAR_OUT); }
       case 1u: { coopStoreT(sum_01, &linear_tile_y[out_at], LINEAR_OUT); }
@@ -155,7 +155,7 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
         }
       }
     }
-    subgroupBarrier();
+    workgroupBarrier();
     // Two columns of every fourth row. Residuals are read before anything is stored, which drivers must take for them.
     let at = out_at + lane / 8u * LINEAR_OUT + lane % 8u * 2u;
     let row = row0 + part_row + matrix / 2u * 16u + lane / 8u;
