@@ -156,6 +156,46 @@ Test(vk_memory, writes_to_shared_memory_need_no_staging) {
   rig_close(&r);
 }
 
+/* Threads that fill the ring side by side, with writes of several halves and small ones after them. */
+typedef struct writer { rig *r; tern__thread thread; tern__gpu_buffer *b; uint8_t *mirror; int index; } writer;
+enum { WRITERS = 4, WRITER_BYTES = 19 * MIB + 4 };
+
+static void *write_some(void *arg) {
+  writer *w = arg;
+  for (int round = 0; round < 3; round++) {
+    for (size_t i = 0; i < WRITER_BYTES; i++)
+      w->mirror[i] = (uint8_t)((i * 2654435761u >> 11) + (size_t)(w->index + round));
+    OK(w->r->api->write(w->r->device, w->b, 0, w->mirror, WRITER_BYTES));
+    for (size_t i = 0; i < 100; i++) {
+      size_t at = i * 190000 / 4 * 4;
+      w->mirror[at] ^= 0xff;
+      OK(w->r->api->write(w->r->device, w->b, at, w->mirror + at, 4));
+    }
+  }
+  return NULL;
+}
+
+Test(vk_memory, threads_write_at_once_on_a_card) {
+  rig r;
+  writer w[WRITERS] = {0};
+  uint8_t *seen = malloc(WRITER_BYTES);
+  open_card(&r, 0);
+  for (int i = 0; i < WRITERS; i++) {
+    w[i].r = &r, w[i].index = i, w[i].mirror = malloc(WRITER_BYTES);
+    OK(r.api->buffer_create(r.device, TERN__GPU_DEVICE, WRITER_BYTES, &w[i].b));
+  }
+  for (int i = 0; i < WRITERS; i++) cr_assert_eq(tern__thread_start(&w[i].thread, write_some, &w[i]), TERN_OK);
+  for (int i = 0; i < WRITERS; i++) tern__thread_join(&w[i].thread);
+  for (int i = 0; i < WRITERS; i++) {
+    read_back(&r, w[i].b, 0, seen, WRITER_BYTES);
+    cr_expect_eq(memcmp(seen, w[i].mirror, WRITER_BYTES), 0, "writer %d", i);
+    r.api->buffer_destroy(r.device, w[i].b);
+    free(w[i].mirror);
+  }
+  free(seen);
+  rig_close(&r);
+}
+
 /* While work runs, shared memory is written through the ring: the work may be reading it. */
 Test(vk_memory, a_write_waits_its_turn) {
   enum { LARGE = 1 << 21 };
