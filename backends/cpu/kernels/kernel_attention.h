@@ -4,12 +4,15 @@
 enum {
   QUERIES = 4,
   KEYS = TERN__CPU_ATTENTION_KEYS,
-#if VF == 16 /* 32 registers: vectors of columns of all queries that they hold */
+#if VF == 16 /* 32 registers: vectors of columns of QUERIES that they hold */
   COLUMNS_AT_ONCE = 4
 #else
   COLUMNS_AT_ONCE = 2
 #endif
 };
+
+/* Fewer queries are rare, and code for them costs as many bytes. How many columns go together changes no sum. */
+#define COLUMNS_OF(n, fewest) ((n) == QUERIES ? COLUMNS_AT_ONCE : (fewest))
 
 INLINE vf load_kv(bool f16, const void *p, size_t i) {
   return f16 ? vf_load_f16((const char *)p + 2 * i) : vf_load((const char *)p + 4 * i);
@@ -29,17 +32,17 @@ INLINE void ask_for(bool f16, const tern__cpu_attention_call *c, const void *bas
   for (size_t i = 0; PREFETCH_FAR && i < bytes; i += 64) __builtin_prefetch(row + i, 0, 3);
 }
 
-/* Columns [i, i + n_vecs VF) of a vector of keys: sums go on from `part`, unless fresh. Queries stay in registers. */
-INLINE void dot_columns(int n, int n_vecs, bool f16, bool fresh, const tern__cpu_attention_call *c, const float *q,
-                        size_t j, size_t keys, size_t i, vf part[QUERIES][VF]) {
+/* Adds columns [i, i + n_vecs VF) of a vector of keys to the sums in `part`. Queries stay in registers. */
+INLINE void dot_columns(int n, int n_vecs, bool f16, const tern__cpu_attention_call *c, const float *q, size_t j,
+                        size_t keys, size_t i, vf part[QUERIES][VF]) {
   vf query[QUERIES][COLUMNS_AT_ONCE];
   UNROLL for (int t = 0; t < n; t++)
     UNROLL for (int v = 0; v < n_vecs; v++) query[t][v] = vf_load(q + (size_t)t * c->q_stride + i + (size_t)(v * VF));
   for (size_t s = 0; s < keys; s++) {
     const void *k = kv_row(c, c->k, j + s, f16);
     vf acc[QUERIES];
-    if (fresh) ask_for(f16, c, c->v, j + s);
-    UNROLL for (int t = 0; t < n; t++) acc[t] = fresh ? vf_set1(0) : part[t][s];
+    if (i == 0) ask_for(f16, c, c->v, j + s);
+    UNROLL for (int t = 0; t < n; t++) acc[t] = part[t][s];
     UNROLL for (int v = 0; v < n_vecs; v++) {
       vf key = load_kv(f16, k, i + (size_t)(v * VF));
       UNROLL for (int t = 0; t < n; t++) acc[t] = vf_fma(key, query[t][v], acc[t]);
@@ -51,16 +54,14 @@ INLINE void dot_columns(int n, int n_vecs, bool f16, bool fresh, const tern__cpu
 /* A vector of keys at a time, so that sums across lanes are taken together. */
 INLINE void dot_keys(int n, bool f16, const tern__cpu_attention_call *c, const float *q, size_t j0, size_t j1,
                      float scores[QUERIES][KEYS]) {
-  enum { STEP = COLUMNS_AT_ONCE * VF };
+  const int at_once = COLUMNS_OF(n, 1);
+  const size_t step = (size_t)(at_once * VF);
   for (size_t j = j0; j < j1; j += VF) {
     vf part[QUERIES][VF];
     size_t keys = j1 - j < VF ? j1 - j : VF, whole = c->d / VF * VF, i = 0;
-    if (whole >= STEP) dot_columns(n, COLUMNS_AT_ONCE, f16, true, c, q, j, keys, 0, part), i = STEP;
-    else if (whole) dot_columns(n, 1, f16, true, c, q, j, keys, 0, part), i = VF;
-    else UNROLL for (int t = 0; t < n; t++) for (size_t s = 0; s < keys; s++) part[t][s] = vf_set1(0);
-    for (; i + STEP <= whole; i += STEP) dot_columns(n, COLUMNS_AT_ONCE, f16, false, c, q, j, keys, i, part);
-    for (; i < whole; i += VF) dot_columns(n, 1, f16, false, c, q, j, keys, i, part);
-    for (size_t s = keys; s < VF; s++) UNROLL for (int t = 0; t < n; t++) part[t][s] = vf_set1(0);
+    for (size_t s = 0; s < VF; s++) UNROLL for (int t = 0; t < n; t++) part[t][s] = vf_set1(0);
+    for (; i + step <= whole; i += step) dot_columns(n, at_once, f16, c, q, j, keys, i, part);
+    for (; at_once > 1 && i < whole; i += VF) dot_columns(n, 1, f16, c, q, j, keys, i, part);
     UNROLL for (int t = 0; t < n; t++) vf_store(&scores[t][j - j0], vf_sums(part[t]));
     for (size_t s = 0; whole < c->d && s < keys; s++)
       for (int t = 0; t < n; t++)
@@ -94,9 +95,10 @@ INLINE void add_columns(int n, int n_vecs, bool f16, const tern__cpu_attention_c
 INLINE void add_values(int n, bool f16, const tern__cpu_attention_call *c, size_t j0, size_t j1,
                        float scores[QUERIES][KEYS], const float *rescale, float *out) {
   size_t i = 0;
-  for (; i + COLUMNS_AT_ONCE * VF <= c->d; i += COLUMNS_AT_ONCE * VF)
-    add_columns(n, COLUMNS_AT_ONCE, f16, c, j0, j1, i, scores, rescale, out);
-  for (; COLUMNS_AT_ONCE > 2 && i + 2 * VF <= c->d; i += 2 * VF)
+  const int at_once = COLUMNS_OF(n, 2);
+  for (; i + (size_t)(at_once * VF) <= c->d; i += (size_t)(at_once * VF))
+    add_columns(n, at_once, f16, c, j0, j1, i, scores, rescale, out);
+  for (; at_once > 2 && i + 2 * VF <= c->d; i += 2 * VF)
     add_columns(n, 2, f16, c, j0, j1, i, scores, rescale, out);
   for (; i < c->d; i++)
     for (int t = 0; t < n; t++) {
