@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "gpu/gpu_recording.h"
-#include "runtime/pool_copy.h"
+#include "runtime/thread_pool.h"
 
 enum {
   DIRECT_BYTES = 16 * 1024,    /* an input up to this size is read by kernels where the host left it */

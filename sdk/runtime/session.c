@@ -1,6 +1,6 @@
 /* Session: plan lookup, budget, arena, run. */
 #include "runtime/session.h"
-#include "runtime/pool_copy.h"
+#include "runtime/thread_pool.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -235,3 +235,23 @@ bool tern__pool_left(const tern__pool *pool, tern__pool_ticket ticket) {
 void tern__pool_wait(tern__pool *pool, tern__pool_ticket ticket) {
   if (ticket) wait_until_left(&pool->slots[ticket % SLOTS], ticket);
 }
+
+/* ---- copies ---- */
+
+enum { ALONE_BYTES = 2 << 20, COPY_BYTES = 256 << 10 };
+
+typedef struct copy_job { char *to; const char *from; size_t size; _Atomic size_t next; } copy_job;
+
+static void copy_some(void *arg, int32_t thread, int32_t n_threads) {
+  copy_job *job = arg;
+  size_t at;
+  (void)thread, (void)n_threads;
+  while ((at = atomic_fetch_add_explicit(&job->next, COPY_BYTES, memory_order_relaxed)) < job->size)
+    memcpy(job->to + at, job->from + at, job->size - at < COPY_BYTES ? job->size - at : COPY_BYTES);
+}
+
+void tern__pool_copy(tern__pool *pool, int32_t max_threads, void *to, const void *from, size_t size) {
+  copy_job job = {to, from, size, 0};
+  if (size > ALONE_BYTES) tern__pool_run(pool, max_threads, copy_some, &job);
+  else if (size) memcpy(to, from, size);
+}

@@ -17,9 +17,13 @@ int32_t tern__pool_n_threads(const tern__pool *pool);
 void tern__pool_run(tern__pool *pool, int32_t max_threads, void (*fn)(void *arg, int32_t thread, int32_t n_threads),
                     void *arg);
 
-/* The same, but it returns as soon as the caller's fn has: others may still be in theirs, on a busy machine for as long
- * as the system gives their core to somebody else, and those that have not begun by then never do. fn must bring all
- * work to its end whoever takes part. What it uses has to stay until all have left. */
+/* memcpy by all threads: one alone moves large results at a fraction of what memory gives, least of all into pages that
+ * the system has to find first. Small ones are made by the caller alone. */
+void tern__pool_copy(tern__pool *pool, int32_t max_threads, void *to, const void *from, size_t size);
+
+/* As tern__pool_run, but it returns as soon as the caller's fn has: others may still be in theirs, on a busy machine
+ * for as long as the system gives their core to somebody else, and those that have not begun by then never do. fn
+ * must bring all work to its end whoever takes part. What it uses has to stay until all have left. */
 typedef uint32_t tern__pool_ticket; /* 0: only the caller took part */
 tern__pool_ticket tern__pool_run_ahead(tern__pool *pool, int32_t max_threads,
                                        void (*fn)(void *arg, int32_t thread, int32_t n_threads), void *arg);

@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "runtime/pool_copy.h"
 #include "runtime/thread_pool.h"
 
 typedef struct job { _Atomic int calls[16]; _Atomic int total, wrong; int32_t most; } job;
