@@ -189,10 +189,10 @@ static bool lost(tern__backend *backend) { /* no work: the question is only whet
 
 /* A device that multiplies matrices, and has memory for more rows, is filled by more of them. */
 static int32_t prompt_rows(const tern__backend *backend, tern_numerics numerics) {
-  enum { USUAL = 512, MANY = 2048 };
+  enum { MANY = 2048 };
   const uint64_t enough = (uint64_t)8 << 30;
   bool matrices = backend->info->features & TERN__GPU_HAS_COOPERATIVE_MATRIX && numerics == TERN_NUMERICS_FAST;
-  return matrices && backend->info->memory_bytes >= enough ? MANY : USUAL;
+  return matrices && backend->info->memory_bytes >= enough ? MANY : TERN__PROMPT_ROWS;
 }
 
 const tern__device_api tern__gpu_device_api = {

@@ -16,33 +16,6 @@ enum { ROWS = 2, COLUMNS = 6, BLOCK = 32, BLOCKS = 6, K = BLOCK * BLOCKS, PLACE 
        /* float16 arithmetic is what kernels with matrices do, and nothing else: one probe for both */
        MATRIX = TERN__GPU_HAS_COOPERATIVE_MATRIX | TERN__GPU_HAS_F16 };
 
-typedef struct probe {
-  uint32_t feature;            /* 0: a plain kernel */
-  const char *name;            /* as in a sentence */
-  tern__gpu_kernel_id kernel;  /* binds x, y, three more, weights: f32, but for those below */
-  int rows;                    /* that it computes */
-  float tolerance;
-} probe;
-
-/* One row of x at a time: y of the grid. */
-static const probe probes[] = {
-    {TERN__GPU_HAS_SUBGROUPS, "subgroup operations", TERN__KERNEL_linear_subgroup1_f32, ROWS, 0},
-    /* 15 bits: of x, at most 5, half of 5 / 16256 is lost, times 4, 192 times; most of it cancels out */
-    {TERN__GPU_HAS_INT8_DOT, "8-bit dot products", TERN__KERNEL_linear_dot_q8_h, 1, 0.125f},
-    {MATRIX, "cooperative matrices", TERN__KERNEL_linear_matrix64_q4_h, ROWS, 0},
-};
-const uint32_t tern__gpu_probed_features = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT | MATRIX;
-
-/* What is tried: the plain kernel first. */
-typedef struct trial {
-  tern__backend *backend;
-  const probe *list[MAX_TRIES];
-  tern__gpu_pipeline *pipelines[MAX_TRIES];
-  int n;
-  tern__gpu_buffer *data, *weights, *back; /* of what kernels declare read_write, and read: WebGPU keeps them apart */
-  tern__gpu_commands *commands;
-} trial;
-
 static int x_of(int row, int k) { return (k * 7 + row * 3) % 11 - 5; }
 static int w_of(int column, int k) { return (k * 5 + column * 13) % 9 - 4; }
 
@@ -68,6 +41,43 @@ enum {
   W_TOTAL = W_SPARE_AT + SPARES,
   GROUPS = COLUMNS / 2 /* enough for subgroups of any size; what lies beyond the columns does nothing */
 };
+
+/* Where an operand lies, in bytes. */
+typedef struct place { uint32_t at, bytes; } place;
+
+typedef struct probe {
+  uint32_t feature;            /* 0: a plain kernel */
+  const char *name;            /* as in a sentence */
+  tern__gpu_kernel_id kernel;  /* binds as include/linear.wgsl says, with a format of numbers and maybe scales */
+  int rows;                    /* that it computes */
+  float tolerance;
+  place x;                     /* in `data` */
+  uint32_t x_stride;
+  place numbers, scales;       /* of its weights, in `weights`; no bytes: the format has none */
+} probe;
+
+#define FLOATS .x = {X_AT, ROWS * K * 4}, .x_stride = K / 4, .numbers = {0, W_BYTES}
+
+/* One row of x at a time: y of the grid. */
+static const probe probes[] = {
+    {TERN__GPU_HAS_SUBGROUPS, "subgroup operations", TERN__KERNEL_linear_subgroup1_f32, ROWS, 0, FLOATS},
+    /* 15 bits: of x, at most 5, half of 5 / 16256 is lost, times 4, 192 times; most of it cancels out */
+    {TERN__GPU_HAS_INT8_DOT, "8-bit dot products", TERN__KERNEL_linear_dot_q8_h, 1, 0.125f,
+     .x = {X_AT, ROWS * K * 4}, .x_stride = K / 4, .numbers = {W8_AT, W8_BYTES}, .scales = {S8_AT, S8_BYTES}},
+    {MATRIX, "cooperative matrices", TERN__KERNEL_linear_matrix64_q4_h, ROWS, 0,
+     .x = {HALF_AT, HALF_BYTES}, .x_stride = K / 8, .numbers = {W4_AT, W4_BYTES}, .scales = {S8_AT, S8_BYTES}},
+};
+const uint32_t tern__gpu_probed_features = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT | MATRIX;
+
+/* What is tried: the plain kernel first. */
+typedef struct trial {
+  tern__backend *backend;
+  const probe *list[MAX_TRIES];
+  tern__gpu_pipeline *pipelines[MAX_TRIES];
+  int n;
+  tern__gpu_buffer *data, *weights, *back; /* of what kernels declare read_write, and read: WebGPU keeps them apart */
+  tern__gpu_commands *commands;
+} trial;
 
 static tern_status send(trial *t) {
   tern_status status = TERN_OK;
@@ -110,26 +120,18 @@ cleanup:
 static tern_status add(trial *t, int i) {
   tern_status status = TERN_OK;
   tern__gpu_range ranges[TERN__GPU_MAX_BINDINGS];
-  tern__gpu_linear_immediates immediates = {
-      .rows = ROWS, .columns = COLUMNS, .blocks = BLOCKS, .x_stride = K / 4, .lanes = 1, .width = {COLUMNS, 0, 0}};
+  const probe *p = t->list[i];
+  tern__gpu_linear_immediates immediates = {.rows = ROWS, .columns = COLUMNS, .blocks = BLOCKS,
+                                            .x_stride = p->x_stride, .lanes = 1, .width = {COLUMNS, 0, 0}};
   for (int b = 0; b < TERN__GPU_MAX_BINDINGS; b++) {
     uint64_t spare = ((uint64_t)i * TERN__GPU_MAX_BINDINGS + (uint64_t)b) * PLACE;
-    bool writable = tern__gpu_kernels[t->list[i]->kernel].writable >> b & 1;
+    bool writable = tern__gpu_kernels[p->kernel].writable >> b & 1;
     ranges[b] = (tern__gpu_range){writable ? t->data : t->weights, (writable ? SPARE_AT : W_SPARE_AT) + spare, PLACE};
   }
-  ranges[0] = (tern__gpu_range){t->data, X_AT, ROWS * K * 4};
+  ranges[0] = (tern__gpu_range){t->data, p->x.at, p->x.bytes};
   ranges[1] = (tern__gpu_range){t->data, Y_AT + (uint64_t)i * PLACE, Y_BYTES};
-  ranges[5] = (tern__gpu_range){t->weights, 0, W_BYTES};
-  if (t->list[i]->kernel == TERN__KERNEL_linear_dot_q8_h) {
-    ranges[5] = (tern__gpu_range){t->weights, W8_AT, W8_BYTES};
-    ranges[6] = (tern__gpu_range){t->weights, S8_AT, S8_BYTES};
-  }
-  if (t->list[i]->kernel == TERN__KERNEL_linear_matrix64_q4_h) {
-    ranges[0] = (tern__gpu_range){t->data, HALF_AT, HALF_BYTES};
-    ranges[5] = (tern__gpu_range){t->weights, W4_AT, W4_BYTES};
-    ranges[6] = (tern__gpu_range){t->weights, S8_AT, S8_BYTES};
-    immediates.x_stride = K / 8;
-  }
+  ranges[5] = (tern__gpu_range){t->weights, p->numbers.at, p->numbers.bytes};
+  if (p->scales.bytes) ranges[6] = (tern__gpu_range){t->weights, p->scales.at, p->scales.bytes};
   TERN_TRY(t->backend->api->dispatch(t->commands, &(tern__gpu_dispatch){.pipeline = t->pipelines[i],
                                                                        .ranges = ranges,
                                                                        .immediates = &immediates,
@@ -200,7 +202,7 @@ tern_status tern__gpu_check(tern__backend *backend) {
   tern_status status = TERN_OK;
   const tern__gpu_api *api = backend->api;
   const probe plain = {
-      0, "", backend->info->software ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_vec1_f32, ROWS, 0};
+      0, "", backend->info->software ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_vec1_f32, ROWS, 0, FLOATS};
   trial t = {.backend = backend};
   char wrong[200];
   backend->info->features &= tern__gpu_probed_features;

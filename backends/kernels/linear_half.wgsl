@@ -4,7 +4,8 @@ enable subgroups;
 //
 // Bindings: group 0, 0 = x [rows, n], 1 = y: rows of n float16, of each four in the order 0 2 1 3 (weight_matrix.wgsl);
 // then, for each row, what its products are to be multiplied by (float32), 2 = the norm's scale. Parameters: immediate,
-// 16 bytes. Workgroup: 256 x 1 x 1, a row; rows beyond a dispatch's width continue in y.
+// 16 bytes. Workgroup: 256 x 1 x 1, a row; rows beyond a dispatch's width continue in y. Comes after
+// include/workgroup_total.wgsl.
 
 struct LinearHalfParams {
   rows: u32,
@@ -46,16 +47,8 @@ fn linear_half(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
       let x = linear_half_x[base + i];
       squares += x * x;
     }
-    let part = subgroupAdd((squares.x + squares.y) + (squares.z + squares.w));
-    if lane == 0u {
-      linear_half_parts[subgroup] = part;
-    }
-    workgroupBarrier();
-    var sum = 0.0;
-    for (var i = 0u; i < subgroups; i += 1u) {
-      sum += linear_half_parts[i];
-    }
-    workgroupBarrier();
+    let part = (squares.x + squares.y) + (squares.z + squares.w);
+    let sum = workgroup_total(part, subgroup, subgroups, lane);
     inverse = 1.0 / sqrt(sum / f32(p.cells * 4u) + p.epsilon);
   }
   var top = 0.0;

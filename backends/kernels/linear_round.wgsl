@@ -6,7 +6,7 @@ enable subgroups;
 // Bindings: group 0, 0 = x, 1 = y, 2 = the norm's scale. y has of each row, in vec4<u32>s per block: the upper bytes of
 // either half, their lower bytes (LinearRounded), and (scale, scale times the sum of either half, of the row's first
 // block 1 / sqrt(mean(x^2) + epsilon)) as float32. Workgroup: 256 x 1 x 1, 32 blocks (x of the grid) of a row (y).
-// Subgroups have 8 invocations or more.
+// Subgroups have 8 invocations or more. Comes after include/linear_round.wgsl, workgroup_total.wgsl.
 
 struct RoundParams {
   blocks: u32,    // of a row
@@ -19,8 +19,6 @@ struct RoundParams {
 @group(0) @binding(1) var<storage, read_write> round_y: array<u32>;
 @group(0) @binding(2) var<storage, read_write> round_scale: array<vec4<f32>>;
 var<immediate> round_params: RoundParams;
-
-var<workgroup> round_squares: array<f32, 32>;  // of x, per subgroup
 
 @compute @workgroup_size(256, 1, 1)
 fn linear_round(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup: u32,
@@ -47,15 +45,7 @@ fn linear_round(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) s
       }
       squares += part;
     }
-    squares = subgroupAdd(squares);
-    if lane == 0u {
-      round_squares[subgroup] = squares;
-    }
-    workgroupBarrier();
-    var total = 0.0;
-    for (var s = 0u; s < subgroups; s += 1u) {
-      total += round_squares[s];
-    }
+    let total = workgroup_total(squares, subgroup, subgroups, lane);
     inverse = 1.0 / sqrt(total / f32(blocks * 32u) + round_params.epsilon);
   }
   if group.x * 256u + t < quads {

@@ -69,10 +69,13 @@ typedef struct tern__top {
   const int32_t *places;  /* in the row */
 } tern__top;
 
+enum { TERN__PROMPT_ROWS = 512 }; /* of a long prompt, that are run together unless a device says otherwise */
+
 /* What backends with memory of their own answer beyond the rest. */
 typedef struct tern__device_api {
   bool (*lost)(tern__backend *backend); /* it stays so: who needs the device opens another */
-  /* How many rows of a long prompt are best run together. More of them fill a large device; each takes memory. */
+  /* How many rows of a long prompt are best run together: TERN__PROMPT_ROWS, or more where they fill a large device.
+   * Each takes memory. */
   int32_t (*prompt_rows)(const tern__backend *backend, tern_numerics numerics);
   /* True if the device runs this node of the plan; else the CPU does. Adds nothing. */
   tern_status (*takes)(tern__backend *backend, const tern__plan *plan, const tern__node *node, bool *out);

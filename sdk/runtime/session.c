@@ -159,10 +159,9 @@ const tern__graph *tern__session_graph(const tern__session *session) { return se
 
 /* Within a budget few rows, whose memory is less. */
 int32_t tern__session_prompt_rows(const tern__session *session) {
-  enum { USUAL = 512 };
   const tern__device_api *device = session->at.api->device;
-  return device && !session->options.budget_bytes ? device->prompt_rows(session->at.backend, session->options.numerics)
-                                                  : USUAL;
+  if (!device || session->options.budget_bytes) return TERN__PROMPT_ROWS;
+  return device->prompt_rows(session->at.backend, session->options.numerics);
 }
 
 tern__kv_cache *tern__session_kv(tern__session *session) { return session->at.kv; }
