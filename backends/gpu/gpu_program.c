@@ -39,6 +39,12 @@ void tern__gpu_need_scratch(tern__program *program, uint64_t bytes) {
   if (bytes > program->scratch_bytes) program->scratch_bytes = bytes;
 }
 
+tern__gpu_operand tern__gpu_keep(tern__program *program, uint64_t bytes) {
+  tern__gpu_operand operand = {TERN__GPU_KEPT, 0, program->kept_bytes, bytes};
+  if (!program->dry) program->kept_bytes += tern__gpu_place(bytes);
+  return operand;
+}
+
 void tern__gpu_groups_1d(const tern__program *program, uint64_t count, uint32_t size, uint32_t groups[2]) {
   uint64_t n = (count + size - 1) / size, limit = program->backend->info->max_groups;
   groups[0] = (uint32_t)(n < limit ? n : limit);

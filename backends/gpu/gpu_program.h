@@ -12,6 +12,7 @@ typedef enum tern__gpu_operand_kind {
   TERN__GPU_VALUE,     /* a value of the graph: in the arena, a constant on the device, or an input */
   TERN__GPU_WEIGHT,    /* a packed weight: index from tern__gpu_add_weight */
   TERN__GPU_SCRATCH,   /* part of the program's scratch memory */
+  TERN__GPU_KEPT,      /* part of what one node leaves to a later one or to its next run (tern__gpu_keep) */
   TERN__GPU_KV_KEYS,   /* index: layer. [batch][kv_heads][capacity][head_dim] float16 */
   TERN__GPU_KV_VALUES,
   TERN__GPU_KV_BOTH,   /* the layer's keys, and its values 256-aligned after them */
@@ -73,6 +74,7 @@ struct tern__program {
   tern__gpu_constant_value *constants;
   tern__gpu_index_check *index_checks;
   uint64_t scratch_bytes;      /* the largest need of one node */
+  uint64_t kept_bytes;         /* the needs of all nodes together */
   int64_t rotary_positions;    /* of the shortest rotary table; 0 = no table */
   bool dry;                    /* asking only: nothing is added */
   const tern_cancel *cancel;   /* while preparing */
@@ -129,6 +131,8 @@ tern_status tern__gpu_add_step(tern__program *program, const tern__node *node, t
 void tern__gpu_cost(tern__program *program, uint64_t operations, uint64_t bytes);
 /* Reserves scratch for the node being compiled; offsets within it are the op's to divide (multiples of 256). */
 void tern__gpu_need_scratch(tern__program *program, uint64_t bytes);
+/* Memory that no other node uses, zero before the first run. */
+tern__gpu_operand tern__gpu_keep(tern__program *program, uint64_t bytes);
 /* The index of a weight, for TERN__GPU_WEIGHT. Weights with the same key and layout are one. */
 tern_status tern__gpu_add_weight(tern__program *program, const tern__gpu_weight *weight, int32_t *index);
 /* Input i of the node holds indices into a dimension of `dim`. A run looks at those that come from the host before it
@@ -200,7 +204,7 @@ tern_status tern__gpu_run(tern__program *program, const tern__run_args *args);
 tern_status tern__gpu_recording_create(tern__program *program);
 void tern__gpu_recording_destroy(tern__program *program);
 void tern__gpu_profile(tern__program *program, tern__json_writer *w);
-uint64_t tern__gpu_recording_bytes(const tern__program *program); /* staging and scratch */
+uint64_t tern__gpu_recording_bytes(const tern__program *program); /* staging, scratch, kept */
 
 /* A tern__backend_api over a device API: its name, and the function that opens it by tern__gpu_open. */
 #define TERN__GPU_BACKEND(device_name, open_device)                                                                \

@@ -19,7 +19,7 @@ typedef struct tern__gpu_top {
 } tern__gpu_top;
 
 typedef struct tern__gpu_recording {
-  tern__gpu_buffer *upload, *readback, *scratch;
+  tern__gpu_buffer *upload, *readback, *scratch, *kept;
   tern__gpu_buffer *none[2];       /* bound for absent operands: declared read, and read_write */
   uint64_t upload_bytes, readback_bytes, scratch_bytes, positions_bytes;
   uint64_t *import_at, *export_at; /* offsets in upload and readback */

@@ -47,7 +47,7 @@ cleanup:
 
 uint64_t tern__gpu_recording_bytes(const tern__program *program) {
   const tern__gpu_recording *r = program->recording;
-  return r->upload_bytes + r->readback_bytes + r->scratch_bytes;
+  return r->upload_bytes + r->readback_bytes + r->scratch_bytes + program->kept_bytes;
 }
 
 static void drop_pieces(tern__program *program) {
@@ -69,6 +69,7 @@ void tern__gpu_recording_destroy(tern__program *program) {
   backend->api->buffer_destroy(backend->device, r->upload);
   backend->api->buffer_destroy(backend->device, r->readback);
   backend->api->buffer_destroy(backend->device, r->scratch);
+  backend->api->buffer_destroy(backend->device, r->kept);
   for (int i = 0; i < 2; i++) backend->api->buffer_destroy(backend->device, r->none[i]);
   backend->api->buffer_destroy(backend->device, r->top.buffer);
 }
@@ -131,6 +132,7 @@ static tern_status range_of(const tern__gpu_recorder *rec, const tern__gpu_step 
       break;
     }
     case TERN__GPU_SCRATCH: whole = (tern__gpu_range){r->scratch, 0, r->scratch_bytes}; break;
+    case TERN__GPU_KEPT: whole = (tern__gpu_range){r->kept, 0, program->kept_bytes}; break;
     case TERN__GPU_KV_KEYS: case TERN__GPU_KV_VALUES: case TERN__GPU_KV_BOTH:
       if (r->kv && operand->index < r->kv->n_layers) {
         uint64_t k = r->kv->k[operand->index], v = r->kv->v[operand->index], bytes = r->kv->bytes[operand->index];
@@ -275,6 +277,26 @@ static tern_status ensure_buffer(tern__backend *backend, tern__gpu_memory memory
   return backend->api->buffer_create(backend->device, memory, bytes, buffer);
 }
 
+static tern_status ensure_kept(tern__program *program) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  tern__backend *backend = program->backend;
+  uint64_t bytes = program->kept_bytes;
+  void *zeros = NULL;
+  if (r->kept || !bytes) return TERN_OK;
+  zeros = tern__calloc(backend->env.alloc, 1, (size_t)bytes);
+  TERN_CHECK_ALLOC(zeros);
+  TERN_TRY(backend->api->buffer_create(backend->device, TERN__GPU_DEVICE, bytes, &r->kept));
+  TERN_TRY(backend->api->write(backend->device, r->kept, 0, zeros, (size_t)bytes));
+cleanup:
+  if (status != TERN_OK) {
+    backend->api->buffer_destroy(backend->device, r->kept);
+    r->kept = NULL;
+  }
+  tern__free(backend->env.alloc, zeros);
+  return status;
+}
+
 tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, tern__device_memory *kv) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
@@ -286,6 +308,7 @@ tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, t
   TERN_TRY(ensure_buffer(backend, TERN__GPU_UPLOAD, r->upload_bytes, &r->upload));
   TERN_TRY(ensure_buffer(backend, TERN__GPU_READBACK, r->readback_bytes, &r->readback));
   TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, r->scratch_bytes, &r->scratch));
+  TERN_TRY(ensure_kept(program));
   for (int i = 0; i < 2; i++)
     TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, TERN__GPU_MAX_BINDINGS * TERN__GPU_PLACE, &r->none[i]));
   r->arena = arena, r->kv = kv, r->arena_id = arena_id, r->kv_id = kv_id;
