@@ -6,6 +6,7 @@
 #include "gpu/gpu_check.h"
 #include "gpu/gpu_fuse.h"
 #include "gpu/gpu_recording.h"
+#include "gpu/gpu_rounded.h"
 
 tern_status tern__gpu_open(const tern__backend_env *env, const tern__gpu_api *api, const char *which,
                            tern__backend **out) {
@@ -104,6 +105,7 @@ void tern__gpu_destroy_program(tern__program *program) {
   TERN_ARRAY_FREE(alloc, program->weights);
   TERN_ARRAY_FREE(alloc, program->constants);
   TERN_ARRAY_FREE(alloc, program->index_checks);
+  TERN_ARRAY_FREE(alloc, program->offers);
   tern__arena_deinit(&program->arena);
   tern__free(alloc, program);
 }

@@ -1,14 +1,13 @@
 /* Drivers give wrong results without a word (docs/vulkan.md). When a device is opened, it multiplies two small matrices
  * whose product is known: by a plain kernel, which decides whether it is used at all, and by a kernel of each optional
  * feature, which decides whether that one is. All numbers are small integers, so that the product is exact in any
- * order of additions; but for the kernel that rounds x, which has to come near it. One submit for all of them; the
+ * order of additions. One submit for all of them; the
  * kernels are among those that models need anyway. */
 #include "gpu/gpu_check.h"
 #include "gpu/ops/gpu_product.h"
 
 #include "base/half.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,7 +28,10 @@ enum {
   /* x for linear_matrix.wgsl, as linear_half.wgsl writes it: doubled, then what halves each row */
   HALF_AT = Y_AT + MAX_TRIES * PLACE,
   HALF_BYTES = ROWS * K * 2 + 16,
-  TOTAL = HALF_AT + (HALF_BYTES + PLACE - 1) / PLACE * PLACE,
+  /* a row for linear_dot.wgsl (kernels/include/linear_round.wgsl), by 64, whose halves' scales are 1 / 64 */
+  ROUNDED_AT = HALF_AT + (HALF_BYTES + PLACE - 1) / PLACE * PLACE,
+  ROUNDED_BYTES = BLOCKS * 80 + (BLOCKS + 1) / 2 * 16,
+  TOTAL = ROUNDED_AT + (ROUNDED_BYTES + PLACE - 1) / PLACE * PLACE,
   W_BYTES = COLUMNS * K * 4,
   W8_AT = (W_BYTES + PLACE - 1) / PLACE * PLACE, /* the same as bytes, 128 more; and their scales, 1 */
   W8_BYTES = COLUMNS * K,
@@ -50,7 +52,6 @@ typedef struct probe {
   const char *name;            /* as in a sentence */
   tern__gpu_kernel_id kernel;  /* binds as include/linear.wgsl says, with a format of numbers and maybe scales */
   int rows;                    /* that it computes */
-  float tolerance;
   place x;                     /* in `data` */
   uint32_t x_stride;
   place numbers, scales;       /* of its weights, in `weights`; no bytes: the format has none */
@@ -60,11 +61,10 @@ typedef struct probe {
 
 /* One row of x at a time: y of the grid. */
 static const probe probes[] = {
-    {TERN__GPU_HAS_SUBGROUPS, "subgroup operations", TERN__KERNEL_linear_subgroup1_f32, ROWS, 0, FLOATS},
-    /* 15 bits: of x, at most 5, half of 5 / 16256 is lost, times 4, 192 times; most of it cancels out */
-    {TERN__GPU_HAS_INT8_DOT, "8-bit dot products", TERN__KERNEL_linear_dot_q8_h, 1, 0.125f,
-     .x = {X_AT, ROWS * K * 4}, .x_stride = K / 4, .numbers = {W8_AT, W8_BYTES}, .scales = {S8_AT, S8_BYTES}},
-    {MATRIX, "cooperative matrices", TERN__KERNEL_linear_matrix64_q4_h, ROWS, 0,
+    {TERN__GPU_HAS_SUBGROUPS, "subgroup operations", TERN__KERNEL_linear_subgroup1_f32, ROWS, FLOATS},
+    {TERN__GPU_HAS_INT8_DOT, "8-bit dot products", TERN__KERNEL_linear_dot_q8_h, 1,
+     .x = {ROUNDED_AT, ROUNDED_BYTES}, .x_stride = 0, .numbers = {W8_AT, W8_BYTES}, .scales = {S8_AT, S8_BYTES}},
+    {MATRIX, "cooperative matrices", TERN__KERNEL_linear_matrix64_q4_h, ROWS,
      .x = {HALF_AT, HALF_BYTES}, .x_stride = K / 8, .numbers = {W4_AT, W4_BYTES}, .scales = {S8_AT, S8_BYTES}},
 };
 const uint32_t tern__gpu_probed_features = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT | MATRIX;
@@ -78,6 +78,17 @@ typedef struct trial {
   tern__gpu_buffer *data, *weights, *back; /* of what kernels declare read_write, and read: WebGPU keeps them apart */
   tern__gpu_commands *commands;
 } trial;
+
+/* Row 0 of x, times 64, as 128 upper + lower. */
+static void round_row(uint8_t *row) {
+  float *scales = (float *)(void *)(row + BLOCKS * 64);
+  for (int k = 0; k < K; k++) {
+    int q = x_of(0, k) * 64, upper = (q + 64) >> 7, half = k / (BLOCK / 2);
+    uint8_t *at = row + (half % 2 * BLOCKS + half / 2) * 16 + k % 16;
+    at[0] = (uint8_t)upper, at[BLOCKS * 32] = (uint8_t)(q - 128 * upper);
+    scales[2 * half] = 1.0f / 64, scales[2 * half + 1] += (float)x_of(0, k);
+  }
+}
 
 static tern_status send(trial *t) {
   tern_status status = TERN_OK;
@@ -100,6 +111,7 @@ static tern_status send(trial *t) {
       nibbles[(c * K + k) / 8 * 4 + k % 4] |= (uint8_t)((w_of(c, k) + 8) << (k % 8 < 4 ? 0 : 4));
     }
   }
+  round_row((uint8_t *)host + ROUNDED_AT);
   for (int r = 0; r < ROWS; r++) host[(HALF_AT + ROWS * K * 2) / 4 + r] = 0.5f;
   for (int i = 0; i < S8_BYTES / 2; i++) scales[i] = 0x3c00;
   /* What a kernel that does nothing leaves: no result of anything. */
@@ -167,7 +179,7 @@ static void judge(const trial *t, int i, char *text, size_t size) {
     for (int c = 0; c < COLUMNS; c++) {
       int sum = 0;
       for (int k = 0; k < K; k++) sum += x_of(r, k) * w_of(c, k);
-      if (fabsf(y[r * COLUMNS + c] - (float)sum) <= t->list[i]->tolerance) continue;
+      if (y[r * COLUMNS + c] == (float)sum) continue;
       snprintf(text, size, "kernel %s gave %g where %d is right", tern__gpu_kernels[t->list[i]->kernel].name,
                (double)y[r * COLUMNS + c], sum);
       return;
@@ -202,7 +214,7 @@ tern_status tern__gpu_check(tern__backend *backend) {
   tern_status status = TERN_OK;
   const tern__gpu_api *api = backend->api;
   const probe plain = {
-      0, "", backend->info->software ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_vec1_f32, ROWS, 0, FLOATS};
+      0, "", backend->info->software ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_vec1_f32, ROWS, FLOATS};
   trial t = {.backend = backend};
   char wrong[200];
   backend->info->features &= tern__gpu_probed_features;

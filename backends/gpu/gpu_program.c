@@ -90,6 +90,12 @@ cleanup:
   return status;
 }
 
+tern_status tern__gpu_set_operand(tern__program *program, tern__gpu_step *step, int32_t binding,
+                                  tern__gpu_operand operand) {
+  step->operands[binding] = operand;
+  return operand.kind == TERN__GPU_VALUE ? resolve_constant(program, &step->operands[binding]) : TERN_OK;
+}
+
 tern_status tern__gpu_add_step(tern__program *program, const tern__node *node, tern__gpu_kernel_id kernel,
                                const tern__gpu_operand *operands, const void *immediates, uint32_t x, uint32_t y,
                                uint32_t z) {
@@ -104,10 +110,7 @@ tern_status tern__gpu_add_step(tern__program *program, const tern__node *node, t
               node->name, node->op->name, x, y, z, info->name);
   if (program->dry) return TERN_OK;
   tern__gpu_step step = {.kernel = kernel, .node = node, .groups = {x, y, z}};
-  for (int i = 0; i < facts->n_bindings; i++) {
-    step.operands[i] = operands[i];
-    if (operands[i].kind == TERN__GPU_VALUE) TERN_TRY(resolve_constant(program, &step.operands[i]));
-  }
+  for (int i = 0; i < facts->n_bindings; i++) TERN_TRY(tern__gpu_set_operand(program, &step, i, operands[i]));
   if (facts->immediate_bytes) memcpy(step.immediates, immediates, facts->immediate_bytes);
   TERN_ARRAY_PUSH(program->backend->env.alloc, program->steps, step);
 cleanup:

@@ -63,6 +63,7 @@ typedef struct tern__gpu_index_check {
 } tern__gpu_index_check;
 
 typedef struct tern__gpu_recording tern__gpu_recording; /* gpu_run.c */
+typedef struct tern__gpu_offer tern__gpu_offer;
 
 struct tern__program {
   tern__backend *backend;
@@ -73,6 +74,7 @@ struct tern__program {
   tern__gpu_weight *weights;
   tern__gpu_constant_value *constants;
   tern__gpu_index_check *index_checks;
+  tern__gpu_offer *offers;     /* gpu_rounded.h */
   uint64_t scratch_bytes;      /* the largest need of one node */
   uint64_t kept_bytes;         /* the needs of all nodes together */
   int64_t rotary_positions;    /* of the shortest rotary table; 0 = no table */
@@ -127,6 +129,9 @@ tern_status tern__gpu_compile_node(tern__program *program, const tern__node *nod
 tern_status tern__gpu_add_step(tern__program *program, const tern__node *node, tern__gpu_kernel_id kernel,
                                const tern__gpu_operand *operands, const void *immediates, uint32_t x, uint32_t y,
                                uint32_t z);
+/* Gives a step that was added before another operand. */
+tern_status tern__gpu_set_operand(tern__program *program, tern__gpu_step *step, int32_t binding,
+                                  tern__gpu_operand operand);
 /* Sets what the last step added costs. */
 void tern__gpu_cost(tern__program *program, uint64_t operations, uint64_t bytes);
 /* Reserves scratch for the node being compiled; offsets within it are the op's to divide (multiples of 256). */

@@ -1,16 +1,14 @@
 enable subgroups;
 // Linear of 2 to linear_rows (4 or 8) rows with weights of 4 to 8 bits, in whole numbers (numerics FAST): what
-// linear_dot.wgsl is for one row, and each row has the bits that it gives. linear_round.wgsl has rounded the rows
-// before (and read a norm's scale); weights are read and unpacked once for all of them.
+// linear_dot.wgsl is for one row, and each row has the bits that it gives. Weights are read and unpacked once for all
+// rows.
 //
-// Formula, bindings, parameters: include/linear.wgsl, but for binding 0 = what linear_round.wgsl writes. Workgroup:
+// Formula, bindings, parameters: include/linear.wgsl, but for binding 0 = rounded rows (include/linear_round.wgsl). Workgroup:
 // 128 x 1 x 1, two columns per subgroup (x of the grid, at least enough for the largest subgroups; columns beyond its
 // width continue in y), whose invocations take blocks in turn and store a row each. Subgroups have 8 invocations or
 // more. Weights of the next block are asked for before those of one are used.
 
 override linear_rows: u32 = 4u;
-
-@group(0) @binding(0) var<storage, read_write> linear_rounded_x: array<vec4<u32>>;
 
 // A block of two columns, unpacked.
 struct LinearPair {
@@ -24,15 +22,35 @@ struct LinearPair {
 
 // What block b adds to a row's sums.
 fn linear_pair(w: LinearPair, row: u32, b: u32) -> vec2<f32> {
-  let blocks = linear.blocks;
-  let at = min(row, linear.rows - 1u) * blocks * 5u + b;
-  let upper0 = linear_rounded_x[at];
-  let upper1 = linear_rounded_x[at + blocks];
-  let lower0 = linear_rounded_x[at + 2u * blocks];
-  let lower1 = linear_rounded_x[at + 3u * blocks];
-  let scales = bitcast<vec4<f32>>(linear_rounded_x[at + 4u * blocks]);
-  return vec2<f32>(linear_part(w.p0, w.first0, w.second0, upper0, upper1, lower0, lower1, scales),
-                   linear_part(w.p1, w.first1, w.second1, upper0, upper1, lower0, lower1, scales));
+  let x = linear_fetch_x(min(row, linear.rows - 1u), b);
+  return vec2<f32>(linear_part(w.p0, w.first0, w.second0, x), linear_part(w.p1, w.first1, w.second1, x));
+}
+
+// Each invocation's row's linear_inverse. What all of them need is asked for together.
+fn linear_inverses(lane: u32, size: u32) -> f32 {
+  let last = linear.rows - 1u;
+  let s0 = linear_fetch_squares(0u, lane);
+  let s1 = linear_fetch_squares(min(1u, last), lane);
+  let s2 = linear_fetch_squares(min(2u, last), lane);
+  let s3 = linear_fetch_squares(min(3u, last), lane);
+  let i0 = linear_inverse(0u, s0, lane, size);
+  let i1 = linear_inverse(min(1u, last), s1, lane, size);
+  let i2 = linear_inverse(min(2u, last), s2, lane, size);
+  let i3 = linear_inverse(min(3u, last), s3, lane, size);
+  let low = select(select(i0, i1, lane == 1u), select(i2, i3, lane == 3u), lane >= 2u);
+  if linear_rows <= 4u {
+    return low;
+  }
+  let s4 = linear_fetch_squares(min(4u, last), lane);
+  let s5 = linear_fetch_squares(min(5u, last), lane);
+  let s6 = linear_fetch_squares(min(6u, last), lane);
+  let s7 = linear_fetch_squares(min(7u, last), lane);
+  let i4 = linear_inverse(min(4u, last), s4, lane, size);
+  let i5 = linear_inverse(min(5u, last), s5, lane, size);
+  let i6 = linear_inverse(min(6u, last), s6, lane, size);
+  let i7 = linear_inverse(min(7u, last), s7, lane, size);
+  let high = select(select(i4, i5, lane == 5u), select(i6, i7, lane == 7u), lane >= 6u);
+  return select(low, high, lane >= 4u);
 }
 
 @compute @workgroup_size(128, 1, 1)
@@ -54,6 +72,7 @@ fn linear_dot_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgro
   var sum7 = vec2<f32>();
   var next0 = linear_fetch(block0 + min(lane, blocks - 1u));
   var next1 = linear_fetch(block1 + min(lane, blocks - 1u));
+  let inverse = linear_inverses(lane, size);
   for (var b = lane; b < blocks; b += size) {
     let p0 = next0;
     let p1 = next1;
@@ -86,7 +105,6 @@ fn linear_dot_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgro
     sum = select(sum, more, lane >= 4u);
   }
   if lane < linear.rows {
-    let inverse = bitcast<f32>(linear_rounded_x[(lane * 5u + 4u) * blocks].w);
     linear_store2(lane, column, sum * inverse);
   }
 }

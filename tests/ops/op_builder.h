@@ -19,7 +19,7 @@
 #include "runtime/plan.h"
 #include "runtime/thread_pool.h"
 
-enum { MAX_INPUTS = 12 };
+enum { MAX_INPUTS = 24 };
 
 typedef struct one_op {
   tern__alloc alloc;

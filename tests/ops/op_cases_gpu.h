@@ -517,7 +517,7 @@ static tern__value_id add_few(one_op *t, tern__value_id x, const few_weights *w,
 
 enum { FEW_PLAIN, FEW_NORM, FEW_GROUP, FEW_GATED, FEW_RESIDUAL, FEW_GELU, FEW_FORMS,
        FEW_N = 37, FEW_MANY = 1201,
-       FEW_K = 5376 }; /* a tile of linear_dot.wgsl, and enough of another that invocations have several of its quads */
+       FEW_K = 5376 }; /* so that invocations of linear_dot.wgsl ask ahead more than once */
 
 /* Rows [first, first + rows) of `x` [8, k], and of `sum` [8, n] for a residual; weights are the same every time. */
 static result run_few(one_op *t, int form, const few_weights *w, int n, int k, const float *x, const float *sum,
@@ -606,6 +606,64 @@ Test(consistent, few_rows_equal_one) {
   for (int form = 0; form < FEW_FORMS; form++)
     if (form != FEW_GROUP && form != FEW_GATED) few_rows_case(form, &weights[form], FEW_MANY, 512);
   binding_limit = 0;
+  as_hardware = false;
+}
+
+enum { LAYER_K = 544, LAYER_INNER = 1056, LAYER_OUT = 37, LAYER_ROWS = 5 };
+
+static tern__value_id add_norm_of(one_op *t, tern__value_id x, int k) {
+  tern__value_id y;
+  constant(t, TERN_DTYPE_F32, 1, k);
+  add_node(t, "SimplifiedLayerNormalization", "", (tern__value_id[]){x, t->ids[t->n_inputs - 1]}, 2, 1, &y);
+  tern__node_set_float(t->graph, t->node, "epsilon", 1e-5f);
+  return y;
+}
+
+/* What follows attention in a layer, and the product after it, for rows [first, first + rows) of x. */
+static result run_layer(one_op *t, const few_weights *w, const float *x, int first, int rows) {
+  tern__value_id y, sum, gate[2];
+  begin(t, "Fused", "tern", 1);
+  memcpy(input(t, TERN_DTYPE_F32, 3, 1, rows, LAYER_K), x + first * LAYER_K, (size_t)(rows * LAYER_K) * sizeof *x);
+  seed = 7;
+  y = add_few(t, t->ids[0], w, LAYER_K, LAYER_K, false);
+  add_node(t, "Add", "", (tern__value_id[]){t->ids[0], y}, 2, 1, &sum);
+  y = add_norm_of(t, sum, LAYER_K);
+  for (int i = 0; i < 2; i++) gate[i] = add_few(t, y, w, LAYER_INNER, LAYER_K, false);
+  add_node(t, "SiluMul", "tern", gate, 2, 1, &y);
+  y = add_few(t, y, w, LAYER_K, LAYER_INNER, false);
+  add_node(t, "Add", "", (tern__value_id[]){y, sum}, 2, 1, &sum);
+  add_output(t, sum);
+  add_output(t, add_few(t, add_norm_of(t, sum, LAYER_K), w, LAYER_OUT, LAYER_K, true));
+  t->numerics = TERN_NUMERICS_FAST;
+  cr_assert_eq(tern__gpu_fuse(open_machine(t)->gpu, t->graph), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__array_count(t->graph->nodes), 4);
+  return run_on_gpu(t, "a layer");
+}
+
+/* FAST: a row that a product rounds for the next one has the bits that linear_round.wgsl gives it. */
+Test(consistent, rounded_by_products) {
+  const few_weights weights[] = {{TERN_DTYPE_Q4_0, 0, 0}, {TERN_DTYPE_Q5_1, 0, 0}, {TERN_DTYPE_Q8_0, 0, 0},
+                                 {TERN_DTYPE_U8, 4, 1}};
+  static float x[LAYER_ROWS * LAYER_K];
+  as_hardware = true;
+  for (int i = 0; i < LAYER_ROWS * LAYER_K; i++) x[i] = noise();
+  for (size_t w = 0; w < sizeof weights / sizeof *weights; w++) {
+    one_op alone, many;
+    result all = run_layer(&many, &weights[w], x, 0, LAYER_ROWS);
+    const tern__gpu_info *info = m.gpu->info;
+    bool dot = last_kernel_is("linear_dot8_");
+    cr_expect_eq(n_rounds, dot ? 4 : 0);
+    for (int r = 0; r < LAYER_ROWS; r++) {
+      result one = run_layer(&alone, &weights[w], x, r, 1);
+      cr_expect_eq(n_rounds, !dot ? 0 : info->subgroup_max <= 32 ? 1 : 4, "%d dispatches only round", n_rounds);
+      for (int i = 0; i < alone.n_outputs; i++)
+        cr_expect(!memcmp((uint8_t *)all.data[i] + (size_t)r * one.views[i].size_bytes, one.data[i],
+                          one.views[i].size_bytes), "%s: row %d, output %d, is not the same as alone",
+                  tern_dtype_name(weights[w].dtype), r, i);
+      drop(&alone, &one), end(&alone);
+    }
+    drop(&many, &all), end(&many);
+  }
   as_hardware = false;
 }
 

@@ -28,6 +28,8 @@ static uint64_t binding_limit;
 static bool as_hardware;
 /* The last dispatch of the last run. */
 static tern__gpu_kernel_id last_kernel;
+/* Dispatches of it that only round rows. */
+static int n_rounds;
 static const double fast_error = 2e-4; /* 15-bit activations; gate and up are two such products multiplied */
 /* Cooperative matrices, which only FAST gets: operands are halves, rounded to 11 bits, which moves a value by 2e-4 of
  * itself in the mean square, and a sum of products of two with random signs by 3e-4. Of attention's, scores, about 1 in the
@@ -184,6 +186,8 @@ static result run_on_gpu(one_op *t, const char *what) {
   by_matrices = uses_matrices(program);
   size_t n_steps = tern__array_count(program->steps);
   last_kernel = n_steps ? program->steps[n_steps - 1].kernel : TERN__KERNEL_COUNT;
+  n_rounds = 0;
+  for (size_t s = 0; s < n_steps; s++) n_rounds += program->steps[s].kernel == TERN__KERNEL_linear_round;
   cr_assert_eq(tern__gpu_prepare(program, NULL, NULL), TERN_OK, "%s", tern_last_error());
   if (plan->device_bytes)
     cr_assert_eq(device->memory_create(at->gpu, plan->device_bytes, &arena), TERN_OK, "%s", tern_last_error());

@@ -1,5 +1,8 @@
 /* Steps of products with constant weights (kernels/linear_*.wgsl). Parts of the weights and blocks of rows are
  * dispatches of their own, so that each fits the device's bindings. */
+#include <stddef.h>
+
+#include "gpu/gpu_rounded.h"
 #include "gpu/gpu_walk.h"
 #include "gpu/ops/gpu_product.h"
 
@@ -13,25 +16,25 @@ enum {
   TILE_INVOCATIONS = 256,
   DOT_SUBGROUP = 8,    /* fewest invocations of a subgroup for linear_dot*.wgsl: they share a block of x, or have a
                           row each */
-  DOT_TILE = 128,      /* blocks of x that it keeps */
-  DOT_WORKGROUPS = 256, /* that keep a large device busy: beyond, each takes more columns, */
-  DOT_MOST = 8,        /* so many times at most */
+  DOT_ROUNDS = 32,     /* most invocations of a subgroup where linear_dot.wgsl rounds what it gives */
+  DOT_VALUES = 2,      /* of a row, that a subgroup makes */
   MATRIX_SUBGROUP = 32, /* of linear_matrix.wgsl */
   MATRIX_SHARED = 47104, /* bytes of workgroup memory */
   MATRIX_ROWS = 128,   /* of a tile */
   MATRIX_TILES = 90,   /* of 128 columns that keep a large device busy: fewer are halved */
-  ROUND_BLOCKS = 32,   /* of a row, that a workgroup of linear_round.wgsl rounds, */
-  ROUND_VECS = 5       /* to so many vec4s each */
+  ROUND_BLOCKS = 32    /* of a row, that a workgroup of linear_round.wgsl rounds */
 };
 
 typedef struct plan {
   tern__program *program;
   const tern__gpu_linear *product;
   tern__gpu_weights weights;
-  bool dot;          /* few rows of 15 bits: one by linear_dot.wgsl, which norms, too, more by linear_dot_rows.wgsl */
+  bool dot;          /* few rows of 15 bits, rounded before: one by linear_dot.wgsl, more by linear_dot_rows.wgsl */
   bool matrix;       /* many rows, by linear_matrix.wgsl, after linear_half.wgsl, which norms, too */
   uint64_t scratch;  /* bytes of it that are taken */
 } plan;
+
+static tern__gpu_operand none(void) { return (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0}; }
 
 static uint32_t divide_up(uint64_t a, uint64_t b) { return (uint32_t)((a + b - 1) / b); }
 
@@ -46,14 +49,12 @@ static uint64_t block_rows(const plan *p) {
   return limit >= p->product->rows ? p->product->rows : limit / ROW_STEP * ROW_STEP;
 }
 
-/* Whether linear_dot.wgsl can, and linear_dot_rows.wgsl, which gives each of few rows the bits that it has alone. A
- * norm's scale takes the bias's place in the former. */
+/* Whether linear_dot.wgsl can, and linear_dot_rows.wgsl, which gives each of few rows the bits that it has alone. */
 static bool dot_fits(const plan *p) {
   const tern__gpu_info *info = p->program->backend->info;
   const tern__gpu_linear *product = p->product;
   const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h];
-  return product->rows <= FEW_ROWS && !(product->norm && product->bias.kind != TERN__GPU_NONE) &&
-         !info->software && p->program->plan->numerics == TERN_NUMERICS_FAST &&
+  return product->rows <= FEW_ROWS && !info->software && p->program->plan->numerics == TERN_NUMERICS_FAST &&
          (info->features & kernel->needs) == kernel->needs && info->subgroup_min >= DOT_SUBGROUP &&
          info->max_invocations >= kernel->workgroup[0] &&
          p->weights.format >= TERN__GPU_WEIGHT_q4_h && p->weights.format <= TERN__GPU_WEIGHT_q8_fm2 &&
@@ -90,22 +91,42 @@ cleanup:
   return status;
 }
 
-/* x rounded for linear_dot_rows.wgsl, in scratch, and what a norm before it needs. */
+
+/* x rounded, and multiplied by the scale of a norm before it: by the step that made it, or in scratch. */
 static tern_status add_round(plan *p, uint64_t rows, tern__gpu_operand *x) {
   tern_status status = TERN_OK;
   const tern__node *norm = p->product->norm;
-  uint64_t blocks = p->weights.blocks;
-  struct { uint32_t blocks, norm; float epsilon; uint32_t pad; } immediates = {
-      (uint32_t)blocks, norm != NULL, norm ? tern__node_float(norm, "epsilon", 1e-5f) : 0, 0};
-  tern__gpu_operand y = take_scratch(p, rows * blocks * ROUND_VECS * 16);
-  tern__gpu_operand scale = norm ? tern__gpu_input(norm, 1) : (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  uint64_t width = p->weights.k;
+  uint32_t immediates[4] = {(uint32_t)p->weights.blocks, norm != NULL, 0, 0};
+  tern__gpu_operand scale = norm ? tern__gpu_input(norm, 1) : none();
+  tern__gpu_operand y = none();
+  if (rows == 1) TERN_TRY(tern__gpu_take_rounded(p->program, *x, width, scale, &y));
+  if (y.kind != TERN__GPU_NONE) {
+    *x = y;
+    return TERN_OK;
+  }
+  y = take_scratch(p, tern__gpu_rounded_bytes(rows, width));
   TERN_TRY(tern__gpu_add_step(p->program, p->product->node, TERN__KERNEL_linear_round,
-                              (tern__gpu_operand[]){*x, y, scale}, &immediates, divide_up(blocks, ROUND_BLOCKS),
-                              (uint32_t)rows, 1));
-  tern__gpu_cost(p->program, 8 * rows * p->weights.k, rows * p->weights.k * sizeof(float) + y.size);
+                              (tern__gpu_operand[]){*x, y, scale}, immediates,
+                              divide_up(p->weights.blocks, ROUND_BLOCKS), (uint32_t)rows, 1));
+  tern__gpu_cost(p->program, 8 * rows * width, rows * width * sizeof(float) + y.size);
   *x = y;
 cleanup:
   return status;
+}
+
+/* A row that linear_dot.wgsl has just made may be wanted rounded. */
+static tern_status offer_round(const plan *p) {
+  const tern__gpu_linear *product = p->product;
+  const tern__gpu_info *info = p->program->backend->info;
+  if (product->rows != 1 || p->weights.parts != 1 || product->widths[1] || info->subgroup_max > DOT_ROUNDS)
+    return TERN_OK;
+  return tern__gpu_offer_rounded(
+      p->program, &(tern__gpu_offer){.y = product->outputs[0],
+                                     .width = product->widths[0],
+                                     .rounded = 4,
+                                     .scale = product->bias.kind == TERN__GPU_NONE ? 2 : -1,
+                                     .immediate = offsetof(tern__gpu_linear_immediates, round) / 4});
 }
 
 /* x with rows of whole blocks, in scratch. */
@@ -131,7 +152,7 @@ static tern_status add_half(plan *p, uint64_t rows, const tern__node *norm, tern
   half_immediates immediates = {(uint32_t)rows, (uint32_t)(width / 4), norm != NULL,
                                 norm ? tern__node_float(norm, "epsilon", 1e-5f) : 0};
   tern__gpu_operand y = take_scratch(p, rows * width * 2 + (rows + 3) / 4 * 16);
-  tern__gpu_operand scale = norm ? tern__gpu_input(norm, 1) : (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  tern__gpu_operand scale = norm ? tern__gpu_input(norm, 1) : none();
   tern__gpu_operand operands[] = {*x, y, scale};
   TERN_TRY(tern__gpu_add_1d(p->program, p->product->node, TERN__KERNEL_linear_half, operands, &immediates, rows, 1));
   tern__gpu_cost(p->program, 4 * rows * width, 6 * rows * width);
@@ -159,10 +180,9 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
   } else if (p->dot) {
     first = (tern__gpu_kernel_id)(TERN__KERNEL_linear_dot_q4_h - TERN__GPU_WEIGHT_q4_h);
     uint32_t subgroups = tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h].workgroup[0] / info->subgroup_max;
-    uint32_t all = divide_up(columns, (uint64_t)(subgroups ? subgroups : 1) * 2);
-    if (p->weights.blocks <= DOT_TILE) lanes = all / DOT_WORKGROUPS;
-    lanes = lanes < 1 ? 1 : lanes > DOT_MOST ? DOT_MOST : lanes;
-    grid[0] = divide_up(all, lanes);
+    uint64_t values = p->product->ending >= TERN__GPU_GATED_SILU ? columns / 2 : columns;
+    uint32_t all = divide_up(values, (uint64_t)(subgroups ? subgroups : 1) * DOT_VALUES);
+    grid[1] = divide_up(all, info->max_groups), grid[0] = divide_up(all, grid[1]);
   } else if (p->matrix) {
     uint64_t wide = (uint64_t)divide_up(columns, 128) * divide_up(rows, MATRIX_ROWS);
     first = wide < MATRIX_TILES ? TERN__KERNEL_linear_matrix64_f16 : TERN__KERNEL_linear_matrix128_f16;
@@ -197,14 +217,12 @@ static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gp
                                   .first = (uint32_t)((uint64_t)part * w->part_rows),
                                   .has_bias = product->bias.kind != TERN__GPU_NONE,
                                   .ending = (uint32_t)product->ending};
-  tern__gpu_operand operands[5 + TERN__GPU_WEIGHT_BINDINGS] = {x, {TERN__GPU_NONE, -1, 0, 0}, product->bias};
-  if (p->dot && rows == 1 && product->norm) {
-    operands[2] = tern__gpu_input(product->norm, 1);
+  tern__gpu_operand operands[5 + TERN__GPU_WEIGHT_BINDINGS] = {x, none(), product->bias};
+  if (p->dot && product->norm)
     immediates.norm = 1, immediates.epsilon = tern__node_float(product->norm, "epsilon", 1e-5f);
-  }
   static const int places[TERN__GPU_MAX_SOURCES] = {1, 3, 4};
   for (int i = 0; i < TERN__GPU_MAX_SOURCES; i++) {
-    operands[places[i]] = product->widths[i] ? product->outputs[i] : (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+    operands[places[i]] = product->widths[i] ? product->outputs[i] : none();
     immediates.width[i] = (uint32_t)product->widths[i];
     if (!product->widths[i] || rows == product->rows) continue;
     operands[places[i]].offset += row * product->widths[i] * sizeof(float);
@@ -242,12 +260,13 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
     tern__gpu_operand x = product->x;
     if (rows < product->rows) x.offset += row * k * sizeof(float), x.size = rows * k * sizeof(float);
     p.scratch = 0;
-    if (p.dot && rows > 1) TERN_TRY(add_round(&p, rows, &x));
+    if (p.dot) TERN_TRY(add_round(&p, rows, &x));
     else if (product->norm && !norms) TERN_TRY(add_norm(&p, rows, &x));
     if (k % TERN__WEIGHT_BLOCK) TERN_TRY(add_pad(&p, rows, &x));
     if (p.matrix) TERN_TRY(add_half(&p, rows, norms ? product->norm : NULL, &x));
     for (int32_t part = 0; part < p.weights.parts; part++) TERN_TRY(add_part(&p, row, rows, x, part));
   }
+  if (p.dot) TERN_TRY(offer_round(&p));
   *taken = true;
 cleanup:
   return status;

@@ -16,7 +16,7 @@ typedef struct tern__gpu_linear_immediates {
   uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[TERN__GPU_MAX_SOURCES];
   uint32_t residual, norm;
   float epsilon;
-  uint32_t pad[2];
+  uint32_t round, pad;
 } tern__gpu_linear_immediates;
 
 typedef struct tern__gpu_linear {

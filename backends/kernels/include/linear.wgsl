@@ -16,19 +16,24 @@ struct LinearParams {
   first: u32,      // column that the first bound row of the weights makes
   has_bias: u32,
   ending: u32,     // LINEAR_*
-  lanes: u32,      // linear_vec: invocations per four columns, a power of two; linear_dot: pairs of columns of a subgroup
+  lanes: u32,      // linear_vec: invocations per four columns, a power of two
   width0: u32,
   width1: u32,
   width2: u32,
   residual: u32,   // binding 3 is no output but what is added to y, [m, n]
-  norm: u32,       // linear_dot: x is an RMS norm's input, whose scale is in the bias's place
+  norm: u32,       // linear_dot*: x is an RMS norm's input, to which the norm's scale was applied
   epsilon: f32,    // the norm's
+  round: u32,      // linear_dot: LINEAR_ROUND_*
   pad0: u32,
-  pad1: u32,
 }
 
 const LINEAR_GROUP: u32 = 4u;  // blocks
 const WEIGHT_BINDING: u32 = 5u;
+
+// Whether the row y is written rounded, too (linear_round.wgsl), into binding 4; and then, whether it is multiplied by
+// an RMS norm's scale before, which is in the bias's place.
+const LINEAR_ROUND_PLAIN: u32 = 1u;
+const LINEAR_ROUND_SCALED: u32 = 2u;
 
 // What becomes of a sum: nothing more, an activation, or two columns (gate, up) give one value f(gate) up.
 const LINEAR_PLAIN: u32 = 0u;
@@ -46,7 +51,7 @@ const LINEAR_GATED_GELU_TANH: u32 = 10u;
 @group(0) @binding(1) var<storage, read_write> linear_y: array<f32>;
 @group(0) @binding(2) var<storage, read_write> linear_bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> linear_y1: array<f32>;
-@group(0) @binding(4) var<storage, read_write> linear_y2: array<f32>;
+@group(0) @binding(4) var<storage, read_write> linear_y2: array<u32>;
 var<immediate> linear: LinearParams;
 
 fn linear_put(row: u32, column: u32, y: f32) {
@@ -55,7 +60,7 @@ fn linear_put(row: u32, column: u32, y: f32) {
   } else if column < linear.width0 + linear.width1 {
     linear_y1[row * linear.width1 + column - linear.width0] = y;
   } else {
-    linear_y2[row * linear.width2 + column - linear.width0 - linear.width1] = y;
+    linear_y2[row * linear.width2 + column - linear.width0 - linear.width1] = bitcast<u32>(y);
   }
 }
 
@@ -72,27 +77,40 @@ fn linear_residual2(row: u32, column: u32) -> vec2<f32> {
   return residual;
 }
 
+// What column `at` of Y becomes.
+fn linear_ended(at: u32, sum: f32, residual: f32) -> f32 {
+  var y = sum;
+  if linear.has_bias != 0u {
+    y += linear_bias[at];
+  }
+  switch linear.ending {
+    case LINEAR_GELU_ERF: { y = math_gelu_erf(y); }
+    case LINEAR_GELU_TANH: { y = math_gelu_tanh(y); }
+    case LINEAR_GELU_SIGMOID: { y = math_gelu_sigmoid(y); }
+    case LINEAR_RELU: { y = math_relu(y); }
+    case LINEAR_TANH: { y = math_tanh(y); }
+    case LINEAR_SIGMOID: { y = math_sigmoid(y); }
+    default: {}
+  }
+  if linear.residual != 0u {
+    y += residual;
+  }
+  return y;
+}
+
+fn linear_gated(gate: f32, up: f32) -> f32 {
+  switch linear.ending {
+    case LINEAR_GATED_GELU_ERF: { return up * math_gelu_erf(gate); }
+    case LINEAR_GATED_GELU_TANH: { return up * math_gelu_tanh(gate); }
+    default: { return up * math_silu(gate); }
+  }
+}
+
 // One column.
 fn linear_finish(row: u32, column: u32, sum: f32, residual: f32) {
   if row < linear.rows && column < linear.columns {
     let at = linear.first + column;
-    var y = sum;
-    if linear.has_bias != 0u {
-      y += linear_bias[at];
-    }
-    switch linear.ending {
-      case LINEAR_GELU_ERF: { y = math_gelu_erf(y); }
-      case LINEAR_GELU_TANH: { y = math_gelu_tanh(y); }
-      case LINEAR_GELU_SIGMOID: { y = math_gelu_sigmoid(y); }
-      case LINEAR_RELU: { y = math_relu(y); }
-      case LINEAR_TANH: { y = math_tanh(y); }
-      case LINEAR_SIGMOID: { y = math_sigmoid(y); }
-      default: {}
-    }
-    if linear.residual != 0u {
-      y += residual;
-    }
-    linear_put(row, at, y);
+    linear_put(row, at, linear_ended(at, sum, residual));
   }
 }
 
@@ -103,13 +121,7 @@ fn linear_store(row: u32, column: u32, sum: f32) {
 // Columns column (even) and column + 1 as gate and up.
 fn linear_store_gated(row: u32, column: u32, gate: f32, up: f32) {
   if row < linear.rows && column < linear.columns {
-    var y = up;
-    switch linear.ending {
-      case LINEAR_GATED_GELU_ERF: { y *= math_gelu_erf(gate); }
-      case LINEAR_GATED_GELU_TANH: { y *= math_gelu_tanh(gate); }
-      default: { y *= math_silu(gate); }
-    }
-    linear_put(row, (linear.first + column) / 2u, y);
+    linear_put(row, (linear.first + column) / 2u, linear_gated(gate, up));
   }
 }
 

@@ -1,5 +1,5 @@
 // Products of 15-bit activations and weights of 4 to 8 bits in whole numbers, by blocks: what linear_dot.wgsl and
-// linear_dot_rows.wgsl share, so that both give a row the same bits. Comes after weight_decode.wgsl.
+// linear_dot_rows.wgsl share, so that both give a row the same bits. Comes after linear.wgsl, weight_decode.wgsl.
 
 // A block's words as they lie in memory.
 struct LinearPacked {
@@ -69,18 +69,59 @@ fn linear_dot16(bytes: vec4<u32>, upper: vec4<u32>, lower: vec4<u32>) -> i32 {
   return u * 128 + l;
 }
 
-// A block's part of a sum: its weights' words (of which scales are used), its weights and activations in halves, and
-// the activations' scale and scale times the sum of either half.
-fn linear_part(p: LinearPacked, weights0: vec4<u32>, weights1: vec4<u32>, upper0: vec4<u32>, upper1: vec4<u32>,
-               lower0: vec4<u32>, lower1: vec4<u32>, scales: vec4<f32>) -> f32 {
-  let offset = weight_offset - select(0.0, 128.0, weight_kind == 8u);
-  let dot0 = linear_dot16(weights0, upper0, lower0);
-  let dot1 = linear_dot16(weights1, upper1, lower1);
-  if weight_scales >= 5u {
-    let first = fma(p.scale0.x, fma(scales.x, f32(dot0), -(offset * scales.y)), p.scale0.y * scales.y);
-    let second = fma(p.scale1.x, fma(scales.x, f32(dot1), -(offset * scales.z)), p.scale1.y * scales.z);
-    return first + second;
+// Rounded rows (linear_round.wgsl).
+@group(0) @binding(0) var<storage, read_write> linear_rows_x: array<vec4<u32>>;
+
+// A block of a rounded row: upper and lower bytes of either half; scale, scale times sum of either half.
+struct LinearX {
+  upper0: vec4<u32>,
+  upper1: vec4<u32>,
+  lower0: vec4<u32>,
+  lower1: vec4<u32>,
+  scales: vec4<f32>,
+}
+
+// Vec4s from one rounded row to the next.
+fn linear_row_stride() -> u32 {
+  return 5u * linear.blocks + (linear.blocks + 1u) / 2u;
+}
+
+fn linear_fetch_x(row: u32, b: u32) -> LinearX {
+  let blocks = linear.blocks;
+  let at = row * linear_row_stride() + b;
+  return LinearX(linear_rows_x[at], linear_rows_x[at + blocks], linear_rows_x[at + 2u * blocks],
+                 linear_rows_x[at + 3u * blocks], bitcast<vec4<f32>>(linear_rows_x[at + 4u * blocks]));
+}
+
+// The squares of two blocks from 2 i on; zero beyond the row.
+fn linear_fetch_squares(row: u32, i: u32) -> vec4<f32> {
+  let blocks = linear.blocks;
+  let all = (blocks + 1u) / 2u;
+  let four = bitcast<vec4<f32>>(linear_rows_x[row * linear_row_stride() + 5u * blocks + min(i, all - 1u)]);
+  return select(vec4<f32>(), four, vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(blocks * 2u));
+}
+
+// What an RMS norm before the product multiplies a row by, but for its scale: 1 / sqrt(mean(x^2) + epsilon); 1 without a
+// norm. `first`: linear_fetch_squares(row, lane), asked for early. All of the subgroup call.
+fn linear_inverse(row: u32, first: vec4<f32>, lane: u32, size: u32) -> f32 {
+  let blocks = linear.blocks;
+  var squares = first;
+  for (var i = lane + size; i < (blocks + 1u) / 2u; i += size) {
+    squares += linear_fetch_squares(row, i);
   }
-  let sum = scales.y + scales.z;
-  return fma(p.scale0.x, fma(scales.x, f32(dot0 + dot1), -(offset * sum)), p.scale0.y * sum);
+  let total = subgroupAdd((squares.x + squares.y) + (squares.z + squares.w));
+  return select(1.0, 1.0 / sqrt(total / f32(blocks * 32u) + linear.epsilon), linear.norm != 0u);
+}
+
+// A block's part of a sum: its weights' words (of which scales are used), its weights in halves, and x.
+fn linear_part(p: LinearPacked, weights0: vec4<u32>, weights1: vec4<u32>, x: LinearX) -> f32 {
+  let offset = weight_offset - select(0.0, 128.0, weight_kind == 8u);
+  let dot0 = f32(linear_dot16(weights0, x.upper0, x.lower0));
+  let dot1 = f32(linear_dot16(weights1, x.upper1, x.lower1));
+  let sum0 = fma(x.scales.x, dot0, -(offset * x.scales.y));
+  let sum1 = fma(x.scales.z, dot1, -(offset * x.scales.w));
+  if weight_scales >= 5u {
+    return fma(p.scale0.x, sum0, p.scale0.y * x.scales.y) + fma(p.scale1.x, sum1, p.scale1.y * x.scales.w);
+  }
+  return fma(p.scale0.x, sum0 + sum1, p.scale0.y * (x.scales.y + x.scales.w));
 }

@@ -1,0 +1,68 @@
+/* Which steps round their results, and for whom. */
+#include "gpu/gpu_rounded.h"
+
+#include <string.h>
+
+enum { ROUND_BLOCK = 32, ROUND_PLAIN = 1, ROUND_SCALED = 2 /* LINEAR_ROUND_* */ };
+
+uint64_t tern__gpu_rounded_bytes(uint64_t rows, uint64_t width) {
+  uint64_t blocks = width / ROUND_BLOCK;
+  return rows * (blocks * 5 + (blocks + 1) / 2) * 16;
+}
+
+tern_status tern__gpu_offer_rounded(tern__program *program, const tern__gpu_offer *offer) {
+  tern_status status = TERN_OK;
+  tern__gpu_offer made = *offer;
+  if (program->dry || offer->y.kind != TERN__GPU_VALUE || !offer->width || offer->width % ROUND_BLOCK) return TERN_OK;
+  made.step = tern__array_count(program->steps) - 1;
+  made.row = made.by = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  TERN_ARRAY_PUSH(program->backend->env.alloc, program->offers, made);
+cleanup:
+  return status;
+}
+
+/* The value that a reshaped one is. */
+static tern__value_id original(const tern__program *program, tern__value_id id) {
+  const tern__graph *graph = program->plan->graph;
+  for (size_t n = tern__array_count(graph->nodes) + 1; n-- > 0;) {
+    int32_t producer = graph->values[id].producer;
+    if (producer < 0 || !(graph->nodes[producer].op->flags & TERN__OP_ALIAS)) break;
+    id = graph->nodes[producer].inputs[0];
+  }
+  return id;
+}
+
+static bool same(tern__gpu_operand a, tern__gpu_operand b) {
+  return a.kind == b.kind && a.index == b.index && a.offset == b.offset && a.size == b.size;
+}
+
+static tern_status fill(tern__program *program, tern__gpu_offer *offer, tern__gpu_operand scale) {
+  tern_status status = TERN_OK;
+  tern__gpu_step *step = &program->steps[offer->step];
+  bool scaled = scale.kind != TERN__GPU_NONE;
+  uint32_t how = scaled ? ROUND_SCALED : ROUND_PLAIN;
+  offer->row = tern__gpu_keep(program, tern__gpu_rounded_bytes(1, offer->width)), offer->by = scale;
+  TERN_TRY(tern__gpu_set_operand(program, step, offer->rounded, offer->row));
+  if (scaled) TERN_TRY(tern__gpu_set_operand(program, step, offer->scale, scale));
+  memcpy(step->immediates + 4 * offer->immediate, &how, sizeof how);
+cleanup:
+  return status;
+}
+
+tern_status tern__gpu_take_rounded(tern__program *program, tern__gpu_operand x, uint64_t width,
+                                   tern__gpu_operand scale, tern__gpu_operand *out) {
+  tern_status status = TERN_OK;
+  *out = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  if (program->dry || x.kind != TERN__GPU_VALUE || x.offset || x.size) return TERN_OK;
+  for (size_t i = tern__array_count(program->offers); i-- > 0;) {
+    tern__gpu_offer *offer = &program->offers[i];
+    if (offer->width != width || original(program, x.index) != offer->y.index) continue;
+    bool free = offer->row.kind == TERN__GPU_NONE, can = scale.kind == TERN__GPU_NONE || offer->scale >= 0;
+    if (!(free ? can : same(offer->by, scale))) return TERN_OK;
+    if (free) TERN_TRY(fill(program, offer, scale));
+    *out = offer->row;
+    return TERN_OK;
+  }
+cleanup:
+  return status;
+}
