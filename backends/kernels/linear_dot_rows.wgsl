@@ -62,49 +62,56 @@ fn linear_dot_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgro
   let last = linear.columns - 1u;
   let block0 = min(column, last) * blocks;
   let block1 = min(column + 1u, last) * blocks;
-  var sum0 = vec2<f32>();
-  var sum1 = vec2<f32>();
-  var sum2 = vec2<f32>();
-  var sum3 = vec2<f32>();
-  var sum4 = vec2<f32>();
-  var sum5 = vec2<f32>();
-  var sum6 = vec2<f32>();
-  var sum7 = vec2<f32>();
+  let run = (blocks + linear.lanes - 1u) / linear.lanes;
   var next0 = linear_fetch(block0 + min(lane, blocks - 1u));
   var next1 = linear_fetch(block1 + min(lane, blocks - 1u));
   let inverse = linear_inverses(lane, size);
-  for (var b = lane; b < blocks; b += size) {
-    let p0 = next0;
-    let p1 = next1;
-    let next = min(b + size, blocks - 1u);
-    next0 = linear_fetch(block0 + next);
-    next1 = linear_fetch(block1 + next);
-    let w = LinearPair(p0, p1, linear_bytes(p0, 0u), linear_bytes(p0, 1u), linear_bytes(p1, 0u), linear_bytes(p1, 1u));
-    sum0 += linear_pair(w, 0u, b);
-    sum1 += linear_pair(w, 1u, b);
-    sum2 += linear_pair(w, 2u, b);
-    sum3 += linear_pair(w, 3u, b);
-    if linear_rows > 4u {
-      sum4 += linear_pair(w, 4u, b);
-      sum5 += linear_pair(w, 5u, b);
-      sum6 += linear_pair(w, 6u, b);
-      sum7 += linear_pair(w, 7u, b);
+  var total = vec2<f32>();
+  for (var first = 0u; first < blocks; first += run) {  // as subgroups of linear_dot.wgsl share a column
+    let end = min(first + run, blocks);
+    var sum0 = vec2<f32>();
+    var sum1 = vec2<f32>();
+    var sum2 = vec2<f32>();
+    var sum3 = vec2<f32>();
+    var sum4 = vec2<f32>();
+    var sum5 = vec2<f32>();
+    var sum6 = vec2<f32>();
+    var sum7 = vec2<f32>();
+    for (var b = first + lane; b < end; b += size) {
+      let p0 = next0;
+      let p1 = next1;
+      let next = min(select(b + size, end + lane, b + size >= end), blocks - 1u);
+      next0 = linear_fetch(block0 + next);
+      next1 = linear_fetch(block1 + next);
+      let w = LinearPair(p0, p1, linear_bytes(p0, 0u), linear_bytes(p0, 1u), linear_bytes(p1, 0u),
+                         linear_bytes(p1, 1u));
+      sum0 += linear_pair(w, 0u, b);
+      sum1 += linear_pair(w, 1u, b);
+      sum2 += linear_pair(w, 2u, b);
+      sum3 += linear_pair(w, 3u, b);
+      if linear_rows > 4u {
+        sum4 += linear_pair(w, 4u, b);
+        sum5 += linear_pair(w, 5u, b);
+        sum6 += linear_pair(w, 6u, b);
+        sum7 += linear_pair(w, 7u, b);
+      }
     }
-  }
-  sum0 = subgroupAdd(sum0);
-  sum1 = subgroupAdd(sum1);
-  sum2 = subgroupAdd(sum2);
-  sum3 = subgroupAdd(sum3);
-  var sum = select(select(sum0, sum1, lane == 1u), select(sum2, sum3, lane == 3u), lane >= 2u);
-  if linear_rows > 4u {
-    sum4 = subgroupAdd(sum4);
-    sum5 = subgroupAdd(sum5);
-    sum6 = subgroupAdd(sum6);
-    sum7 = subgroupAdd(sum7);
-    let more = select(select(sum4, sum5, lane == 5u), select(sum6, sum7, lane == 7u), lane >= 6u);
-    sum = select(sum, more, lane >= 4u);
+    sum0 = subgroupAdd(sum0);
+    sum1 = subgroupAdd(sum1);
+    sum2 = subgroupAdd(sum2);
+    sum3 = subgroupAdd(sum3);
+    var sum = select(select(sum0, sum1, lane == 1u), select(sum2, sum3, lane == 3u), lane >= 2u);
+    if linear_rows > 4u {
+      sum4 = subgroupAdd(sum4);
+      sum5 = subgroupAdd(sum5);
+      sum6 = subgroupAdd(sum6);
+      sum7 = subgroupAdd(sum7);
+      let more = select(select(sum4, sum5, lane == 5u), select(sum6, sum7, lane == 7u), lane >= 6u);
+      sum = select(sum, more, lane >= 4u);
+    }
+    total += sum;
   }
   if lane < linear.rows {
-    linear_store2(lane, column, sum * inverse);
+    linear_store2(lane, column, total * inverse);
   }
 }

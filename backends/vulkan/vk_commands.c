@@ -87,30 +87,47 @@ cleanup:
   return status;
 }
 
-/* A set with the kernel's bindings. */
-static tern_status make_set(tern__gpu_commands *c, const tern__gpu_dispatch *d, VkDescriptorSet *out) {
+static tern_status allocate_set(tern__gpu_commands *c, uint32_t n_bindings, VkDescriptorSet *out) {
   tern_status status = TERN_OK;
   tern__gpu_device *device = c->device;
-  uint32_t n = d->pipeline->kernel->n_bindings;
-  VkDescriptorBufferInfo buffers[TERN__GPU_MAX_BINDINGS];
-  VkWriteDescriptorSet writes[TERN__GPU_MAX_BINDINGS];
   if (!c->sets_left) TERN_TRY(add_set_pool(c));
   VkDescriptorSetAllocateInfo info = {VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO, NULL,
                                       c->set_pools[tern__array_count(c->set_pools) - 1], 1,
-                                      &device->pipelines.set_layouts[n]};
+                                      &device->pipelines.set_layouts[n_bindings]};
   TERN_VK_TRY(device->vk.vkAllocateDescriptorSets(device->handle, &info, out), "vkAllocateDescriptorSets");
   c->sets_left--;
+cleanup:
+  return status;
+}
+
+/* The kernel's bindings: in the commands themselves where that can be, as a GPU has those at hand when a dispatch
+ * begins, while sets lie in memory. */
+static tern_status bind_ranges(tern__gpu_commands *c, const tern__gpu_dispatch *d, VkPipelineLayout layout) {
+  tern_status status = TERN_OK;
+  tern__gpu_device *device = c->device;
+  uint32_t n = d->pipeline->kernel->n_bindings;
+  bool push = device->features.push_descriptors;
+  VkDescriptorSet set = VK_NULL_HANDLE;
+  VkDescriptorBufferInfo buffers[TERN__GPU_MAX_BINDINGS];
+  VkWriteDescriptorSet writes[TERN__GPU_MAX_BINDINGS];
+  if (!n) return TERN_OK;
+  if (!push) TERN_TRY(allocate_set(c, n, &set));
   for (uint32_t i = 0; i < n; i++) {
     buffers[i] =
         (VkDescriptorBufferInfo){d->ranges[i].buffer->handle, d->ranges[i].offset, d->ranges[i].size};
     writes[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
-                                       .dstSet = *out,
+                                       .dstSet = set,
                                        .dstBinding = i,
                                        .descriptorCount = 1,
                                        .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
                                        .pBufferInfo = &buffers[i]};
   }
-  device->vk.vkUpdateDescriptorSets(device->handle, n, writes, 0, NULL);
+  if (push) {
+    device->vk.vkCmdPushDescriptorSetKHR(c->handle, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, n, writes);
+  } else {
+    device->vk.vkUpdateDescriptorSets(device->handle, n, writes, 0, NULL);
+    device->vk.vkCmdBindDescriptorSets(c->handle, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &set, 0, NULL);
+  }
 cleanup:
   return status;
 }
@@ -123,16 +140,14 @@ tern_status tern__vk_dispatch(tern__gpu_commands *c, const tern__gpu_dispatch *d
   tern_status status = TERN_OK;
   tern__gpu_device *device = c->device;
   const tern__gpu_kernel *k = d->pipeline->kernel;
-  VkDescriptorSet set;
   TERN_TRY(recording(c));
   TERN_TRY(tern__gpu_check_dispatch(&device->info, size_of, d->pipeline->kernel, d));
   VkPipelineLayout layout = device->pipelines.layouts[k->n_bindings];
-  TERN_TRY(make_set(c, d, &set));
+  TERN_TRY(bind_ranges(c, d, layout));
   TERN_TRY(tern__vk_timer_start(c));
   if (c->bound != d->pipeline->handle)
     device->vk.vkCmdBindPipeline(c->handle, VK_PIPELINE_BIND_POINT_COMPUTE, d->pipeline->handle);
   c->bound = d->pipeline->handle;
-  device->vk.vkCmdBindDescriptorSets(c->handle, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &set, 0, NULL);
   if (k->immediate_bytes)
     device->vk.vkCmdPushConstants(c->handle, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
                                   (k->immediate_bytes + 3u) & ~3u, d->immediates);

@@ -59,6 +59,7 @@ static void query_features(const tern__vk_instance *instance, VkPhysicalDevice p
   if (f->version >= VK_API_VERSION_1_3 && instance->GetPhysicalDeviceCooperativeMatrixPropertiesKHR &&
       want(f, e, NEVER_CORE, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
     link_in(&f->root, &f->matrix, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR);
+  f->push_descriptors = want(f, e, NEVER_CORE, VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME);
   f->memory_budget = want(f, e, NEVER_CORE, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   (void)want(f, e, NEVER_CORE, "VK_KHR_portability_subset"); /* must be asked for where it is listed */
   instance->GetPhysicalDeviceFeatures2(physical, &f->root);

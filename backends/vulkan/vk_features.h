@@ -20,6 +20,7 @@ typedef struct tern__vk_features {
   bool full_subgroups;         /* pipelines may ask for whole subgroups */
   bool timeline;               /* timeline semaphores; else fences */
   bool memory_budget;
+  bool push_descriptors;       /* bindings are part of the commands; else descriptor sets */
   /* What vkCreateDevice is asked for: every structure is there for the whole open, chained where it is
    * supported. */
   const char *extensions[TERN__VK_MAX_EXTENSIONS];

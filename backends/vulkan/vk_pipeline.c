@@ -14,6 +14,7 @@ static tern_status make_layouts(tern__gpu_device *device, uint32_t n) {
                                                  VK_SHADER_STAGE_COMPUTE_BIT, NULL};
   VkDescriptorSetLayoutCreateInfo set = {VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, NULL, 0, n,
                                          bindings};
+  if (device->features.push_descriptors) set.flags = VK_DESCRIPTOR_SET_LAYOUT_CREATE_PUSH_DESCRIPTOR_BIT_KHR;
   VkResult result = device->vk.vkCreateDescriptorSetLayout(device->handle, &set, NULL, &p->set_layouts[n]);
   if (result < 0) p->set_layouts[n] = VK_NULL_HANDLE;
   TERN_VK_TRY(result, "vkCreateDescriptorSetLayout of %u bindings", (unsigned)n);

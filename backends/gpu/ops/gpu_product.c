@@ -17,7 +17,9 @@ enum {
   DOT_SUBGROUP = 8,    /* fewest invocations of a subgroup for linear_dot*.wgsl: they share a block of x, or have a
                           row each */
   DOT_ROUNDS = 32,     /* most invocations of a subgroup where linear_dot.wgsl rounds what it gives */
-  DOT_VALUES = 2,      /* of a row, that a subgroup makes */
+  DOT_VALUES = 2,      /* of a row, that subgroups of linear_dot.wgsl with a run of blocks each make; */
+  DOT_RUN = 32,        /* fewest blocks of one, and */
+  DOT_WORKGROUPS = 200, /* as many as keep a large device busy: columns beyond are not shared */
   MATRIX_SUBGROUP = 32, /* of linear_matrix.wgsl */
   MATRIX_SHARED = 47104, /* bytes of workgroup memory */
   MATRIX_ROWS = 128,   /* of a tile */
@@ -161,6 +163,13 @@ cleanup:
   return status;
 }
 
+/* How many subgroups of linear_dot.wgsl share a column, whatever the number of rows: two, where columns alone are too few
+ * for a large device. */
+static uint32_t dot_runs(const plan *p, uint64_t columns) {
+  uint32_t subgroups = tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h].workgroup[0] / p->program->backend->info->subgroup_max;
+  return p->weights.blocks >= 2 * DOT_RUN && subgroups >= 2 && columns / subgroups / DOT_VALUES < DOT_WORKGROUPS ? 2 : 1;
+}
+
 /* The kernel for so many rows, its grid, and what else it wants to know. */
 static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns,
                                   tern__gpu_linear_immediates *immediates, uint32_t grid[2]) {
@@ -172,6 +181,7 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
     first = rows == 1 ? TERN__KERNEL_linear_direct1_f32 : TERN__KERNEL_linear_direct4_f32;
     grid[0] = divide_up(columns, (uint64_t)tern__gpu_kernels[first].workgroup[0] * 4);
   } else if (p->dot && rows > 1) {
+    lanes = dot_runs(p, columns);
     first = (tern__gpu_kernel_id)((rows <= 4 ? TERN__KERNEL_linear_dot4_q4_h : TERN__KERNEL_linear_dot8_q4_h) -
                                   TERN__GPU_WEIGHT_q4_h);
     uint32_t subgroups = tern__gpu_kernels[TERN__KERNEL_linear_dot8_q4_h].workgroup[0] / info->subgroup_max;
@@ -181,7 +191,8 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
     first = (tern__gpu_kernel_id)(TERN__KERNEL_linear_dot_q4_h - TERN__GPU_WEIGHT_q4_h);
     uint32_t subgroups = tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h].workgroup[0] / info->subgroup_max;
     uint64_t values = p->product->ending >= TERN__GPU_GATED_SILU ? columns / 2 : columns;
-    uint32_t all = divide_up(values, (uint64_t)(subgroups ? subgroups : 1) * DOT_VALUES);
+    lanes = dot_runs(p, columns);
+    uint32_t all = divide_up(values, (uint64_t)(subgroups > lanes ? subgroups / lanes : 1) * DOT_VALUES);
     grid[1] = divide_up(all, info->max_groups), grid[0] = divide_up(all, grid[1]);
   } else if (p->matrix) {
     uint64_t wide = (uint64_t)divide_up(columns, 128) * divide_up(rows, MATRIX_ROWS);

@@ -17,6 +17,7 @@ pub struct Variant {
     pub needs: u32,
     /// The most workgroup memory it may use, in bytes.
     pub shared_limit: u32,
+    pub invocations_limit: u32,
 }
 
 pub struct Kernel {
@@ -46,6 +47,7 @@ pub const COOPERATIVE_MATRIX: u32 = 8;
 
 /// What every WebGPU device gives (the specification's default limits).
 const SHARED_LIMIT: u32 = 16384;
+const INVOCATIONS_LIMIT: u32 = 256;
 
 const TOOL_FILES: [&str; 2] = ["compiler/Cargo.toml", "compiler/Cargo.lock"];
 
@@ -109,12 +111,15 @@ impl Manifest {
                     overrides: Vec::new(),
                     needs: needs | kernel.needs,
                     shared_limit: SHARED_LIMIT,
+                    invocations_limit: INVOCATIONS_LIMIT,
                 };
                 for word in settings {
                     let (key, value) = word.split_once('=').ok_or("expected NAME=NUMBER")?;
                     let value = value.parse::<f64>().map_err(|_| "expected NAME=NUMBER")?;
                     if key == "SHARED_LIMIT" {
                         variant.shared_limit = value as u32;
+                    } else if key == "INVOCATIONS_LIMIT" {
+                        variant.invocations_limit = value as u32;
                     } else {
                         variant.overrides.push((key.to_string(), value));
                     }

@@ -11,7 +11,6 @@ use std::collections::HashMap;
 /// TERN__GPU_MAX_BINDINGS, TERN__GPU_MAX_IMMEDIATE; WebGPU's default maxComputeInvocationsPerWorkgroup.
 const MAX_BINDINGS: usize = 8;
 const MAX_IMMEDIATE: u32 = 64;
-const MAX_INVOCATIONS: u32 = 256;
 
 pub struct Facts {
     name: String,
@@ -65,7 +64,11 @@ pub fn facts(shader: Shader, entry: &str, variant: &Variant) -> Result<Facts> {
     let limits = [
         ("bindings", bindings.len() as u32, MAX_BINDINGS as u32),
         ("bytes of immediates", immediate_bytes, MAX_IMMEDIATE),
-        ("invocations in a workgroup", size[0] * size[1] * size[2], MAX_INVOCATIONS),
+        (
+            "invocations in a workgroup (INVOCATIONS_LIMIT=NUMBER in kernels.def raises this)",
+            size[0] * size[1] * size[2],
+            variant.invocations_limit,
+        ),
         (
             "bytes of workgroup memory (SHARED_LIMIT=BYTES in kernels.def raises this)",
             shared_bytes,
