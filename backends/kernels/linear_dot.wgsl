@@ -33,40 +33,39 @@ fn linear_columns(column: u32) -> vec2<u32> {
   return vec2<u32>(min(column, last), min(column + 1u, last)) * linear.blocks;
 }
 
-// An invocation's part of two columns' sums over blocks [begin, end), of which it takes every size-th.
-fn linear_two(column: u32, begin: u32, end: u32, size: u32) -> vec2<f32> {
-  let at = linear_columns(column);
+// An invocation's part of two columns' sums over blocks [begin, end), of which it takes every size-th. The first two are
+// in w0, w1.
+fn linear_two(w0: LinearTwo, w1: LinearTwo, at: vec2<u32>, begin: u32, end: u32, size: u32) -> vec2<f32> {
   let last = linear.blocks - 1u;
-  var w0 = linear_fetch_two(at, min(begin, last));
-  var w1 = linear_fetch_two(at, min(begin + size, last));
+  var next0 = w0;
+  var next1 = w1;
   var sum = vec2<f32>();
   for (var b = begin; b < end; b += size) {
     let x = linear_fetch_x(0u, b);
-    let w = w0;
-    w0 = w1;
-    w1 = linear_fetch_two(at, min(b + 2u * size, last));
+    let w = next0;
+    next0 = next1;
+    next1 = linear_fetch_two(at, min(b + 2u * size, last));
     sum = linear_add_two(sum, w, x);
   }
   return sum;
 }
 
-// Of four columns.
-fn linear_four(column: u32, begin: u32, end: u32, size: u32) -> vec4<f32> {
-  let left = linear_columns(column);
-  let right = linear_columns(column + 2u);
+// Of four columns, whose first blocks are in w0, w1.
+fn linear_four(w0: LinearTwo, w1: LinearTwo, at0: vec2<u32>, at1: vec2<u32>, begin: u32, end: u32,
+               size: u32) -> vec4<f32> {
   let last = linear.blocks - 1u;
-  var l = linear_fetch_two(left, min(begin, last));
-  var r = linear_fetch_two(right, min(begin, last));
+  var next0 = w0;
+  var next1 = w1;
   var sum0 = vec2<f32>();
   var sum1 = vec2<f32>();
   for (var b = begin; b < end; b += size) {
     let x = linear_fetch_x(0u, b);
-    let w0 = l;
-    let w1 = r;
-    l = linear_fetch_two(left, min(b + size, last));
-    r = linear_fetch_two(right, min(b + size, last));
-    sum0 = linear_add_two(sum0, w0, x);
-    sum1 = linear_add_two(sum1, w1, x);
+    let left = next0;
+    let right = next1;
+    next0 = linear_fetch_two(at0, min(b + size, last));
+    next1 = linear_fetch_two(at1, min(b + size, last));
+    sum0 = linear_add_two(sum0, left, x);
+    sum1 = linear_add_two(sum1, right, x);
   }
   return vec4<f32>(sum0, sum1);
 }
@@ -79,6 +78,17 @@ fn linear_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
   let parts = linear.lanes;
   let values = subgroups / parts * 2u;
   let first = (group.y * groups.x + group.x) * values;
+  // Weights are asked for first: all else that is waited for takes less.
+  let part = subgroup % parts;
+  let own = first + subgroup / parts * 2u;
+  let run = (linear.blocks + parts - 1u) / parts;
+  let begin = part * run + lane;
+  let end = min(part * run + run, linear.blocks);
+  let last = linear.blocks - 1u;
+  let at0 = linear_columns(select(own, own * 2u, gated));
+  let at1 = linear_columns(select(own, own * 2u + 2u, gated));
+  let w0 = linear_fetch_two(at0, min(begin, last));
+  let w1 = linear_fetch_two(at1, min(select(begin + size, begin, gated), last));
   let squares = linear_fetch_squares(0u, lane);
   // What an invocation that finishes a value needs besides sums.
   let t = subgroup * size + lane;
@@ -96,19 +106,14 @@ fn linear_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
       scale = linear_bias[at];
     }
   }
-  let part = subgroup % parts;
-  let own = first + subgroup / parts * 2u;
-  let run = (linear.blocks + parts - 1u) / parts;
-  let begin = part * run + lane;
-  let end = min(part * run + run, linear.blocks);
+  let inverse = linear_inverse(0u, squares, lane, size);
   var sums = vec4<f32>();
   if gated {
-    sums = linear_four(own * 2u, begin, end, size);
+    sums = linear_four(w0, w1, at0, at1, begin, end, size);
   } else {
-    let two = linear_two(own, begin, end, size);
+    let two = linear_two(w0, w1, at0, begin, end, size);
     sums = vec4<f32>(two.x, 0.0, two.y, 0.0);
   }
-  let inverse = linear_inverse(0u, squares, lane, size);
   sums = subgroupAdd(sums);
   if lane == 0u {
     linear_sums[subgroup * 2u] = sums.xy;
