@@ -21,17 +21,6 @@ cleanup:
   return status;
 }
 
-/* The value that a reshaped one is. */
-static tern__value_id original(const tern__program *program, tern__value_id id) {
-  const tern__graph *graph = program->plan->graph;
-  for (size_t n = tern__array_count(graph->nodes) + 1; n-- > 0;) {
-    int32_t producer = graph->values[id].producer;
-    if (producer < 0 || !(graph->nodes[producer].op->flags & TERN__OP_ALIAS)) break;
-    id = graph->nodes[producer].inputs[0];
-  }
-  return id;
-}
-
 static bool same(tern__gpu_operand a, tern__gpu_operand b) {
   return a.kind == b.kind && a.index == b.index && a.offset == b.offset && a.size == b.size;
 }
@@ -54,9 +43,10 @@ tern_status tern__gpu_take_rounded(tern__program *program, tern__gpu_operand x, 
   tern_status status = TERN_OK;
   *out = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
   if (program->dry || x.kind != TERN__GPU_VALUE || x.offset || x.size) return TERN_OK;
+  const tern__value_id *root = program->plan->root; /* a reshaped value is the same */
   for (size_t i = tern__array_count(program->offers); i-- > 0;) {
     tern__gpu_offer *offer = &program->offers[i];
-    if (offer->width != width || original(program, x.index) != offer->y.index) continue;
+    if (offer->width != width || root[x.index] != root[offer->y.index]) continue;
     bool free = offer->row.kind == TERN__GPU_NONE, can = scale.kind == TERN__GPU_NONE || offer->scale >= 0;
     if (!(free ? can : same(offer->by, scale))) return TERN_OK;
     if (free) TERN_TRY(fill(program, offer, scale));

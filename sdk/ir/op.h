@@ -54,6 +54,7 @@ enum {
   TERN__OP_ELEMENTWISE = 1,  /* output 0 may share the memory of an input of the same type and shape */
   TERN__OP_NOT_FOLDED = 2,   /* never evaluated at load time (random, stateful) */
   TERN__OP_ALIAS = 4,        /* output 0 is input 0's bytes with another shape (Reshape, Identity, ...) */
+  TERN__OP_ALIAS_OF_ROW = 16, /* the same where input 0 is one row: all its dimensions but the last are 1 */
   TERN__OP_SHAPE_ONLY = 8    /* the result depends on the inputs' shapes alone (Shape, Size): known while planning */
 };
 

@@ -101,6 +101,15 @@ cleanup:
   return status;
 }
 
+/* Whether a node's result is what it reads: it is no step then. */
+static bool is_alias(const tern__node *node, const tern__view *in) {
+  if (node->op->flags & TERN__OP_ALIAS) return true;
+  if (!(node->op->flags & TERN__OP_ALIAS_OF_ROW)) return false;
+  for (int32_t d = 0; d + 1 < in->shape.rank; d++)
+    if (in->shape.dims[d] != 1) return false;
+  return true;
+}
+
 static tern_status infer_all(tern__session_plan *plan, const tern__graph *graph, const tern__view *inputs,
                              tern__alloc *alloc, const tern__kv_cache *kv, bool *unknown) {
   tern_status status = TERN_OK;
@@ -127,7 +136,7 @@ static tern_status infer_all(tern__session_plan *plan, const tern__graph *graph,
           node->name, node->op->name);
     }
     if (folded) continue;
-    if (node->op->flags & TERN__OP_ALIAS) {
+    if (is_alias(node, &in[0])) {
       plan->root[node->outputs[0]] = plan->root[node->inputs[0]];
       continue;
     }

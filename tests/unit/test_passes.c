@@ -172,6 +172,39 @@ Test(passes, a_cycle_is_an_error) {
   end(&f);
 }
 
+/* A norm is computed of the last row only, unless something else reads it. */
+static void last_row_and_norm(bool read_twice) {
+  static const float weight[8 * 8] = {1, 2, 3}, ones[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+  const tern__op_def *norm = tern__op_find("SimplifiedLayerNormalization", "", 1), *multiply = tern__op_find("MatMul", "", 13);
+  int64_t dims[2] = {8, 8};
+  fixture f;
+  begin(&f);
+  tern__graph *g = f.graph;
+  tern__value_id in[2] = {input(&f, "x")}, normed, logits;
+  cr_assert_eq(tern__graph_add_constant(g, "", TERN_DTYPE_F32, 1, dims, ones, sizeof ones, &in[1]), TERN_OK);
+  cr_assert_eq(tern__graph_add_value(g, "", TERN_DTYPE_NONE, -1, NULL, &normed), TERN_OK);
+  cr_assert_eq(tern__graph_add_node(g, norm, "norm", 1, in, 2, &normed, 1, NULL), TERN_OK);
+  tern__value_id factors[2] = {normed};
+  cr_assert_eq(tern__graph_add_constant(g, "", TERN_DTYPE_F32, 2, dims, weight, sizeof weight, &factors[1]), TERN_OK);
+  cr_assert_eq(tern__graph_add_value(g, "logits", TERN_DTYPE_NONE, -1, NULL, &logits), TERN_OK);
+  cr_assert_eq(tern__graph_add_node(g, multiply, "product", 13, factors, 2, &logits, 1, NULL), TERN_OK);
+  cr_assert_eq(tern__graph_add_output(g, logits), TERN_OK);
+  if (read_twice) cr_assert_eq(tern__graph_add_output(g, node(&f, "Tanh", 13, normed, -1)), TERN_OK);
+  tern__pass_options options = {.kv_cache = true, .last_row = true};
+  cr_assert_eq(tern__passes_run(g, &options), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(count(g, "LastRow"), 1);
+  for (size_t i = 0; i < tern__array_count(g->nodes); i++) {
+    int32_t producer = g->values[g->nodes[i].inputs[0]].producer;
+    if (strcmp(g->nodes[i].op->name, "LastRow") == 0) cr_expect_eq(producer < 0, !read_twice);
+  }
+  end(&f);
+}
+
+Test(passes, last_row_goes_in_front_of_the_norm) {
+  last_row_and_norm(false);
+  last_row_and_norm(true);
+}
+
 /* DynamicQuantizeLinear's range is over all rows: the last one is taken behind it, never in front. */
 Test(passes, last_row_goes_behind_dynamic_quantization) {
   static const uint8_t weight[8 * 8] = {1, 2, 3}, weight_zero = 128;
