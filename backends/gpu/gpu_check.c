@@ -1,22 +1,27 @@
 /* Drivers give wrong results without a word (docs/vulkan.md). When a device is opened, it multiplies two small matrices
  * whose product is known: by a plain kernel, which decides whether it is used at all, and by a kernel of each optional
  * feature, which decides whether that one is. All numbers are small integers, so that the product is exact in any
- * order of additions. One submit for all of them; the
- * kernels are among those that models need anyway. */
+ * order of additions. Memory that workgroups exchange is tried by attention to keys that are all alike, whose result is
+ * the mean of the values. One submit for all of them; the kernels are among those that models need anyway. */
 #include "gpu/gpu_check.h"
+#include "gpu/ops/gpu_attention.h"
 #include "gpu/ops/gpu_product.h"
 
 #include "base/half.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { ROWS = 2, COLUMNS = 6, BLOCK = 32, BLOCKS = 6, K = BLOCK * BLOCKS, PLACE = TERN__GPU_PLACE, MAX_TRIES = 4,
+enum { ROWS = 2, COLUMNS = 6, BLOCK = 32, BLOCKS = 6, K = BLOCK * BLOCKS, PLACE = TERN__GPU_PLACE, MAX_TRIES = 5,
        /* float16 arithmetic is what kernels with matrices do, and nothing else: one probe for both */
        MATRIX = TERN__GPU_HAS_COOPERATIVE_MATRIX | TERN__GPU_HAS_F16 };
 
 static int x_of(int row, int k) { return (k * 7 + row * 3) % 11 - 5; }
 static int w_of(int column, int k) { return (k * 5 + column * 13) % 9 - 4; }
+
+/* Attention: value d of key k is w_of(d, k); keys and queries are zero. A key is new, the others are in the cache. */
+enum { KEYS = 512, DIM = 8, QUERIES = 4, SHARES = 8 };
 
 /* Places in `data`: x, for each try ranges that bindings without a use get, and a result; in `weights` likewise. */
 enum {
@@ -31,7 +36,15 @@ enum {
   /* a row for linear_dot.wgsl (kernels/include/linear_round.wgsl), by 64, whose halves' scales are 1 / 64 */
   ROUNDED_AT = HALF_AT + (HALF_BYTES + PLACE - 1) / PLACE * PLACE,
   ROUNDED_BYTES = BLOCKS * 80 + (BLOCKS + 1) / 2 * 16,
-  TOTAL = ROUNDED_AT + (ROUNDED_BYTES + PLACE - 1) / PLACE * PLACE,
+  /* of attention: queries and the new key, the new value, the cache, parts, a counter */
+  ZERO_AT = ROUNDED_AT + (ROUNDED_BYTES + PLACE - 1) / PLACE * PLACE,
+  NEW_AT = ZERO_AT + PLACE,
+  CACHE_AT = NEW_AT + PLACE,
+  VALUES_AT = KEYS * DIM * 2, /* in the cache */
+  PARTS_AT = CACHE_AT + 2 * VALUES_AT,
+  PARTS_BYTES = QUERIES * SHARES * (DIM + 4) * 4,
+  COUNTER_AT = PARTS_AT + PARTS_BYTES,
+  TOTAL = COUNTER_AT + PLACE,
   W_BYTES = COLUMNS * K * 4,
   W8_AT = (W_BYTES + PLACE - 1) / PLACE * PLACE, /* the same as bytes, 128 more; and their scales, 1 */
   W8_BYTES = COLUMNS * K,
@@ -40,7 +53,8 @@ enum {
   W4_AT = S8_AT + (S8_BYTES + PLACE - 1) / PLACE * PLACE, /* the same in 4 bits, 8 more, with those scales */
   W4_BYTES = COLUMNS * K / 2,
   W_SPARE_AT = W4_AT + (W4_BYTES + PLACE - 1) / PLACE * PLACE,
-  W_TOTAL = W_SPARE_AT + SPARES,
+  POSITIONS_AT = W_SPARE_AT + SPARES, /* of attention */
+  W_TOTAL = POSITIONS_AT + PLACE,
   GROUPS = COLUMNS / 2 /* enough for subgroups of any size; what lies beyond the columns does nothing */
 };
 
@@ -55,6 +69,7 @@ typedef struct probe {
   place x;                     /* in `data` */
   uint32_t x_stride;
   place numbers, scales;       /* of its weights, in `weights`; no bytes: the format has none */
+  bool attention;              /* attention_step.wgsl instead: rows are queries, of DIM values */
 } probe;
 
 #define FLOATS .x = {X_AT, ROWS * K * 4}, .x_stride = K / 4, .numbers = {0, W_BYTES}
@@ -66,8 +81,10 @@ static const probe probes[] = {
      .x = {ROUNDED_AT, ROUNDED_BYTES}, .x_stride = 0, .numbers = {W8_AT, W8_BYTES}, .scales = {S8_AT, S8_BYTES}},
     {MATRIX, "cooperative matrices", TERN__KERNEL_linear_matrix64_q4_h, ROWS,
      .x = {HALF_AT, HALF_BYTES}, .x_stride = K / 8, .numbers = {W4_AT, W4_BYTES}, .scales = {S8_AT, S8_BYTES}},
+    {TERN__GPU_HAS_COHERENT, "coherent buffers", TERN__KERNEL_attention_step_64, QUERIES, .attention = true},
 };
-const uint32_t tern__gpu_probed_features = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT | MATRIX;
+const uint32_t tern__gpu_probed_features =
+    TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT | MATRIX | TERN__GPU_HAS_COHERENT;
 
 /* What is tried: the plain kernel first. */
 typedef struct trial {
@@ -113,6 +130,12 @@ static tern_status send(trial *t) {
   }
   round_row((uint8_t *)host + ROUNDED_AT);
   for (int r = 0; r < ROWS; r++) host[(HALF_AT + ROWS * K * 2) / 4 + r] = 0.5f;
+  uint16_t *values = (uint16_t *)(host + (CACHE_AT + VALUES_AT) / 4);
+  for (int d = 0; d < DIM; d++) {
+    host[NEW_AT / 4 + d] = (float)w_of(d, KEYS - 1);
+    for (int k = 0; k < KEYS - 1; k++) values[k * DIM + d] = tern__f32_to_f16((float)w_of(d, k));
+  }
+  for (int i = PARTS_AT / 4; i < COUNTER_AT / 4; i++) host[i] = -12345.0f;
   for (int i = 0; i < S8_BYTES / 2; i++) scales[i] = 0x3c00;
   /* What a kernel that does nothing leaves: no result of anything. */
   for (int i = Y_AT / 4; i < HALF_AT / 4; i++) host[i] = -12345.0f;
@@ -124,8 +147,28 @@ static tern_status send(trial *t) {
   TERN_TRY(api->write(device, t->weights, W8_AT, bytes, sizeof bytes));
   TERN_TRY(api->write(device, t->weights, S8_AT, scales, sizeof scales));
   TERN_TRY(api->write(device, t->weights, W4_AT, nibbles, sizeof nibbles));
+  TERN_TRY(api->write(device, t->weights, POSITIONS_AT, (int32_t[]){KEYS - 1, 1}, 8));
 cleanup:
   tern__free(t->backend->env.alloc, host);
+  return status;
+}
+
+static tern_status add_attention(trial *t, int i) {
+  tern_status status = TERN_OK;
+  const tern__gpu_info *info = t->backend->info;
+  tern__gpu_range zero = {t->data, ZERO_AT, PLACE};
+  tern__gpu_range ranges[] = {zero, {t->data, Y_AT + (uint64_t)i * PLACE, QUERIES * DIM * 4}, zero,
+                              {t->data, NEW_AT, PLACE}, {t->weights, POSITIONS_AT, 8}, zero, zero,
+                              {t->data, CACHE_AT, 2 * VALUES_AT}, {t->data, PARTS_AT, PARTS_BYTES},
+                              {t->data, COUNTER_AT, 4}};
+  tern__gpu_attention a = {.rows = 1, .keys = KEYS, .kv_heads = 1, .group = QUERIES, .dim = DIM, .scale = 1};
+  tern__gpu_attention_tile(&a);
+  a.values = VALUES_AT / 4, a.splits = SHARES, a.unit = tern__gpu_attention_unit(info);
+  TERN_TRY(t->backend->api->dispatch(t->commands, &(tern__gpu_dispatch){.pipeline = t->pipelines[i],
+                                                                       .ranges = ranges,
+                                                                       .immediates = &a,
+                                                                       .groups = {SHARES, 1, 1}}));
+cleanup:
   return status;
 }
 
@@ -133,6 +176,7 @@ static tern_status add(trial *t, int i) {
   tern_status status = TERN_OK;
   tern__gpu_range ranges[TERN__GPU_MAX_BINDINGS];
   const probe *p = t->list[i];
+  if (p->attention) return add_attention(t, i);
   tern__gpu_linear_immediates immediates = {.rows = ROWS, .columns = COLUMNS, .blocks = BLOCKS,
                                             .x_stride = p->x_stride, .lanes = 1, .width = {COLUMNS, 0, 0}};
   for (int b = 0; b < TERN__GPU_MAX_BINDINGS; b++) {
@@ -171,17 +215,26 @@ cleanup:
   return status;
 }
 
+static float right_value(const probe *p, int r, int c) {
+  int sum = 0;
+  for (int k = 0; k < (p->attention ? KEYS : K); k++) sum += (p->attention ? 1 : x_of(r, k)) * w_of(c, k);
+  return p->attention ? (float)sum / KEYS : (float)sum;
+}
+
 /* Says what is wrong; empty where nothing is. */
 static void judge(const trial *t, int i, char *text, size_t size) {
   const float *y = (const float *)t->backend->api->buffer_host(t->back) + i * PLACE / 4;
+  const probe *p = t->list[i];
+  int columns = p->attention ? DIM : COLUMNS;
+  /* The exponentials in a mean are the device's: half of what one value more or less makes. */
+  float slack = p->attention ? 0.5f / KEYS : 0;
   *text = 0;
-  for (int r = 0; r < t->list[i]->rows; r++)
-    for (int c = 0; c < COLUMNS; c++) {
-      int sum = 0;
-      for (int k = 0; k < K; k++) sum += x_of(r, k) * w_of(c, k);
-      if (y[r * COLUMNS + c] == (float)sum) continue;
-      snprintf(text, size, "kernel %s gave %g where %d is right", tern__gpu_kernels[t->list[i]->kernel].name,
-               (double)y[r * COLUMNS + c], sum);
+  for (int r = 0; r < p->rows; r++)
+    for (int c = 0; c < columns; c++) {
+      float right = right_value(p, r, c);
+      if (fabsf(y[r * columns + c] - right) <= slack) continue;
+      snprintf(text, size, "kernel %s gave %g where %g is right", tern__gpu_kernels[p->kernel].name,
+               (double)y[r * columns + c], (double)right);
       return;
     }
 }
@@ -207,7 +260,7 @@ static tern_status take(trial *t, const probe *p) {
 /* A device that lacks what else the kernel needs has no use for the feature. */
 static bool probe_fits(const tern__gpu_info *info, const probe *p) {
   uint32_t needs = tern__gpu_kernels[p->kernel].needs;
-  return (info->features & needs) == needs;
+  return (info->features & needs) == needs && (!p->attention || tern__gpu_attention_unit(info));
 }
 
 tern_status tern__gpu_check(tern__backend *backend) {

@@ -10,7 +10,9 @@ enum {
   TERN__GPU_HAS_F16 = 1,             /* half floats in arithmetic and in storage: `enable f16` */
   TERN__GPU_HAS_SUBGROUPS = 2,       /* subgroupAdd, subgroupMax, shuffles */
   TERN__GPU_HAS_INT8_DOT = 4,        /* a packed 8-bit dot product instruction */
-  TERN__GPU_HAS_COOPERATIVE_MATRIX = 8 /* f16 16x16x16 with f32 accumulators */
+  TERN__GPU_HAS_COOPERATIVE_MATRIX = 8, /* f16 16x16x16 with f32 accumulators */
+  TERN__GPU_HAS_COHERENT = 16        /* memory that one workgroup reads as another of the dispatch wrote it, between
+                                        barriers and atomics; and TERN__GPU_MAX_BINDINGS of bindings */
 };
 
 typedef enum tern__gpu_kernel_id {

@@ -159,6 +159,12 @@ static void fill_limits(tern__vk_features *f, const properties *p, tern__gpu_inf
   info->max_groups = l->maxComputeWorkGroupCount[0];
   for (int i = 1; i < 3; i++)
     if (l->maxComputeWorkGroupCount[i] < info->max_groups) info->max_groups = l->maxComputeWorkGroupCount[i];
+  f->max_bindings = TERN__GPU_MAX_BINDINGS;
+  if (f->max_bindings > l->maxPerStageDescriptorStorageBuffers)
+    f->max_bindings = l->maxPerStageDescriptorStorageBuffers;
+  if (f->max_bindings > l->maxPerStageResources) f->max_bindings = l->maxPerStageResources;
+  /* Vulkan has no such feature: every device orders memory between workgroups, as far as it is right (gpu_check.c). */
+  if (f->max_bindings == TERN__GPU_MAX_BINDINGS) info->features |= TERN__GPU_HAS_COHERENT;
   info->max_invocations = l->maxComputeWorkGroupInvocations;
   info->shared_bytes = l->maxComputeSharedMemorySize;
   memcpy(info->uuid, p->id.deviceUUID, sizeof info->uuid);

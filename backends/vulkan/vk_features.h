@@ -16,6 +16,7 @@ typedef struct tern__vk_features {
   VkPhysicalDeviceLimits limits;
   VkPhysicalDeviceMemoryProperties memory;
   uint64_t max_allocation_bytes;
+  uint32_t max_bindings;       /* of a kernel: at most TERN__GPU_MAX_BINDINGS */
   uint32_t subgroup_size;      /* that pipelines are made with; 0 = the driver's choice */
   bool full_subgroups;         /* pipelines may ask for whole subgroups */
   bool timeline;               /* timeline semaphores; else fences */

@@ -33,7 +33,7 @@ tern_status tern__vk_pipelines_init(tern__gpu_device *device) {
   tern__vk_pipelines *p = &device->pipelines;
   p->table = tern__calloc(device->alloc, TERN__KERNEL_COUNT, sizeof *p->table);
   TERN_CHECK_ALLOC(p->table);
-  for (uint32_t n = 0; n <= TERN__GPU_MAX_BINDINGS; n++) TERN_TRY(make_layouts(device, n));
+  for (uint32_t n = 0; n <= device->features.max_bindings; n++) TERN_TRY(make_layouts(device, n));
   VkPipelineCacheCreateInfo info = {VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, NULL, 0, 0, NULL};
   VkResult result = device->vk.vkCreatePipelineCache(device->handle, &info, NULL, &p->cache);
   if (result < 0) p->cache = VK_NULL_HANDLE;
@@ -61,11 +61,15 @@ static tern_status check_kernel(tern__gpu_device *device, const tern__gpu_kernel
   } needs[] = {{TERN__GPU_HAS_F16, "16-bit floats"},
                {TERN__GPU_HAS_SUBGROUPS, "subgroup operations"},
                {TERN__GPU_HAS_INT8_DOT, "8-bit dot products"},
-               {TERN__GPU_HAS_COOPERATIVE_MATRIX, "cooperative matrices"}};
+               {TERN__GPU_HAS_COOPERATIVE_MATRIX, "cooperative matrices"},
+               {TERN__GPU_HAS_COHERENT, "coherent buffers"}};
   for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
     if (k->needs & needs[i].bit & ~device->info.features)
       return tern__fail(TERN_STATUS_UNSUPPORTED, "%s: kernel %s needs %s, which the device lacks",
                         device->name, k->name, needs[i].name);
+  if (k->n_bindings > device->features.max_bindings)
+    return tern__fail(TERN_STATUS_UNSUPPORTED, "%s: kernel %s has %u bindings, the device allows %u", device->name,
+                      k->name, (unsigned)k->n_bindings, (unsigned)device->features.max_bindings);
   uint32_t invocations = (uint32_t)k->workgroup[0] * k->workgroup[1] * k->workgroup[2];
   if (invocations > device->info.max_invocations)
     return tern__fail(TERN_STATUS_UNSUPPORTED, "%s: kernel %s has workgroups of %u, the device allows %u",

@@ -234,25 +234,30 @@ Test(split, kv_layers_over_several_buffers) {
 
 /* ---- which kernel ---- */
 
-/* Whether attention would be computed by cooperative matrices, were the device one of 32 invocations a subgroup with
- * all features and `shared` bytes of workgroup memory: it only plans. */
-static bool planned_by_matrices(one_op *t, uint32_t subgroup, uint32_t shared) {
+/* What attention would be computed by, were the device one of so many invocations a subgroup with all features and
+ * `shared` bytes of workgroup memory: it only plans. */
+typedef struct planned { bool matrices, step; } planned;
+
+static planned plan_attention(one_op *t, uint32_t subgroup, uint32_t shared, uint32_t features) {
   tern__pack_cache *cache;
   tern__session_plan *plan;
   machine *at = open_machine(t);
   tern__gpu_info *info = at->gpu->info, before = *info;
   info->software = false, info->subgroup_min = info->subgroup_max = subgroup, info->shared_bytes = shared;
-  info->max_invocations = 256, info->features = ~0u;
+  info->max_invocations = 256, info->features = features;
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
   tern__plan_options options = {.api = &GPU_BACKEND, .backend = at->gpu, .host_api = &tern__backend_cpu,
                                 .host_backend = at->cpu, .cache = cache, .kv = t->kv, .numerics = t->numerics,
                                 .n_threads = 1, .all_on_device = true};
   cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
-  bool matrices = uses_matrices(plan->segments[0].program);
+  tern__program *program = plan->segments[0].program;
+  bool step = !strncmp(tern__gpu_kernels[program->steps[0].kernel].name, "attention_step", 14);
+  cr_expect(!step || (tern__array_count(program->steps) == 1 && program->kept_bytes > 0));
+  planned by = {uses_matrices(program), step};
   tern__plan_destroy(&t->alloc, plan);
   tern__pack_cache_destroy(cache);
   *info = before;
-  return matrices;
+  return by;
 }
 
 Test(attention, matrices_are_chosen) {
@@ -279,7 +284,40 @@ Test(attention, matrices_are_chosen) {
     kv_shape s = cases[i].s;
     kv_build(&t, &s);
     t.numerics = cases[i].numerics;
-    cr_expect_eq(planned_by_matrices(&t, cases[i].subgroup, cases[i].shared), cases[i].wanted, "case %zu", i);
+    planned by = plan_attention(&t, cases[i].subgroup, cases[i].shared, ~0u);
+    cr_expect_eq(by.matrices, cases[i].wanted, "case %zu", i);
+    end(&t);
+  }
+}
+
+Test(attention, one_dispatch_is_chosen) {
+  static const struct {
+    kv_shape s;
+    tern_numerics numerics;
+    uint32_t subgroup, shared, features;
+    bool wanted;
+  } cases[] = {
+      {{1, 1, 600, 1, 32, 8, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 32, 16384, ~0u, true},
+      {{3, 2, 600, 2, 8, 2, 128, 64, true, 90, 5}, TERN_NUMERICS_FAST, 64, 16384, ~0u, true},
+      {{1, 1, 0, 1, 8, 1, 80, 0, false, -1, 0}, TERN_NUMERICS_FAST, 8, 16384, ~0u, true},
+      {{1, 1, 600, 1, 8, 1, 256, 128, false, -1, 0}, TERN_NUMERICS_FAST, 32, 32768, ~0u, true},
+      {{1, 1, 600, 1, 8, 1, 256, 128, false, -1, 0}, TERN_NUMERICS_FAST, 32, 16384, ~0u, false}, /* memory */
+      {{1, 1, 600, 1, 8, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 4, 16384, ~0u, false},    /* subgroups */
+      {{1, 1, 600, 1, 8, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 32, 16384,
+       ~(uint32_t)TERN__GPU_HAS_COHERENT, false},
+      {{1, 1, 600, 1, 8, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_CONSISTENT, 32, 16384, ~0u, false},
+      {{1, 1, 600, 1, 9, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 32, 16384, ~0u, false},   /* queries */
+      {{1, 5, 600, 5, 1, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 32, 16384, ~0u, false},   /* rows */
+      {{1, 1, 600, 1, 8, 1, 36, 16, false, -1, 0}, TERN_NUMERICS_FAST, 32, 16384, ~0u, false},   /* heads */
+      {{1, 1, 600, 1, 8, 1, 64, 10, false, -1, 0}, TERN_NUMERICS_FAST, 32, 16384, ~0u, false},   /* rotation */
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    one_op t;
+    kv_shape s = cases[i].s;
+    kv_build(&t, &s);
+    t.numerics = cases[i].numerics;
+    planned by = plan_attention(&t, cases[i].subgroup, cases[i].shared, cases[i].features);
+    cr_expect_eq(by.step, cases[i].wanted, "case %zu", i);
     end(&t);
   }
 }

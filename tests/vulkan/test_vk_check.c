@@ -4,6 +4,7 @@
 #include "vk_hooked_runtime.h"
 
 #include "gpu/gpu_check.h"
+#include "gpu/ops/gpu_attention.h"
 
 #include <string.h>
 
@@ -60,6 +61,29 @@ Test(vk_check, subgroups_that_do_not_compile) {
   hook.fail_name = "CreateComputePipelines", hook.fail_nth = 2, hook.result = VK_ERROR_UNKNOWN;
   hooked_open(&h);
   check_without_subgroups(&h, "vkCreateComputePipelines");
+  hooked_close(&h);
+}
+
+static bool runs_attention_step(void) {
+  rig r;
+  rig_open(&r, NULL, &hook_table);
+  const tern__gpu_info *info = &r.device->info;
+  bool runs = info->features & TERN__GPU_HAS_SUBGROUPS && info->features & TERN__GPU_HAS_COHERENT &&
+              tern__gpu_attention_unit(info);
+  rig_close(&r);
+  return runs;
+}
+
+Test(vk_check, memory_that_is_not_coherent) {
+  hooked h;
+  if (!runs_attention_step()) cr_skip_test("the driver's subgroups are too small for the kernel that tries it");
+  hook.wrong_kernel = "attention_step";
+  hooked_open(&h);
+  const tern__gpu_info *info = h.runtime->devices[1].backend->info;
+  cr_expect_eq(info->features & TERN__GPU_HAS_COHERENT, 0u);
+  cr_expect(strstr(h.warnings, "coherent buffers are not used: kernel attention_step_64 gave -12345 where"), "%s",
+            h.warnings);
+  cr_expect(strstr(describe(&h), "without coherent buffers"), "%s", describe(&h));
   hooked_close(&h);
 }
 

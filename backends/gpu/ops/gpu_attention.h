@@ -11,7 +11,7 @@ typedef struct tern__gpu_attention {
   float scale, softcap;
   union {
     uint32_t mask_step[4]; /* batch, head, row, key */
-    struct { uint32_t values, first_head, unused, splits; };
+    struct { uint32_t values, first_head, unit, splits; };
   };
 } tern__gpu_attention;
 
@@ -23,6 +23,13 @@ static inline void tern__gpu_attention_tile(tern__gpu_attention *a) {
 }
 static inline uint32_t tern__gpu_attention_blocks(const tern__gpu_attention *a) {
   return (a->rows * a->group + a->block_queries - 1) / a->block_queries;
+}
+
+/* How many invocations of a subgroup attention_step.wgsl has work together; 0: it cannot run. */
+static inline uint32_t tern__gpu_attention_unit(const tern__gpu_info *info) {
+  uint32_t size = info->subgroup_max;
+  if (info->subgroup_min != size || size < 8 || size > 128) return 0;
+  return size < 32 ? size : 32;
 }
 
 /* Whether cooperative matrices compute so much attention (kernels/include/attention_matrix.wgsl), and then

@@ -1,7 +1,7 @@
 /* tern.KvAttention: new rows enter the cache (kernels/kv_store.wgsl), then attention over it: in tiles of queries
- * (attention_kv.wgsl, or attention_matrix_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl).
- * Few new rows, as in decoding, are stored by the attention itself (include/attention_fresh.wgsl). A cache that one
- * binding does not hold is bound some heads at a time.
+ * (attention_kv.wgsl, or attention_matrix_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl,
+ * attention_step.wgsl). Few new rows, as in decoding, are stored by the attention itself (attention_fresh.wgsl,
+ * attention_step.wgsl). A cache that one binding does not hold is bound some heads at a time.
  * Positions are read from a buffer: what is recorded serves every position. */
 #include <math.h>
 
@@ -15,7 +15,9 @@ enum {
   MAX_SPLIT_QUERIES = 8, /* of a head of keys: beyond, tiles of queries are better */
   MAX_SPLITS = 32,       /* as attention_merge.wgsl has room for */
   MAX_FRESH_ROWS = 4,    /* that attention stores itself, as attention_fresh.wgsl has room for */
-  WANTED_WORKGROUPS = 256
+  WANTED_WORKGROUPS = 256,
+  STEP_WORKGROUPS = 512, /* the same of attention_step.wgsl */
+  STEP_SHARES = 64       /* at most, as it has room for */
 };
 
 typedef struct store_immediates {
@@ -137,6 +139,55 @@ cleanup:
   return status;
 }
 
+/* The kernel for heads of that size; its workgroup memory. */
+static tern__gpu_kernel_id step_kernel(uint32_t dim, uint32_t *shared_bytes) {
+  *shared_bytes = dim > 128 ? 32768 : 16384;
+  return dim > 128  ? TERN__KERNEL_attention_step_256
+         : dim > 64 ? TERN__KERNEL_attention_step_128
+                    : TERN__KERNEL_attention_step_64;
+}
+
+static uint32_t step_blocks(const tern__gpu_attention *a) {
+  return (a->rows * a->group + SPLIT_QUERIES - 1) / SPLIT_QUERIES;
+}
+
+/* Whether attention_step.wgsl computes so much; then in how many shares, and what it knows of subgroups. The shares
+ * depend neither on the batch nor on the rows. */
+static bool takes_step(const tern__program *program, tern__gpu_attention *a) {
+  const tern__gpu_info *info = program->backend->info;
+  uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_COHERENT, shared_bytes;
+  uint32_t unit = tern__gpu_attention_unit(info);
+  uint32_t tile = a->dim > 128 ? SPLIT_KEYS / 2 : SPLIT_KEYS, most = (a->keys + tile - 1) / tile;
+  bool fast = program->plan->numerics == TERN_NUMERICS_FAST;
+  step_kernel(a->dim, &shared_bytes);
+  if (!fast || info->software || (info->features & needs) != needs || !a->values || a->dim % 8 || a->half_rotary % 4 ||
+      a->rows * a->group > MAX_SPLIT_QUERIES || !unit || info->shared_bytes < shared_bytes)
+    return false;
+  a->unit = unit;
+  a->splits = STEP_WORKGROUPS / a->kv_heads;
+  if (a->splits > STEP_SHARES) a->splits = STEP_SHARES;
+  if (a->splits > most) a->splits = most;
+  if (!a->splits) a->splits = 1;
+  return step_blocks(a) * a->splits <= info->max_groups;
+}
+
+static tern_status add_step(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
+                            uint64_t batch, int32_t layer) {
+  tern_status status = TERN_OK;
+  uint64_t blocks = batch * a->kv_heads * step_blocks(a), bytes = blocks * 4 * a->splits * (a->dim + 4) * sizeof(float);
+  uint32_t shared_bytes;
+  cache_part all = {0, (uint32_t)(batch * a->kv_heads), 0, 0};
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS];
+  cache_operands(node, a, layer, &all, tern__gpu_output(node, 0), operands);
+  tern__gpu_need_scratch(program, bytes);
+  operands[8] = tern__gpu_scratch(0, bytes), operands[9] = tern__gpu_keep(program, blocks * sizeof(uint32_t));
+  TERN_TRY(tern__gpu_add_step(program, node, step_kernel(a->dim, &shared_bytes), operands, a,
+                              step_blocks(a) * a->splits, all.n, 1));
+  count_cost(program, a, all.n);
+cleanup:
+  return status;
+}
+
 /* The most heads of keys, each of `head_bytes`, that one binding holds, so that any multiple of them begins where a
  * binding may; 0 = none. */
 static uint64_t heads_of_part(uint64_t head_bytes, uint64_t limit) {
@@ -182,6 +233,12 @@ tern_status tern__gpu_compile_kv_attention(tern__program *program, const tern__n
   tern__gpu_attention_tile(&a);
   if (tern__gpu_attention_blocks(&a) > info->max_groups) return TERN_OK;
   a.values = values_at(program, &a, bytes);
+  if (takes_step(program, &a)) {
+    TERN_TRY(add_step(program, node, &a, batch, (int32_t)layer));
+    *taken = true;
+    goto cleanup;
+  }
+  a.unit = 0;
   a.splits = splits_of(program, &a);
   if (a.splits) tern__gpu_need_scratch(program, parts_bytes(&a, batch));
   for (uint64_t first = 0; first < used; first += n) {

@@ -14,10 +14,10 @@ struct AttentionParams {
   window: u32,        // 0: none
   scale: f32,
   softcap: f32,       // 0: none
-  values: u32,        // step of the mask from batch to batch; attention_fresh: word of the cache where values begin
+  values: u32,        // step of the mask from batch to batch; fresh rows: word of the cache where values begin
   mask_head: u32,     // attention_cache: which head of keys, counted over the batch, the bound cache begins with
-  mask_row: u32,
-  splits: u32,        // attention_split; for masks the step from key to key
+  mask_row: u32,      // attention_step: how many invocations of a subgroup work together
+  splits: u32,        // attention_split, attention_step; for masks the step from key to key
 }
 
 var<immediate> attention: AttentionParams;

@@ -34,16 +34,18 @@ pub struct Manifest {
 }
 
 /// What a device may lack: word in kernels.def, constant of backends/gpu/gpu_kernel.h, `enable` line in WGSL.
-pub const NEEDS: [(&str, &str, Option<&str>); 4] = [
+pub const NEEDS: [(&str, &str, Option<&str>); 5] = [
     ("f16", "TERN__GPU_HAS_F16", Some("enable f16;")),
     ("subgroups", "TERN__GPU_HAS_SUBGROUPS", Some("enable subgroups;")),
     ("int8_dot", "TERN__GPU_HAS_INT8_DOT", None),
     ("cooperative_matrix", "TERN__GPU_HAS_COOPERATIVE_MATRIX", Some("enable wgpu_cooperative_matrix;")),
+    ("coherent", "TERN__GPU_HAS_COHERENT", None),
 ];
 pub const F16: u32 = 1;
 pub const SUBGROUPS: u32 = 2;
 pub const INT8_DOT: u32 = 4;
 pub const COOPERATIVE_MATRIX: u32 = 8;
+pub const COHERENT: u32 = 16;
 
 /// What every WebGPU device gives (the specification's default limits).
 const SHARED_LIMIT: u32 = 16384;

@@ -1,6 +1,6 @@
 //! Facts about each variant, as the host needs them, and the limits that every device must be able to keep.
 
-use crate::manifest::{Variant, NEEDS};
+use crate::manifest::{Variant, COHERENT, NEEDS};
 use crate::pack::{self, Packer};
 use crate::spirv::Shader;
 use crate::Result;
@@ -8,8 +8,10 @@ use naga::valid::GlobalUse;
 use naga::{AddressSpace, StorageAccess};
 use std::collections::HashMap;
 
-/// TERN__GPU_MAX_BINDINGS, TERN__GPU_MAX_IMMEDIATE; WebGPU's default maxComputeInvocationsPerWorkgroup.
-const MAX_BINDINGS: usize = 8;
+/// WebGPU's default maxStorageBuffersPerShaderStage; TERN__GPU_MAX_BINDINGS, for kernels that browsers do not get.
+const WEB_BINDINGS: u32 = 8;
+const MAX_BINDINGS: u32 = 10;
+/// TERN__GPU_MAX_IMMEDIATE; WebGPU's default maxComputeInvocationsPerWorkgroup.
 const MAX_IMMEDIATE: u32 = 64;
 
 pub struct Facts {
@@ -49,6 +51,10 @@ pub fn facts(shader: Shader, entry: &str, variant: &Variant) -> Result<Facts> {
             _ => continue,
         };
         let binding = global.binding.as_ref().ok_or("a buffer without @group and @binding")?;
+        let coherent = global.memory_decorations.contains(naga::MemoryDecorations::COHERENT);
+        if coherent && variant.needs & COHERENT == 0 {
+            return Err("a @coherent buffer: say 'needs coherent'".into());
+        }
         let stored = uses[handle].intersects(GlobalUse::WRITE | GlobalUse::ATOMIC);
         bindings.push((binding.group, binding.binding, access.contains(StorageAccess::STORE), stored));
     }
@@ -62,7 +68,11 @@ pub fn facts(shader: Shader, entry: &str, variant: &Variant) -> Result<Facts> {
     }
     let size = module.entry_points[index].workgroup_size;
     let limits = [
-        ("bindings", bindings.len() as u32, MAX_BINDINGS as u32),
+        (
+            "bindings",
+            bindings.len() as u32,
+            if variant.needs & COHERENT != 0 { MAX_BINDINGS } else { WEB_BINDINGS },
+        ),
         ("bytes of immediates", immediate_bytes, MAX_IMMEDIATE),
         (
             "invocations in a workgroup (INVOCATIONS_LIMIT=NUMBER in kernels.def raises this)",

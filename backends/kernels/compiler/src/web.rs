@@ -1,7 +1,7 @@
 //! The kernels for browsers: an ES module with the text of every file, without comments, and of every variant the
 //! files to join, the entry point and the overrides.
 
-use crate::manifest::{is_enable, Manifest, COOPERATIVE_MATRIX, NEEDS};
+use crate::manifest::{is_enable, Manifest, COHERENT, COOPERATIVE_MATRIX, NEEDS};
 
 pub fn to_js(manifest: &Manifest) -> String {
     let mut files: Vec<(String, String)> = Vec::new();
@@ -15,8 +15,8 @@ pub fn to_js(manifest: &Manifest) -> String {
     }
     let mut kernels = Vec::new();
     for kernel in &manifest.kernels {
-        // naga's spelling of the extension is not the browsers', whose own is an experiment yet.
-        if kernel.needs & COOPERATIVE_MATRIX != 0 {
+        // naga's spelling of the extension is not the browsers', whose own is an experiment yet; @coherent they do not have.
+        if kernel.needs & (COOPERATIVE_MATRIX | COHERENT) != 0 {
             continue;
         }
         kernel.files().for_each(|s| add(&s.path, &s.text));

@@ -1,0 +1,908 @@
+enable subgroups;
+// tern.KvAttention of few queries (decoding) in one dispatch: keys are shared out among up to `splits` workgroups, and
+// the last of them to finish puts their parts together. What attention_split.wgsl and attention_merge.wgsl do, for
+// lowest latency.
+//
+// Formula, parameters: include/attention_params.wgsl, with values the cache's word where values begin (a multiple of 4),
+// splits at most 64, and in mask_row how many invocations of a subgroup work together: 8, 16, or 32 where it has as many
+// or more. Bindings: group 0, 0 = q, 1 = y, 2 = k, 3 = v [batch, rows, kv_heads dim], 4 = (past, fresh) of each sequence
+// (read), 5 = cos, 6 = sin, 7 = the cache: keys [batch, kv_heads, positions, dim] as halves, then values alike, 8 = parts
+// [batch, kv_head, block of queries, query, share]: (largest score, sum of weights), then weighted values [dim], 9 =
+// counters [batch, kv_head, block], zero before and after. Heads of 8 to 256 values, a multiple of 8, half_rotary a
+// multiple of 4, at most 4 new rows.
+//
+// Workgroup: 128 x 1 x 1 for four queries of a head of keys (x of the grid is block * splits + share, y batch and
+// kv_head). Share s has every splits-th tile of keys, from the s-th tile on; shares without one end at once. Of 16 keys
+// at a time, eight invocations have one: chunks of eight values each, which they ask for before anything is computed, the
+// next tile's as soon as this one's are used. 32 invocations have their own softmax, so that no barrier is in the loop.
+//
+// The numbers do not depend on who is last, and those of a row not on the batch: parts are added in the order of shares.
+
+override attention_step_chunks: u32 = 1u;  // of a key to an invocation: 1, 2, 4 for heads of up to 64, 128, 256 values
+override attention_step_passes: u32 = 4u;  // keys of a tile to an invocation: 4, or 2
+
+const ATTENTION_STEP_LOWEST: f32 = -3.4028234663852886e38;
+const ATTENTION_STEP_LOG2E: f32 = 1.44269502;
+const ATTENTION_STEP_SHARES: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read_write> attention_step_q: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> attention_step_y: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> attention_step_k: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> attention_step_v: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> attention_step_positions: array<vec2<i32>>;
+@group(0) @binding(5) var<storage, read_write> attention_step_cos: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> attention_step_sin: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> attention_step_cache: array<vec4<u32>>;
+@coherent @group(0) @binding(8) var<storage, read_write> attention_step_parts: array<vec4<f32>>;
+@group(0) @binding(9) var<storage, read_write> attention_step_counters: array<atomic<u32>>;
+
+var<workgroup> attention_step_queries: array<vec4<f32>, 64u * attention_step_chunks>;  // [4][quads]
+var<workgroup> attention_step_new: array<vec2<u32>, 128u * attention_step_chunks>;     // [key, value][rows][quads] halves
+var<workgroup> attention_step_sums: array<vec4<f32>, 256u * attention_step_chunks>;    // [4 of invocations][4][quads]
+var<workgroup> attention_step_tops: array<f32, 64>;                                    // [of invocations][4]
+var<workgroup> attention_step_totals: array<f32, 64>;
+var<workgroup> attention_step_shares: array<vec2<f32>, 256>;                           // [4][share] top, total
+var<workgroup> attention_step_arrived: u32;
+
+// ---- new rows and queries ----
+
+// A quad that the workgroup stages: of its four queries, then of new keys, then of new values.
+struct AttentionStepJob {
+  kind: u32,        // 0: query, 1: key, 2: value, 3: none
+  row: u32,
+  quad: u32,
+  x: vec4<f32>,
+  partner: vec4<f32>,
+}
+
+fn attention_step_interleaved() -> bool {
+  return (attention.flags & 1u) != 0u;
+}
+
+// The quad that a quad is paired with.
+fn attention_step_partner(quad: u32) -> u32 {
+  let half = attention.half_rotary / 4u;
+  if quad >= 2u * half || attention_step_interleaved() {
+    return quad;
+  }
+  return select(quad - half, quad + half, quad < half);
+}
+
+fn attention_step_ask(i: u32, batch: u32, kv_head: u32, first_query: u32) -> AttentionStepJob {
+  let p = attention;
+  let quads = p.dim / 4u;
+  let quad = i % quads;
+  let partner = attention_step_partner(quad);
+  var line = i / quads;
+  var job = AttentionStepJob(3u, 0u, quad, vec4<f32>(), vec4<f32>());
+  if line < 4u {
+    let query = first_query + line;
+    if query < p.rows * p.group {
+      let at = attention_at(batch, kv_head, query) / 4u;
+      job.row = query / p.group;
+      job.x = attention_step_q[at + quad];
+      job.partner = attention_step_q[at + partner];
+    }
+    job.kind = 0u;
+    return job;
+  }
+  line -= 4u;
+  if line < 2u * p.rows {
+    job.row = line % p.rows;
+    let at = ((batch * p.rows + job.row) * p.kv_heads + kv_head) * quads;
+    if line < p.rows {
+      job.kind = 1u;
+      job.x = attention_step_k[at + quad];
+      job.partner = attention_step_k[at + partner];
+    } else {
+      job.kind = 2u;
+      job.x = attention_step_v[at + quad];
+    }
+  }
+  return job;
+}
+
+struct AttentionStepAngle {
+  cosine: vec4<f32>,
+  sine: vec4<f32>,
+}
+
+fn attention_step_angle(quad: u32, position: u32) -> AttentionStepAngle {
+  let half = attention.half_rotary / 4u;
+  if quad >= 2u * half {
+    return AttentionStepAngle(vec4<f32>(), vec4<f32>());
+  }
+  if attention_step_interleaved() {
+    let cosine = attention_step_cos[position * half + quad / 2u];
+    let sine = attention_step_sin[position * half + quad / 2u];
+    let second = (quad & 1u) != 0u;
+    return AttentionStepAngle(select(cosine.xxyy, cosine.zzww, second), select(sine.xxyy, sine.zzww, second));
+  }
+  let at = position * half + select(quad - half, quad, quad < half);
+  return AttentionStepAngle(attention_step_cos[at], attention_step_sin[at]);
+}
+
+fn attention_step_turned(job: AttentionStepJob, angle: AttentionStepAngle) -> vec4<f32> {
+  let half = attention.half_rotary / 4u;
+  if job.quad >= 2u * half {
+    return job.x;
+  }
+  let interleaved = attention_step_interleaved();
+  let other = select(job.partner, job.x.yxwz, interleaved) * angle.sine;
+  let first = select(vec4<bool>(job.quad < half), vec4<bool>(true, false, true, false), interleaved);
+  return select(job.x * angle.cosine + other, job.x * angle.cosine - other, first);
+}
+
+fn attention_step_halves(x: vec4<f32>) -> vec2<u32> {
+  return vec2<u32>(math_f32_to_f16(x.x) | (math_f32_to_f16(x.y) << 16u),
+                   math_f32_to_f16(x.z) | (math_f32_to_f16(x.w) << 16u));
+}
+
+// Two of a cache word's quads are a vec4.
+fn attention_step_keep(element: u32, quad: u32, words: vec2<u32>) {
+  if (quad & 1u) == 0u {
+    attention_step_cache[element].x = words.x;
+    attention_step_cache[element].y = words.y;
+  } else {
+    attention_step_cache[element].z = words.x;
+    attention_step_cache[element].w = words.y;
+  }
+}
+
+// What of the keys a workgroup sees to.
+struct AttentionStepPlace {
+  batch: u32,
+  kv_head: u32,
+  block: u32,       // of four queries
+  split: u32,
+  past: u32,
+  fresh: u32,
+  begin: u32,       // keys [begin, end) are seen by any of the queries
+  end: u32,
+  base: u32,        // where the first tile begins
+  needed: bool,     // new rows are in its tiles
+}
+
+// Whether a key from begin on is in the workgroup's tiles.
+fn attention_step_mine(place: AttentionStepPlace, key: u32) -> bool {
+  return (key - place.base) / (16u * attention_step_passes) % attention.splits == place.split;
+}
+
+// The row that the block's first query with it stores, where its key's tile is.
+fn attention_step_stores(place: AttentionStepPlace, row: u32) -> bool {
+  let key = place.past + row;
+  return row * attention.group / 4u == place.block && key < attention.keys && attention_step_mine(place, key);
+}
+
+fn attention_step_stage(job: AttentionStepJob, angle: AttentionStepAngle, i: u32, place: AttentionStepPlace) {
+  let p = attention;
+  let quads = p.dim / 4u;
+  if job.kind == 0u {
+    let value = attention_step_turned(job, angle) * p.scale;
+    attention_step_queries[i] = select(vec4<f32>(), value, job.row < place.fresh);
+  } else if job.kind < 3u && place.needed && job.row < place.fresh {
+    var x = job.x;
+    if job.kind == 1u {
+      x = attention_step_turned(job, angle);
+    }
+    let words = attention_step_halves(x);
+    attention_step_new[i - 4u * quads] = words;
+    if attention_step_stores(place, job.row) {
+      let head = place.batch * p.kv_heads + place.kv_head;
+      let at = ((head * p.keys + place.past + job.row) * p.dim + job.quad * 4u) / 8u;
+      attention_step_keep(select(at, at + p.values / 4u, job.kind == 2u), job.quad, words);
+    }
+  }
+}
+
+// Where its angles are: padding has those of some row.
+fn attention_step_position(job: AttentionStepJob, place: AttentionStepPlace) -> u32 {
+  return place.past + min(job.row, max(place.fresh, 1u) - 1u);
+}
+
+// ---- keys and values ----
+
+// Chunk of a key (or value) of the cache, from where the head's begin; what is not to be seen there is zero.
+fn attention_step_load(head: u32, key: u32, chunk: u32, place: AttentionStepPlace) -> vec4<u32> {
+  let chunks = attention.dim / 8u;
+  var words = vec4<u32>();
+  if chunk < chunks && key >= place.begin && key < min(place.past, place.end) {
+    words = attention_step_cache[head + key * chunks + chunk];
+  }
+  return words;
+}
+
+// The same, or from the new rows, which begin at `at`.
+fn attention_step_fresh(words: vec4<u32>, at: u32, key: u32, chunk: u32, place: AttentionStepPlace) -> vec4<u32> {
+  let quads = attention.dim / 4u;
+  var result = words;
+  if chunk * 2u < quads && key >= place.past && key < place.end {
+    let i = at + (key - place.past) * quads + chunk * 2u;
+    result = vec4<u32>(attention_step_new[i], attention_step_new[i + 1u]);
+  }
+  return result;
+}
+
+// Chunks of the four queries.
+struct AttentionStepQueries {
+  a0: vec4<f32>,
+  a1: vec4<f32>,
+  b0: vec4<f32>,
+  b1: vec4<f32>,
+  c0: vec4<f32>,
+  c1: vec4<f32>,
+  d0: vec4<f32>,
+  d1: vec4<f32>,
+}
+
+fn attention_step_queries_at(chunk: u32) -> AttentionStepQueries {
+  let quads = attention.dim / 4u;
+  let at = min(chunk * 2u, quads - 2u);
+  return AttentionStepQueries(attention_step_queries[at], attention_step_queries[at + 1u],
+                              attention_step_queries[at + quads], attention_step_queries[at + quads + 1u],
+                              attention_step_queries[at + 2u * quads], attention_step_queries[at + 2u * quads + 1u],
+                              attention_step_queries[at + 3u * quads], attention_step_queries[at + 3u * quads + 1u]);
+}
+
+fn attention_step_low(words: vec4<u32>) -> vec4<f32> {
+  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+}
+
+fn attention_step_high(words: vec4<u32>) -> vec4<f32> {
+  return vec4<f32>(unpack2x16float(words.z), unpack2x16float(words.w));
+}
+
+fn attention_step_dot(q0: vec4<f32>, q1: vec4<f32>, k0: vec4<f32>, k1: vec4<f32>, sum: f32) -> f32 {
+  let s = fma(q0.w, k0.w, fma(q0.z, k0.z, fma(q0.y, k0.y, fma(q0.x, k0.x, sum))));
+  return fma(q1.w, k1.w, fma(q1.z, k1.z, fma(q1.y, k1.y, fma(q1.x, k1.x, s))));
+}
+
+// Scores of the four queries plus a chunk's.
+fn attention_step_score(q: AttentionStepQueries, words: vec4<u32>, score: vec4<f32>) -> vec4<f32> {
+  let k0 = attention_step_low(words);
+  let k1 = attention_step_high(words);
+  return vec4<f32>(attention_step_dot(q.a0, q.a1, k0, k1, score.x), attention_step_dot(q.b0, q.b1, k0, k1, score.y),
+                   attention_step_dot(q.c0, q.c1, k0, k1, score.z), attention_step_dot(q.d0, q.d1, k0, k1, score.w));
+}
+
+// Weighted values: a chunk's, of the four queries.
+struct AttentionStepSums {
+  a0: vec4<f32>,
+  a1: vec4<f32>,
+  b0: vec4<f32>,
+  b1: vec4<f32>,
+  c0: vec4<f32>,
+  c1: vec4<f32>,
+  d0: vec4<f32>,
+  d1: vec4<f32>,
+}
+
+fn attention_step_weigh(s: AttentionStepSums, w: vec4<f32>, words: vec4<u32>) -> AttentionStepSums {
+  let v0 = attention_step_low(words);
+  let v1 = attention_step_high(words);
+  return AttentionStepSums(fma(w.xxxx, v0, s.a0), fma(w.xxxx, v1, s.a1), fma(w.yyyy, v0, s.b0), fma(w.yyyy, v1, s.b1),
+                           fma(w.zzzz, v0, s.c0), fma(w.zzzz, v1, s.c1), fma(w.wwww, v0, s.d0), fma(w.wwww, v1, s.d1));
+}
+
+fn attention_step_scaled(s: AttentionStepSums, f: vec4<f32>) -> AttentionStepSums {
+  return AttentionStepSums(s.a0 * f.x, s.a1 * f.x, s.b0 * f.y, s.b1 * f.y, s.c0 * f.z, s.c1 * f.z, s.d0 * f.w,
+                           s.d1 * f.w);
+}
+
+// ---- softmax ----
+
+// Keys [x, y) that a query sees.
+fn attention_step_sees(query: u32, place: AttentionStepPlace) -> vec2<u32> {
+  let p = attention;
+  let row = query / p.group;
+  if query >= p.rows * p.group || row >= place.fresh {
+    return vec2<u32>();
+  }
+  let end = place.past + row + 1u;
+  return vec2<u32>(select(0u, end - min(end, p.window), p.window != 0u), end);
+}
+
+// Relative to the largest score.
+fn attention_step_weight(x: vec2<f32>) -> vec2<f32> {
+  return exp2(x * ATTENTION_STEP_LOG2E);
+}
+
+// Both queries' factors of an invocation, and its neighbour's: of all four.
+fn attention_step_four(own: vec2<f32>, odd: bool) -> vec4<f32> {
+  let other = subgroupShuffleXor(own, 1u);
+  return select(vec4<f32>(own, other), vec4<f32>(other, own), odd);
+}
+
+// The weights of pass j: those of the eight invocations of a key are at two of them.
+fn attention_step_weights(own: vec2<f32>, lane: u32, j: u32) -> vec4<f32> {
+  let at = (lane & ~7u) + 2u * j;
+  return vec4<f32>(subgroupShuffle(own, at), subgroupShuffle(own, at + 1u));
+}
+
+// ---- the sums of several invocations ----
+
+// Of the invocations with the same chunk among 32: each is left with one query's.
+fn attention_step_halved(s: AttentionStepSums, lane: u32) -> array<vec4<f32>, 2> {
+  let second = (lane & 8u) != 0u;
+  var x0 = select(s.a0, s.c0, second) + subgroupShuffleXor(select(s.c0, s.a0, second), 8u);
+  var x1 = select(s.a1, s.c1, second) + subgroupShuffleXor(select(s.c1, s.a1, second), 8u);
+  var y0 = select(s.b0, s.d0, second) + subgroupShuffleXor(select(s.d0, s.b0, second), 8u);
+  var y1 = select(s.b1, s.d1, second) + subgroupShuffleXor(select(s.d1, s.b1, second), 8u);
+  let odd = (lane & 16u) != 0u;
+  x0 = select(x0, y0, odd) + subgroupShuffleXor(select(y0, x0, odd), 16u);
+  x1 = select(x1, y1, odd) + subgroupShuffleXor(select(y1, x1, odd), 16u);
+  return array<vec4<f32>, 2>(x0, x1);
+}
+
+fn attention_step_put_halved(t: u32, chunk: u32, s: AttentionStepSums, lane: u32) {
+  let quads = attention.dim / 4u;
+  let sum = attention_step_halved(s, lane);
+  if chunk * 2u < quads {
+    let slot = ((lane >> 3u) & 1u) * 2u + ((lane >> 4u) & 1u);
+    let at = ((t >> 5u) * 4u + slot) * quads + chunk * 2u;
+    attention_step_sums[at] = sum[0];
+    attention_step_sums[at + 1u] = sum[1];
+  }
+}
+
+// Where subgroups are smaller: one invocation with that chunk after the other.
+fn attention_step_add(at: u32, x0: vec4<f32>, x1: vec4<f32>, first: bool) {
+  if first {
+    attention_step_sums[at] = x0;
+    attention_step_sums[at + 1u] = x1;
+  } else {
+    attention_step_sums[at] += x0;
+    attention_step_sums[at + 1u] += x1;
+  }
+}
+
+fn attention_step_put(t: u32, chunk: u32, s: AttentionStepSums, first: bool) {
+  let quads = attention.dim / 4u;
+  if chunk * 2u < quads {
+    let at = (t >> 5u) * 4u * quads + chunk * 2u;
+    attention_step_add(at, s.a0, s.a1, first);
+    attention_step_add(at + quads, s.b0, s.b1, first);
+    attention_step_add(at + 2u * quads, s.c0, s.c1, first);
+    attention_step_add(at + 3u * quads, s.d0, s.d1, first);
+  }
+}
+
+fn attention_step_finish(place: AttentionStepPlace, slot: u32, quad: u32, sum: vec4<f32>, total: f32) {
+  let query = place.block * 4u + slot;
+  if query < attention.rows * attention.group {
+    let at = attention_at(place.batch, place.kv_head, query) / 4u;
+    attention_step_y[at + quad] = sum * select(0.0, 1.0 / total, total > 0.0);
+  }
+}
+
+// ---- the parts of several shares ----
+
+// Values of eight shares: s, s + step ...
+struct AttentionStepParts {
+  a: vec4<f32>,
+  b: vec4<f32>,
+  c: vec4<f32>,
+  d: vec4<f32>,
+  e: vec4<f32>,
+  f: vec4<f32>,
+  g: vec4<f32>,
+  h: vec4<f32>,
+}
+
+// Those that there are not are the last one's; `at` is the first share's element.
+fn attention_step_parts_at(at: u32, s: u32, step: u32, last: u32) -> AttentionStepParts {
+  let width = attention.dim / 4u + 1u;
+  return AttentionStepParts(attention_step_parts[at + min(s, last) * width],
+                            attention_step_parts[at + min(s + step, last) * width],
+                            attention_step_parts[at + min(s + 2u * step, last) * width],
+                            attention_step_parts[at + min(s + 3u * step, last) * width],
+                            attention_step_parts[at + min(s + 4u * step, last) * width],
+                            attention_step_parts[at + min(s + 5u * step, last) * width],
+                            attention_step_parts[at + min(s + 6u * step, last) * width],
+                            attention_step_parts[at + min(s + 7u * step, last) * width]);
+}
+
+fn attention_step_part(sum: vec4<f32>, slot: u32, s: u32, last: u32, x: vec4<f32>) -> vec4<f32> {
+  if s > last {
+    return sum;
+  }
+  return fma(vec4<f32>(attention_step_shares[slot * ATTENTION_STEP_SHARES + s].x), x, sum);
+}
+
+fn attention_step_merged(sum: vec4<f32>, slot: u32, s: u32, step: u32, last: u32, v: AttentionStepParts) -> vec4<f32> {
+  var y = attention_step_part(sum, slot, s, last, v.a);
+  y = attention_step_part(y, slot, s + step, last, v.b);
+  y = attention_step_part(y, slot, s + 2u * step, last, v.c);
+  y = attention_step_part(y, slot, s + 3u * step, last, v.d);
+  y = attention_step_part(y, slot, s + 4u * step, last, v.e);
+  y = attention_step_part(y, slot, s + 5u * step, last, v.f);
+  y = attention_step_part(y, slot, s + 6u * step, last, v.g);
+  return attention_step_part(y, slot, s + 7u * step, last, v.h);
+}
+
+// The weights of a query's shares, and their sum: of as many invocations as work together.
+fn attention_step_weigh_shares(t: u32, unit: u32, first: u32, last: u32) {
+  let p = attention;
+  let width = p.dim / 4u + 1u;
+  let lane = t % unit;
+  let slot = t / unit;
+  if slot < 4u {
+    let at = slot * ATTENTION_STEP_SHARES;
+    var top = ATTENTION_STEP_LOWEST;
+    for (var s = lane; s <= last; s += unit) {
+      let part = attention_step_parts[first + (slot * p.splits + s) * width].xy;
+      attention_step_shares[at + s] = part;
+      top = max(top, part.x);
+    }
+    top = max(top, subgroupShuffleXor(top, 1u));
+    top = max(top, subgroupShuffleXor(top, 2u));
+    top = max(top, subgroupShuffleXor(top, 4u));
+    if unit > 8u {
+      top = max(top, subgroupShuffleXor(top, 8u));
+    }
+    if unit > 16u {
+      top = max(top, subgroupShuffleXor(top, 16u));
+    }
+    var total = 0.0;
+    for (var s = lane; s <= last; s += unit) {
+      let part = attention_step_shares[at + s];
+      let weight = exp2((part.x - top) * ATTENTION_STEP_LOG2E);
+      total = fma(part.y, weight, total);
+      attention_step_shares[at + s].x = weight;
+    }
+    total += subgroupShuffleXor(total, 1u);
+    total += subgroupShuffleXor(total, 2u);
+    total += subgroupShuffleXor(total, 4u);
+    if unit > 8u {
+      total += subgroupShuffleXor(total, 8u);
+    }
+    if unit > 16u {
+      total += subgroupShuffleXor(total, 16u);
+    }
+    if lane == 0u {
+      attention_step_totals[slot] = total;
+    }
+  }
+}
+
+@compute @workgroup_size(128, 1, 1)
+fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup_id) subgroup: u32,
+                  @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_size) size: u32) {
+  let p = attention;
+  let t = subgroup * size + lane;
+  let tile = 16u * attention_step_passes;
+  let unit = p.mask_row;
+  let quads = p.dim / 4u;
+  var place: AttentionStepPlace;
+  place.batch = workgroup.y / p.kv_heads;
+  place.kv_head = workgroup.y % p.kv_heads;
+  place.split = workgroup.x % p.splits;
+  place.block = workgroup.x / p.splits;
+  let first_query = place.block * 4u;
+  let sequence = attention_step_positions[place.batch];
+  let job0 = attention_step_ask(t, place.batch, place.kv_head, first_query);
+  let job1 = attention_step_ask(t + 128u, place.batch, place.kv_head, first_query);
+
+  // What the queries see. All of this is the same for all shares.
+  let past = u32(sequence.x);
+  let fresh = min(u32(max(sequence.y, 0)), p.rows);
+  let first_row = first_query / p.group;
+  let last_row = min((first_query + 3u) / p.group, max(fresh, 1u) - 1u);
+  let any = first_row < fresh;
+  let end = select(0u, past + last_row + 1u, any);
+  let first_end = past + first_row + 1u;
+  let begin = select(0u, first_end - min(first_end, p.window), any && p.window != 0u);
+  let base = begin / tile * tile;
+  let tiles = (end - base + tile - 1u) / tile;
+  let taking_part = max(min(tiles, p.splits), 1u);
+  if workgroup.x % p.splits >= taking_part {
+    return;
+  }
+  place.past = past;
+  place.fresh = fresh;
+  place.begin = begin;
+  place.end = end;
+  place.base = base;
+  place.needed = any && (attention_step_mine(place, max(past, base)) || attention_step_mine(place, end - 1u));
+
+  // Everything is asked for at once.
+  let angle0 = attention_step_angle(job0.quad, attention_step_position(job0, place));
+  let angle1 = attention_step_angle(job1.quad, attention_step_position(job1, place));
+  let chunk = t & 7u;
+  let group = t >> 3u;
+  let keys_at = workgroup.y * p.keys * (p.dim / 8u);
+  let values_at = keys_at + p.values / 4u;
+  var key = base + place.split * tile + group;
+  var k00 = attention_step_load(keys_at, key, chunk, place);
+  var k10 = attention_step_load(keys_at, key + 16u, chunk, place);
+  var k20 = vec4<u32>();
+  var k30 = vec4<u32>();
+  if attention_step_passes > 2u {
+    k20 = attention_step_load(keys_at, key + 32u, chunk, place);
+    k30 = attention_step_load(keys_at, key + 48u, chunk, place);
+  }
+  var k01 = vec4<u32>();
+  var k11 = vec4<u32>();
+  var k21 = vec4<u32>();
+  var k31 = vec4<u32>();
+  var k02 = vec4<u32>();
+  var k12 = vec4<u32>();
+  var k03 = vec4<u32>();
+  var k13 = vec4<u32>();
+  if attention_step_chunks > 1u {
+    k01 = attention_step_load(keys_at, key, chunk + 8u, place);
+    k11 = attention_step_load(keys_at, key + 16u, chunk + 8u, place);
+    if attention_step_passes > 2u {
+      k21 = attention_step_load(keys_at, key + 32u, chunk + 8u, place);
+      k31 = attention_step_load(keys_at, key + 48u, chunk + 8u, place);
+    }
+  }
+  if attention_step_chunks > 2u {
+    k02 = attention_step_load(keys_at, key, chunk + 16u, place);
+    k12 = attention_step_load(keys_at, key + 16u, chunk + 16u, place);
+    k03 = attention_step_load(keys_at, key, chunk + 24u, place);
+    k13 = attention_step_load(keys_at, key + 16u, chunk + 24u, place);
+  }
+  var v00 = attention_step_load(values_at, key, chunk, place);
+  var v10 = attention_step_load(values_at, key + 16u, chunk, place);
+  var v20 = vec4<u32>();
+  var v30 = vec4<u32>();
+  if attention_step_passes > 2u {
+    v20 = attention_step_load(values_at, key + 32u, chunk, place);
+    v30 = attention_step_load(values_at, key + 48u, chunk, place);
+  }
+  var v01 = vec4<u32>();
+  var v11 = vec4<u32>();
+  var v21 = vec4<u32>();
+  var v31 = vec4<u32>();
+  var v02 = vec4<u32>();
+  var v12 = vec4<u32>();
+  var v03 = vec4<u32>();
+  var v13 = vec4<u32>();
+  if attention_step_chunks > 1u {
+    v01 = attention_step_load(values_at, key, chunk + 8u, place);
+    v11 = attention_step_load(values_at, key + 16u, chunk + 8u, place);
+    if attention_step_passes > 2u {
+      v21 = attention_step_load(values_at, key + 32u, chunk + 8u, place);
+      v31 = attention_step_load(values_at, key + 48u, chunk + 8u, place);
+    }
+  }
+  if attention_step_chunks > 2u {
+    v02 = attention_step_load(values_at, key, chunk + 16u, place);
+    v12 = attention_step_load(values_at, key + 16u, chunk + 16u, place);
+    v03 = attention_step_load(values_at, key, chunk + 24u, place);
+    v13 = attention_step_load(values_at, key + 16u, chunk + 24u, place);
+  }
+
+  attention_step_stage(job0, angle0, t, place);
+  attention_step_stage(job1, angle1, t + 128u, place);
+  for (var i = t + 256u; i < (4u + 2u * p.rows) * quads; i += 128u) {
+    let job = attention_step_ask(i, place.batch, place.kv_head, first_query);
+    attention_step_stage(job, attention_step_angle(job.quad, attention_step_position(job, place)), i, place);
+  }
+  let odd = (t & 1u) != 0u;
+  let pair = first_query + 2u * (t & 1u);
+  let sees0 = attention_step_sees(pair, place);
+  let sees1 = attention_step_sees(pair + 1u, place);
+  var top = vec2<f32>(ATTENTION_STEP_LOWEST);
+  var total = vec2<f32>();      // of this invocation's weights
+  var sum0: AttentionStepSums;
+  var sum1: AttentionStepSums;
+  var sum2: AttentionStepSums;
+  var sum3: AttentionStepSums;
+  workgroupBarrier();
+
+  let first = base + place.split * tile;
+  for (var key0 = first; key0 < end; key0 += p.splits * tile) {
+    key = key0 + group;
+    if key0 + tile > past {
+      let rows_at = p.rows * quads;
+      k00 = attention_step_fresh(k00, 0u, key, chunk, place);
+      k10 = attention_step_fresh(k10, 0u, key + 16u, chunk, place);
+      v00 = attention_step_fresh(v00, rows_at, key, chunk, place);
+      v10 = attention_step_fresh(v10, rows_at, key + 16u, chunk, place);
+      if attention_step_passes > 2u {
+        k20 = attention_step_fresh(k20, 0u, key + 32u, chunk, place);
+        k30 = attention_step_fresh(k30, 0u, key + 48u, chunk, place);
+        v20 = attention_step_fresh(v20, rows_at, key + 32u, chunk, place);
+        v30 = attention_step_fresh(v30, rows_at, key + 48u, chunk, place);
+      }
+      if attention_step_chunks > 1u {
+        k01 = attention_step_fresh(k01, 0u, key, chunk + 8u, place);
+        k11 = attention_step_fresh(k11, 0u, key + 16u, chunk + 8u, place);
+        v01 = attention_step_fresh(v01, rows_at, key, chunk + 8u, place);
+        v11 = attention_step_fresh(v11, rows_at, key + 16u, chunk + 8u, place);
+        if attention_step_passes > 2u {
+          k21 = attention_step_fresh(k21, 0u, key + 32u, chunk + 8u, place);
+          k31 = attention_step_fresh(k31, 0u, key + 48u, chunk + 8u, place);
+          v21 = attention_step_fresh(v21, rows_at, key + 32u, chunk + 8u, place);
+          v31 = attention_step_fresh(v31, rows_at, key + 48u, chunk + 8u, place);
+        }
+      }
+      if attention_step_chunks > 2u {
+        k02 = attention_step_fresh(k02, 0u, key, chunk + 16u, place);
+        k12 = attention_step_fresh(k12, 0u, key + 16u, chunk + 16u, place);
+        k03 = attention_step_fresh(k03, 0u, key, chunk + 24u, place);
+        k13 = attention_step_fresh(k13, 0u, key + 16u, chunk + 24u, place);
+        v02 = attention_step_fresh(v02, rows_at, key, chunk + 16u, place);
+        v12 = attention_step_fresh(v12, rows_at, key + 16u, chunk + 16u, place);
+        v03 = attention_step_fresh(v03, rows_at, key, chunk + 24u, place);
+        v13 = attention_step_fresh(v13, rows_at, key + 16u, chunk + 24u, place);
+      }
+    }
+    let next = key + p.splits * tile;
+    let more = key0 + p.splits * tile < end;
+    var s0 = vec4<f32>();
+    var s1 = vec4<f32>();
+    var s2 = vec4<f32>();
+    var s3 = vec4<f32>();
+    {
+      let q = attention_step_queries_at(chunk);
+      s0 = attention_step_score(q, k00, s0);
+      s1 = attention_step_score(q, k10, s1);
+      if attention_step_passes > 2u {
+        s2 = attention_step_score(q, k20, s2);
+        s3 = attention_step_score(q, k30, s3);
+      }
+    }
+    if attention_step_chunks > 1u {
+      let q = attention_step_queries_at(chunk + 8u);
+      s0 = attention_step_score(q, k01, s0);
+      s1 = attention_step_score(q, k11, s1);
+      if attention_step_passes > 2u {
+        s2 = attention_step_score(q, k21, s2);
+        s3 = attention_step_score(q, k31, s3);
+      }
+    }
+    if attention_step_chunks > 2u {
+      let q = attention_step_queries_at(chunk + 16u);
+      s0 = attention_step_score(q, k02, s0);
+      s1 = attention_step_score(q, k12, s1);
+      let r = attention_step_queries_at(chunk + 24u);
+      s0 = attention_step_score(r, k03, s0);
+      s1 = attention_step_score(r, k13, s1);
+    }
+    if more {
+      k00 = attention_step_load(keys_at, next, chunk, place);
+      k10 = attention_step_load(keys_at, next + 16u, chunk, place);
+      if attention_step_passes > 2u {
+        k20 = attention_step_load(keys_at, next + 32u, chunk, place);
+        k30 = attention_step_load(keys_at, next + 48u, chunk, place);
+      }
+      if attention_step_chunks > 1u {
+        k01 = attention_step_load(keys_at, next, chunk + 8u, place);
+        k11 = attention_step_load(keys_at, next + 16u, chunk + 8u, place);
+        if attention_step_passes > 2u {
+          k21 = attention_step_load(keys_at, next + 32u, chunk + 8u, place);
+          k31 = attention_step_load(keys_at, next + 48u, chunk + 8u, place);
+        }
+      }
+      if attention_step_chunks > 2u {
+        k02 = attention_step_load(keys_at, next, chunk + 16u, place);
+        k12 = attention_step_load(keys_at, next + 16u, chunk + 16u, place);
+        k03 = attention_step_load(keys_at, next, chunk + 24u, place);
+        k13 = attention_step_load(keys_at, next + 16u, chunk + 24u, place);
+      }
+    }
+
+    // The sums of the eight invocations of a key: each is left with a pass and two queries of it.
+    let late = (t & 4u) != 0u;
+    let a = select(s0, s2, late) + subgroupShuffleXor(select(s2, s0, late), 4u);
+    let b = select(s1, s3, late) + subgroupShuffleXor(select(s3, s1, late), 4u);
+    let second = (t & 2u) != 0u;
+    let c = select(a, b, second) + subgroupShuffleXor(select(b, a, second), 2u);
+    let d = select(c.xy, c.zw, odd) + subgroupShuffleXor(select(c.zw, c.xy, odd), 1u);
+    let own = key0 + group + 16u * ((t >> 1u) & 3u);
+    let inside = own < key0 + tile;
+    let score = vec2<f32>(attention_cap(d.x), attention_cap(d.y));
+    let counts = vec2<bool>(inside && own >= sees0.x && own < sees0.y, inside && own >= sees1.x && own < sees1.y) &
+                 !(score < vec2<f32>(ATTENTION_STEP_LOWEST));
+    let before = top;
+    top = max(top, select(vec2<f32>(ATTENTION_STEP_LOWEST), score, counts));
+    top = max(top, subgroupShuffleXor(top, 2u));
+    top = max(top, subgroupShuffleXor(top, 4u));
+    if unit > 8u {
+      top = max(top, subgroupShuffleXor(top, 8u));
+    }
+    if unit > 16u {
+      top = max(top, subgroupShuffleXor(top, 16u));
+    }
+    let weight = select(vec2<f32>(), attention_step_weight(score - top), counts);
+    if key0 == first {
+      total = weight;
+    } else {
+      let rescale = attention_step_weight(before - top);
+      total = fma(total, rescale, weight);
+      let four = attention_step_four(rescale, odd);
+      sum0 = attention_step_scaled(sum0, four);
+      if attention_step_chunks > 1u {
+        sum1 = attention_step_scaled(sum1, four);
+      }
+      if attention_step_chunks > 2u {
+        sum2 = attention_step_scaled(sum2, four);
+        sum3 = attention_step_scaled(sum3, four);
+      }
+    }
+    let w0 = attention_step_weights(weight, lane, 0u);
+    let w1 = attention_step_weights(weight, lane, 1u);
+    sum0 = attention_step_weigh(attention_step_weigh(sum0, w0, v00), w1, v10);
+    if attention_step_chunks > 1u {
+      sum1 = attention_step_weigh(attention_step_weigh(sum1, w0, v01), w1, v11);
+    }
+    if attention_step_passes > 2u {
+      let w2 = attention_step_weights(weight, lane, 2u);
+      let w3 = attention_step_weights(weight, lane, 3u);
+      sum0 = attention_step_weigh(attention_step_weigh(sum0, w2, v20), w3, v30);
+      if attention_step_chunks > 1u {
+        sum1 = attention_step_weigh(attention_step_weigh(sum1, w2, v21), w3, v31);
+      }
+    }
+    if attention_step_chunks > 2u {
+      sum2 = attention_step_weigh(attention_step_weigh(sum2, w0, v02), w1, v12);
+      sum3 = attention_step_weigh(attention_step_weigh(sum3, w0, v03), w1, v13);
+    }
+    if more {
+      v00 = attention_step_load(values_at, next, chunk, place);
+      v10 = attention_step_load(values_at, next + 16u, chunk, place);
+      if attention_step_passes > 2u {
+        v20 = attention_step_load(values_at, next + 32u, chunk, place);
+        v30 = attention_step_load(values_at, next + 48u, chunk, place);
+      }
+      if attention_step_chunks > 1u {
+        v01 = attention_step_load(values_at, next, chunk + 8u, place);
+        v11 = attention_step_load(values_at, next + 16u, chunk + 8u, place);
+        if attention_step_passes > 2u {
+          v21 = attention_step_load(values_at, next + 32u, chunk + 8u, place);
+          v31 = attention_step_load(values_at, next + 48u, chunk + 8u, place);
+        }
+      }
+      if attention_step_chunks > 2u {
+        v02 = attention_step_load(values_at, next, chunk + 16u, place);
+        v12 = attention_step_load(values_at, next + 16u, chunk + 16u, place);
+        v03 = attention_step_load(values_at, next, chunk + 24u, place);
+        v13 = attention_step_load(values_at, next + 16u, chunk + 24u, place);
+      }
+    }
+  }
+
+  // The sums of the workgroup's invocations: of 32 each to workgroup memory.
+  total += subgroupShuffleXor(total, 2u);
+  total += subgroupShuffleXor(total, 4u);
+  if unit > 8u {
+    total += subgroupShuffleXor(total, 8u);
+  }
+  if unit > 16u {
+    total += subgroupShuffleXor(total, 16u);
+    attention_step_put_halved(t, chunk, sum0, lane);
+    if attention_step_chunks > 1u {
+      attention_step_put_halved(t, chunk + 8u, sum1, lane);
+    }
+    if attention_step_chunks > 2u {
+      attention_step_put_halved(t, chunk + 16u, sum2, lane);
+      attention_step_put_halved(t, chunk + 24u, sum3, lane);
+    }
+    if (t & 31u) < 2u {
+      let at = (t >> 5u) * 4u + 2u * (t & 1u);
+      attention_step_tops[at] = top.x;
+      attention_step_tops[at + 1u] = top.y;
+      attention_step_totals[at] = total.x;
+      attention_step_totals[at + 1u] = total.y;
+    }
+  } else {
+    // Smaller subgroups: of 32 invocations one eight after the other, all relative to one score.
+    if t % unit < 2u {
+      let at = t / unit * 4u + 2u * (t & 1u);
+      attention_step_tops[at] = top.x;
+      attention_step_tops[at + 1u] = top.y;
+    }
+    workgroupBarrier();
+    let before = top;
+    for (var i = 0u; i < 128u / unit; i += 1u) {
+      let at = i * 4u + 2u * (t & 1u);
+      top = max(top, vec2<f32>(attention_step_tops[at], attention_step_tops[at + 1u]));
+    }
+    let rescale = attention_step_weight(before - top);
+    let four = attention_step_four(rescale, odd);
+    total *= rescale;
+    workgroupBarrier();
+    for (var i = 0u; i < 4u; i += 1u) {
+      if (group & 3u) == i {
+        attention_step_put(t, chunk, attention_step_scaled(sum0, four), i == 0u);
+        if attention_step_chunks > 1u {
+          attention_step_put(t, chunk + 8u, attention_step_scaled(sum1, four), i == 0u);
+        }
+        if attention_step_chunks > 2u {
+          attention_step_put(t, chunk + 16u, attention_step_scaled(sum2, four), i == 0u);
+          attention_step_put(t, chunk + 24u, attention_step_scaled(sum3, four), i == 0u);
+        }
+        if chunk < 2u && i * 8u % unit == 0u {
+          let at = (t >> 5u) * 4u + 2u * chunk;
+          attention_step_tops[at] = top.x;
+          attention_step_tops[at + 1u] = top.y;
+          if i == 0u {
+            attention_step_totals[at] = 0.0;
+            attention_step_totals[at + 1u] = 0.0;
+          }
+          attention_step_totals[at] += total.x;
+          attention_step_totals[at + 1u] += total.y;
+        }
+      }
+      workgroupBarrier();
+    }
+  }
+  workgroupBarrier();
+  let row = workgroup.y * ((p.rows * p.group + 3u) / 4u) + place.block;
+  let parts = row * 4u * p.splits * (quads + 1u);
+  for (var i = t; i < 4u * quads; i += 128u) {
+    let slot = i / quads;
+    let quad = i % quads;
+    var largest = attention_step_tops[slot];
+    for (var n = 1u; n < 4u; n += 1u) {
+      largest = max(largest, attention_step_tops[n * 4u + slot]);
+    }
+    var sum = vec4<f32>();
+    var all = 0.0;
+    for (var n = 0u; n < 4u; n += 1u) {
+      let factor = exp2((attention_step_tops[n * 4u + slot] - largest) * ATTENTION_STEP_LOG2E);
+      all = fma(attention_step_totals[n * 4u + slot], factor, all);
+      sum = fma(attention_step_sums[(n * 4u + slot) * quads + quad], vec4<f32>(factor), sum);
+    }
+    if taking_part == 1u {
+      attention_step_finish(place, slot, quad, sum, all);
+    } else {
+      let at = parts + (slot * p.splits + place.split) * (quads + 1u);
+      if quad == 0u {
+        attention_step_parts[at] = vec4<f32>(largest, all, 0.0, 0.0);
+      }
+      attention_step_parts[at + 1u + quad] = sum;
+    }
+  }
+  if taking_part == 1u {
+    return;
+  }
+
+  // The last one of the shares: what it writes is after, and what it reads is before, what the others did to the counter.
+  storageBarrier();
+  if t == 0u {
+    attention_step_arrived = atomicAdd(&attention_step_counters[row], 1u);
+  }
+  storageBarrier();
+  if workgroupUniformLoad(&attention_step_arrived) != taking_part - 1u {
+    return;
+  }
+  if t == 0u {
+    atomicStore(&attention_step_counters[row], 0u);
+  }
+  let last = taking_part - 1u;
+  let wide = 4u * p.quad_lanes;
+  let lanes = max(128u / wide, 1u);  // that share out the shares
+  for (var item0 = 0u; item0 < wide; item0 += 128u) {
+    let item = item0 + t % wide;
+    let slot = item / p.quad_lanes;
+    let quad = item % p.quad_lanes;
+    let own = t / wide;
+    let at = parts + slot * p.splits * (quads + 1u) + 1u + min(quad, quads - 1u);
+    var values = attention_step_parts_at(at, own, lanes, last);
+    if item0 == 0u {
+      attention_step_weigh_shares(t, unit, parts, last);
+      workgroupBarrier();
+    }
+    var sum = vec4<f32>();
+    for (var s = own; s <= last; s += 8u * lanes) {
+      sum = attention_step_merged(sum, slot, s, lanes, last, values);
+      if s + 8u * lanes <= last {
+        values = attention_step_parts_at(at, s + 8u * lanes, lanes, last);
+      }
+    }
+    if lanes > 1u {
+      attention_step_sums[t] = sum;
+      workgroupBarrier();
+      for (var n = 1u; n < lanes; n += 1u) {
+        sum += attention_step_sums[min(n * wide + t, 127u)];
+      }
+    }
+    if own == 0u && quad < quads {
+      attention_step_finish(place, slot, quad, sum, attention_step_totals[slot]);
+    }
+  }
+}
