@@ -160,7 +160,7 @@ static tern_status add_attention(trial *t, int i) {
   tern__gpu_range ranges[] = {zero, {t->data, Y_AT + (uint64_t)i * PLACE, QUERIES * DIM * 4}, zero,
                               {t->data, NEW_AT, PLACE}, {t->weights, POSITIONS_AT, 8}, zero, zero,
                               {t->data, CACHE_AT, 2 * VALUES_AT}, {t->data, PARTS_AT, PARTS_BYTES},
-                              {t->data, COUNTER_AT, 4}};
+                              {t->data, COUNTER_AT, 4}, {t->data, SPARE_AT, PLACE}};
   tern__gpu_attention a = {.rows = 1, .keys = KEYS, .kv_heads = 1, .group = QUERIES, .dim = DIM, .scale = 1};
   tern__gpu_attention_tile(&a);
   a.values = VALUES_AT / 4, a.splits = SHARES, a.unit = tern__gpu_attention_unit(info);
@@ -259,7 +259,9 @@ static tern_status take(trial *t, const probe *p) {
 
 /* A device that lacks what else the kernel needs has no use for the feature. */
 static bool probe_fits(const tern__gpu_info *info, const probe *p) {
-  uint32_t needs = tern__gpu_kernels[p->kernel].needs;
+  const tern__gpu_kernel *kernel = &tern__gpu_kernels[p->kernel];
+  uint32_t needs = kernel->needs;
+  if (info->max_invocations < kernel->workgroup[0]) return false;
   return (info->features & needs) == needs && (!p->attention || tern__gpu_attention_unit(info));
 }
 

@@ -15,7 +15,7 @@ typedef struct tern__gpu_pipeline tern__gpu_pipeline;
 typedef struct tern__gpu_commands tern__gpu_commands;
 
 /* Of a kernel; WebGPU's are at most 8 of them. */
-enum { TERN__GPU_MAX_BINDINGS = 10, TERN__GPU_MAX_IMMEDIATE = 64 };
+enum { TERN__GPU_MAX_BINDINGS = 11, TERN__GPU_MAX_IMMEDIATE = 64 };
 
 /* Where a buffer lives. */
 typedef enum tern__gpu_memory {

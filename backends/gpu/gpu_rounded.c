@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { ROUND_BLOCK = 32, ROUND_PLAIN = 1, ROUND_SCALED = 2 /* LINEAR_ROUND_* */ };
+enum { ROUND_BLOCK = 32 };
 
 uint64_t tern__gpu_rounded_bytes(uint64_t rows, uint64_t width) {
   uint64_t blocks = width / ROUND_BLOCK;
@@ -29,11 +29,13 @@ static tern_status fill(tern__program *program, tern__gpu_offer *offer, tern__gp
   tern_status status = TERN_OK;
   tern__gpu_step *step = &program->steps[offer->step];
   bool scaled = scale.kind != TERN__GPU_NONE;
-  uint32_t how = scaled ? ROUND_SCALED : ROUND_PLAIN;
+  uint32_t word;
   offer->row = tern__gpu_keep(program, tern__gpu_rounded_bytes(1, offer->width)), offer->by = scale;
   TERN_TRY(tern__gpu_set_operand(program, step, offer->rounded, offer->row));
   if (scaled) TERN_TRY(tern__gpu_set_operand(program, step, offer->scale, scale));
-  memcpy(step->immediates + 4 * offer->immediate, &how, sizeof how);
+  memcpy(&word, step->immediates + 4 * offer->immediate, sizeof word);
+  word |= scaled ? offer->scaled : offer->plain;
+  memcpy(step->immediates + 4 * offer->immediate, &word, sizeof word);
 cleanup:
   return status;
 }

@@ -1,5 +1,5 @@
-/* Rows that the step which computes them also rounds for the product that reads them (kernels/include/linear_round.wgsl),
- * so that no dispatch only rounds. The step offers it; the product that wants it fills the offer in. */
+/* Rows that the step which computes them also rounds for the product that reads them
+ * (kernels/include/linear_round.wgsl), so that no dispatch only rounds. The step offers it; the product that wants it fills the offer in. */
 #ifndef TERN_GPU_ROUNDED_H
 #define TERN_GPU_ROUNDED_H
 
@@ -10,7 +10,8 @@ typedef struct tern__gpu_offer {
   tern__gpu_operand y;
   uint64_t width;
   int32_t rounded, scale;      /* bindings: where the rounded row goes; an RMS norm's scale, -1 = cannot be applied */
-  int32_t immediate;           /* which 32-bit word says LINEAR_ROUND_* (kernels/include/linear.wgsl) */
+  int32_t immediate;           /* which 32-bit word gets these bits: */
+  uint32_t plain, scaled;      /* the row is written rounded; and with the scale */
   size_t step;                 /* set by tern__gpu_offer_rounded, as all below */
   tern__gpu_operand row, by;   /* where it was put and by which scale; NONE = nobody wanted it yet */
 } tern__gpu_offer;

@@ -8,7 +8,7 @@ enable subgroups;
 // or more. Bindings: group 0, 0 = q, 1 = y, 2 = k, 3 = v [batch, rows, kv_heads dim], 4 = (past, fresh) of each sequence
 // (read), 5 = cos, 6 = sin, 7 = the cache: keys [batch, kv_heads, positions, dim] as halves, then values alike, 8 = parts
 // [batch, kv_head, block of queries, query, share]: (largest score, sum of weights), then weighted values [dim], 9 =
-// counters [batch, kv_head, block], zero before and after. Heads of 8 to 256 values, a multiple of 8, half_rotary a
+// counters [batch, kv_head, block], zero before and after, 10 = y rounded. Heads of 8 to 256 values, a multiple of 8, half_rotary a
 // multiple of 4, at most 4 new rows.
 //
 // Workgroup: 128 x 1 x 1 for four queries of a head of keys (x of the grid is block * splits + share, y batch and
@@ -24,6 +24,7 @@ override attention_step_passes: u32 = 4u;  // keys of a tile to an invocation: 4
 const ATTENTION_STEP_LOWEST: f32 = -3.4028234663852886e38;
 const ATTENTION_STEP_LOG2E: f32 = 1.44269502;
 const ATTENTION_STEP_SHARES: u32 = 64u;
+const ATTENTION_STEP_ROUND: u32 = 4u;  // of flags: y's only row is written rounded, too (include/linear_round.wgsl)
 
 @group(0) @binding(0) var<storage, read_write> attention_step_q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> attention_step_y: array<vec4<f32>>;
@@ -35,6 +36,7 @@ const ATTENTION_STEP_SHARES: u32 = 64u;
 @group(0) @binding(7) var<storage, read_write> attention_step_cache: array<vec4<u32>>;
 @coherent @group(0) @binding(8) var<storage, read_write> attention_step_parts: array<vec4<f32>>;
 @group(0) @binding(9) var<storage, read_write> attention_step_counters: array<atomic<u32>>;
+@group(0) @binding(10) var<storage, read_write> attention_step_rounded: array<u32>;
 
 var<workgroup> attention_step_queries: array<vec4<f32>, 64u * attention_step_chunks>;  // [4][quads]
 var<workgroup> attention_step_new: array<vec2<u32>, 128u * attention_step_chunks>;     // [key, value][rows][quads] halves
@@ -367,11 +369,30 @@ fn attention_step_put(t: u32, chunk: u32, s: AttentionStepSums, first: bool) {
   }
 }
 
+// A quad of the only row, for the product that reads it; four invocations in a row have one after the other.
+fn attention_step_round(quad: u32, y: vec4<f32>) {
+  let blocks = attention.kv_heads * attention.group * attention.dim / 32u;
+  let rounded = linear_rounded(y, y);
+  let word = linear_rounded_at(quad, blocks);
+  attention_step_rounded[word] = rounded.upper;
+  attention_step_rounded[word + blocks * 8u] = rounded.lower;
+  if (quad & 3u) == 0u {
+    let scales = linear_scales_at(quad >> 2u, blocks);
+    attention_step_rounded[scales] = bitcast<u32>(rounded.scale);
+    attention_step_rounded[scales + 1u] = bitcast<u32>(rounded.sum);
+    attention_step_rounded[linear_squares_at(quad >> 2u, blocks)] = bitcast<u32>(rounded.squares);
+  }
+}
+
 fn attention_step_finish(place: AttentionStepPlace, slot: u32, quad: u32, sum: vec4<f32>, total: f32) {
   let query = place.block * 4u + slot;
   if query < attention.rows * attention.group {
     let at = attention_at(place.batch, place.kv_head, query) / 4u;
-    attention_step_y[at + quad] = sum * select(0.0, 1.0 / total, total > 0.0);
+    let y = sum * select(0.0, 1.0 / total, total > 0.0);
+    attention_step_y[at + quad] = y;
+    if (attention.flags & ATTENTION_STEP_ROUND) != 0u {
+      attention_step_round(at + quad, y);
+    }
   }
 }
 

@@ -138,6 +138,7 @@ static void choose_subgroups(tern__vk_features *f, const properties *p, tern__gp
   info->subgroup_min = info->subgroup_max = p->subgroup.subgroupSize;
   if (!f->subgroup_control.subgroupSizeControl) return;
   f->full_subgroups = f->subgroup_control.computeFullSubgroups;
+  f->max_subgroups = p->subgroup_control.maxComputeWorkgroupSubgroups;
   /* Drivers with several sizes pick one per shader and may call it by another number: the usual size is
    * required. */
   if (p->subgroup_control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT)

@@ -18,6 +18,7 @@ typedef struct tern__vk_features {
   uint64_t max_allocation_bytes;
   uint32_t max_bindings;       /* of a kernel: at most TERN__GPU_MAX_BINDINGS */
   uint32_t subgroup_size;      /* that pipelines are made with; 0 = the driver's choice */
+  uint32_t max_subgroups;      /* of a workgroup, with subgroup_size or full_subgroups */
   bool full_subgroups;         /* pipelines may ask for whole subgroups */
   bool timeline;               /* timeline semaphores; else fences */
   bool memory_budget;

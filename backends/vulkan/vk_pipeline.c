@@ -115,8 +115,9 @@ static tern_status compile(tern__gpu_device *device, tern__gpu_kernel_id id, VkP
                                       .layout = device->pipelines.layouts[k->n_bindings]};
   if (k->needs & (TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_COOPERATIVE_MATRIX)) {
     uint32_t size = device->info.subgroup_max;
-    if (device->features.subgroup_size) info.stage.pNext = &subgroups;
-    if (device->features.full_subgroups && size && k->workgroup[0] % size == 0)
+    bool few = (uint32_t)k->workgroup[0] * k->workgroup[1] * k->workgroup[2] <= size * device->features.max_subgroups;
+    if (device->features.subgroup_size && few) info.stage.pNext = &subgroups;
+    if (device->features.full_subgroups && few && size && k->workgroup[0] % size == 0)
       info.stage.flags |= VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
   }
   result = device->vk.vkCreateComputePipelines(device->handle, device->pipelines.cache, 1, &info, NULL, out);

@@ -2,6 +2,7 @@
  * invocations, against attention in double precision. What no query may see is NaN, in the cache, in padding, and in the
  * memory of parts; every case runs several times, since the counters must come back to zero. */
 #include "base/half.h"
+#include "gpu/gpu_rounded.h"
 #include "gpu/ops/gpu_attention.h"
 #include "vk_rig.h"
 
@@ -129,6 +130,26 @@ static tern__gpu_kernel_id kernel_of(uint32_t dim) {
                     : TERN__KERNEL_attention_step_64;
 }
 
+/* y's only row as kernels/include/linear_round.wgsl says. */
+static void expect_rounded(const float *y, const uint8_t *rounded, uint32_t width) {
+  uint32_t blocks = width / 32;
+  const float *scales = (const float *)(const void *)(rounded + blocks * 64);
+  const float *squares = (const float *)(const void *)(rounded + blocks * 80);
+  for (uint32_t half = 0; half < width / 16; half++) {
+    const int8_t *upper = (const int8_t *)rounded + (half % 2 * blocks + half / 2) * 16, *lower = upper + blocks * 32;
+    double square = 0, scale = (double)scales[2 * half], sum = 0, most = 0;
+    for (int i = 0; i < 16; i++) {
+      double x = (double)y[half * 16 + i], q = 128.0 * upper[i] + lower[i];
+      square += x * x, sum += q, most = fmax(most, fabs(x));
+      /* Half a step, and float32's part of 16256 in the scale and in what numbers are divided by. */
+      cr_assert(fabs(q * scale - x) <= 0.505 * scale, "value %u is %g, rounded %g of %g", half * 16 + i, x, q, scale);
+    }
+    cr_assert(fabs(scale * 16256 - most) <= 1e-6 * most, "scale %g of %g", scale, most);
+    cr_assert(fabs(scale * sum - (double)scales[2 * half + 1]) <= 1e-6 * scale * 16256 * 16);
+    cr_assert(fabs(square - (double)squares[half]) <= 1e-5 * square);
+  }
+}
+
 /* Runs t; y and the cache come back. */
 static void run(rig *r, step *t) {
   const shape *s = &t->s;
@@ -139,15 +160,20 @@ static void run(rig *r, step *t) {
   tern__gpu_commands *c;
   uint32_t *counters = calloc(t->counters_n, 4);
   float *parts = floats(t->parts_n), *again = floats(t->q_n);
+  uint32_t width = s->kv_heads * s->group * s->dim;
+  uint8_t *rounded = calloc(1, tern__gpu_rounded_bytes(1, width) + 16);
+  bool rounds = t->batch == 1 && s->rows == 1 && width % 32 == 0 && s->dim % 16 == 0;
   for (uint32_t b = 0; b < t->batch; b++) positions[2 * b] = (int32_t)t->past[b], positions[2 * b + 1] = (int32_t)t->fresh[b];
   tern__gpu_range ranges[] = {send(r, t->q, t->q_n * 4),     send(r, t->y, y_bytes),
                               send(r, t->k, t->k_n * 4),     send(r, t->v, t->k_n * 4),
                               send(r, positions, 8 * t->batch), send(r, t->cos, t->table_n * 4),
                               send(r, t->sin, t->table_n * 4),  send(r, t->cache, cache_bytes),
-                              send(r, parts, t->parts_n * 4),   send(r, counters, t->counters_n * 4)};
+                              send(r, parts, t->parts_n * 4),   send(r, counters, t->counters_n * 4),
+                              send(r, rounded, tern__gpu_rounded_bytes(1, width) + 16)};
   tern__gpu_attention a = {.rows = s->rows, .keys = t->capacity, .kv_heads = s->kv_heads, .group = s->group, .dim = s->dim,
                            .half_rotary = s->half, .flags = s->interleaved ? TERN__GPU_ATTENTION_INTERLEAVED : 0,
                            .window = s->window, .scale = scale_of(s), .softcap = s->softcap};
+  if (rounds) a.flags |= TERN__GPU_ATTENTION_ROUND;
   tern__gpu_attention_tile(&a);
   a.values = (uint32_t)t->values_at, a.splits = s->shares, a.unit = tern__gpu_attention_unit(r->api->info(r->device));
   OK(r->api->pipeline(r->device, kernel_of(s->dim), &pipeline));
@@ -162,11 +188,13 @@ static void run(rig *r, step *t) {
     cr_assert(!n || !memcmp(again, t->y, y_bytes), "run %d differs from the first", n);
   }
   fetch(r, &ranges[7], t->cache, cache_bytes);
+  fetch(r, &ranges[10], rounded, tern__gpu_rounded_bytes(1, width));
+  if (rounds) expect_rounded(t->y, rounded, width);
   fetch(r, &ranges[9], counters, t->counters_n * 4);
   for (uint64_t i = 0; i < t->counters_n; i++) cr_assert_eq(counters[i], 0u, "counter %llu", (unsigned long long)i);
   r->api->commands_destroy(c);
   for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) r->api->buffer_destroy(r->device, ranges[i].buffer);
-  free(counters), free(parts), free(again);
+  free(counters), free(parts), free(again), free(rounded);
 }
 
 /* Value d of a head, turned as the kernels round it. */

@@ -4,7 +4,9 @@
  * attention_step.wgsl). A cache that one binding does not hold is bound some heads at a time.
  * Positions are read from a buffer: what is recorded serves every position. */
 #include <math.h>
+#include <stddef.h>
 
+#include "gpu/gpu_rounded.h"
 #include "gpu/gpu_walk.h"
 #include "gpu/ops/gpu_attention.h"
 
@@ -181,9 +183,17 @@ static tern_status add_step(tern__program *program, const tern__node *node, cons
   cache_operands(node, a, layer, &all, tern__gpu_output(node, 0), operands);
   tern__gpu_need_scratch(program, bytes);
   operands[8] = tern__gpu_scratch(0, bytes), operands[9] = tern__gpu_keep(program, blocks * sizeof(uint32_t));
+  operands[10] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
   TERN_TRY(tern__gpu_add_step(program, node, step_kernel(a->dim, &shared_bytes), operands, a,
                               step_blocks(a) * a->splits, all.n, 1));
   count_cost(program, a, all.n);
+  if (batch == 1 && a->rows == 1 && a->dim % 16 == 0) /* halves of blocks */
+    TERN_TRY(tern__gpu_offer_rounded(program, &(tern__gpu_offer){.y = operands[1],
+                                                                 .width = (uint64_t)a->kv_heads * a->group * a->dim,
+                                                                 .rounded = 10,
+                                                                 .scale = -1,
+                                                                 .immediate = offsetof(tern__gpu_attention, flags) / 4,
+                                                                 .plain = TERN__GPU_ATTENTION_ROUND}));
 cleanup:
   return status;
 }

@@ -128,7 +128,8 @@ static tern_status offer_round(const plan *p) {
                                      .width = product->widths[0],
                                      .rounded = 4,
                                      .scale = product->bias.kind == TERN__GPU_NONE ? 2 : -1,
-                                     .immediate = offsetof(tern__gpu_linear_immediates, round) / 4});
+                                     .immediate = offsetof(tern__gpu_linear_immediates, round) / 4,
+                                     .plain = 1, .scaled = 2 /* LINEAR_ROUND_* */});
 }
 
 /* x with rows of whole blocks, in scratch. */
@@ -163,11 +164,13 @@ cleanup:
   return status;
 }
 
-/* How many subgroups of linear_dot.wgsl share a column, whatever the number of rows: two, where columns alone are too few
- * for a large device. */
+/* How many subgroups of linear_dot.wgsl share a column, whatever the number of rows: two, where columns alone are too
+ * few for a large device. */
 static uint32_t dot_runs(const plan *p, uint64_t columns) {
-  uint32_t subgroups = tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h].workgroup[0] / p->program->backend->info->subgroup_max;
-  return p->weights.blocks >= 2 * DOT_RUN && subgroups >= 2 && columns / subgroups / DOT_VALUES < DOT_WORKGROUPS ? 2 : 1;
+  const tern__gpu_info *info = p->program->backend->info;
+  uint32_t subgroups = tern__gpu_kernels[TERN__KERNEL_linear_dot_q4_h].workgroup[0] / info->subgroup_max;
+  bool few = subgroups >= 2 && columns / subgroups / DOT_VALUES < DOT_WORKGROUPS;
+  return few && p->weights.blocks >= 2 * DOT_RUN ? 2 : 1;
 }
 
 /* The kernel for so many rows, its grid, and what else it wants to know. */

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 /// WebGPU's default maxStorageBuffersPerShaderStage; TERN__GPU_MAX_BINDINGS, for kernels that browsers do not get.
 const WEB_BINDINGS: u32 = 8;
-const MAX_BINDINGS: u32 = 10;
+const MAX_BINDINGS: u32 = 11;
 /// TERN__GPU_MAX_IMMEDIATE; WebGPU's default maxComputeInvocationsPerWorkgroup.
 const MAX_IMMEDIATE: u32 = 64;
 
