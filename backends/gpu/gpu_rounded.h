@@ -1,5 +1,6 @@
 /* Rows that the step which computes them also rounds for the product that reads them
- * (kernels/include/linear_round.wgsl), so that no dispatch only rounds. The step offers it; the product that wants it fills the offer in. */
+ * (kernels/include/linear_round.wgsl), so that no dispatch only rounds. The step offers it; the product that wants it
+ * fills the offer in. */
 #ifndef TERN_GPU_ROUNDED_H
 #define TERN_GPU_ROUNDED_H
 

@@ -11,18 +11,24 @@ enable subgroups;
 // counters [batch, kv_head, block], zero before and after, 10 = y rounded. Heads of 8 to 256 values, a multiple of 8, half_rotary a
 // multiple of 4, at most 4 new rows.
 //
-// Workgroup: 128 x 1 x 1 for four queries of a head of keys (x of the grid is block * splits + share, y batch and
-// kv_head). Share s has every splits-th tile of keys, from the s-th tile on; shares without one end at once. Of 16 keys
+// Workgroup: 256 x 1 x 1 (128 for the largest heads) for four queries of a head of keys (x of the grid is the share, y batch
+// and kv_head, z the block). Share s has every splits-th tile of keys, from the s-th tile on; shares without one end at once. Of 32 (16) keys
 // at a time, eight invocations have one: chunks of eight values each, which they ask for before anything is computed, the
 // next tile's as soon as this one's are used. 32 invocations have their own softmax, so that no barrier is in the loop.
 //
 // The numbers do not depend on who is last, and those of a row not on the batch: parts are added in the order of shares.
 
 override attention_step_chunks: u32 = 1u;  // of a key to an invocation: 1, 2, 4 for heads of up to 64, 128, 256 values
-override attention_step_passes: u32 = 4u;  // keys of a tile to an invocation: 4, or 2
+override attention_step_passes: u32 = 2u;  // keys of a tile to an invocation: 2, or 4
+override attention_step_invocations: u32 = 256u;
 
 const ATTENTION_STEP_LOWEST: f32 = -3.4028234663852886e38;
 const ATTENTION_STEP_LOG2E: f32 = 1.44269502;
+// Keys that a workgroup has at a time.
+fn attention_step_stride() -> u32 {
+  return attention_step_invocations / 8u;
+}
+
 const ATTENTION_STEP_SHARES: u32 = 64u;
 const ATTENTION_STEP_ROUND: u32 = 4u;  // of flags: y's only row is written rounded, too (include/linear_round.wgsl)
 
@@ -40,11 +46,28 @@ const ATTENTION_STEP_ROUND: u32 = 4u;  // of flags: y's only row is written roun
 
 var<workgroup> attention_step_queries: array<vec4<f32>, 64u * attention_step_chunks>;  // [4][quads]
 var<workgroup> attention_step_new: array<vec2<u32>, 128u * attention_step_chunks>;     // [key, value][rows][quads] halves
-var<workgroup> attention_step_sums: array<vec4<f32>, 256u * attention_step_chunks>;    // [4 of invocations][4][quads]
-var<workgroup> attention_step_tops: array<f32, 64>;                                    // [of invocations][4]
-var<workgroup> attention_step_totals: array<f32, 64>;
+var<workgroup> attention_step_sums: array<vec4<f32>, 2u * attention_step_invocations * attention_step_chunks>;  // [of 32 invocations][4][quads]
+var<workgroup> attention_step_tops: array<f32, 128>;                                   // [of invocations][4]
+var<workgroup> attention_step_totals: array<f32, 128>;
 var<workgroup> attention_step_shares: array<vec2<f32>, 256>;                           // [4][share] top, total
 var<workgroup> attention_step_arrived: u32;
+
+// Lines of a head's quads: most heads have a power of two of them.
+fn attention_step_line(i: u32) -> u32 {
+  let quads = attention.dim / 4u;
+  if quads == attention.quad_lanes {
+    return i >> countTrailingZeros(quads);
+  }
+  return i / quads;
+}
+
+// The row of a query of a head of keys.
+fn attention_step_row(query: u32) -> u32 {
+  if attention.rows == 1u {
+    return select(0u, 1u, query >= attention.group);
+  }
+  return query / attention.group;
+}
 
 // ---- new rows and queries ----
 
@@ -73,15 +96,15 @@ fn attention_step_partner(quad: u32) -> u32 {
 fn attention_step_ask(i: u32, batch: u32, kv_head: u32, first_query: u32) -> AttentionStepJob {
   let p = attention;
   let quads = p.dim / 4u;
-  let quad = i % quads;
+  var line = attention_step_line(i);
+  let quad = i - line * quads;
   let partner = attention_step_partner(quad);
-  var line = i / quads;
   var job = AttentionStepJob(3u, 0u, quad, vec4<f32>(), vec4<f32>());
   if line < 4u {
     let query = first_query + line;
     if query < p.rows * p.group {
       let at = attention_at(batch, kv_head, query) / 4u;
-      job.row = query / p.group;
+      job.row = attention_step_row(query);
       job.x = attention_step_q[at + quad];
       job.partner = attention_step_q[at + partner];
     }
@@ -167,7 +190,7 @@ struct AttentionStepPlace {
 
 // Whether a key from begin on is in the workgroup's tiles.
 fn attention_step_mine(place: AttentionStepPlace, key: u32) -> bool {
-  return (key - place.base) / (16u * attention_step_passes) % attention.splits == place.split;
+  return (key - place.base) / (attention_step_stride() * attention_step_passes) % attention.splits == place.split;
 }
 
 // The row that the block's first query with it stores, where its key's tile is.
@@ -296,7 +319,7 @@ fn attention_step_scaled(s: AttentionStepSums, f: vec4<f32>) -> AttentionStepSum
 // Keys [x, y) that a query sees.
 fn attention_step_sees(query: u32, place: AttentionStepPlace) -> vec2<u32> {
   let p = attention;
-  let row = query / p.group;
+  let row = attention_step_row(query);
   if query >= p.rows * p.group || row >= place.fresh {
     return vec2<u32>();
   }
@@ -486,29 +509,30 @@ fn attention_step_weigh_shares(t: u32, unit: u32, first: u32, last: u32) {
   }
 }
 
-@compute @workgroup_size(128, 1, 1)
+@compute @workgroup_size(attention_step_invocations, 1, 1)
 fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup_id) subgroup: u32,
                   @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_size) size: u32) {
   let p = attention;
   let t = subgroup * size + lane;
-  let tile = 16u * attention_step_passes;
+  let stride = attention_step_stride();
+  let tile = stride * attention_step_passes;
   let unit = p.mask_row;
   let quads = p.dim / 4u;
   var place: AttentionStepPlace;
   place.batch = workgroup.y / p.kv_heads;
   place.kv_head = workgroup.y % p.kv_heads;
-  place.split = workgroup.x % p.splits;
-  place.block = workgroup.x / p.splits;
+  place.split = workgroup.x;
+  place.block = workgroup.z;
   let first_query = place.block * 4u;
   let sequence = attention_step_positions[place.batch];
   let job0 = attention_step_ask(t, place.batch, place.kv_head, first_query);
-  let job1 = attention_step_ask(t + 128u, place.batch, place.kv_head, first_query);
+  let job1 = attention_step_ask(t + attention_step_invocations, place.batch, place.kv_head, first_query);
 
   // What the queries see. All of this is the same for all shares.
   let past = u32(sequence.x);
   let fresh = min(u32(max(sequence.y, 0)), p.rows);
-  let first_row = first_query / p.group;
-  let last_row = min((first_query + 3u) / p.group, max(fresh, 1u) - 1u);
+  let first_row = attention_step_row(first_query);
+  let last_row = min(attention_step_row(first_query + 3u), max(fresh, 1u) - 1u);
   let any = first_row < fresh;
   let end = select(0u, past + last_row + 1u, any);
   let first_end = past + first_row + 1u;
@@ -516,7 +540,7 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   let base = begin / tile * tile;
   let tiles = (end - base + tile - 1u) / tile;
   let taking_part = max(min(tiles, p.splits), 1u);
-  if workgroup.x % p.splits >= taking_part {
+  if workgroup.x >= taking_part {
     return;
   }
   place.past = past;
@@ -535,12 +559,12 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   let values_at = keys_at + p.values / 4u;
   var key = base + place.split * tile + group;
   var k00 = attention_step_load(keys_at, key, chunk, place);
-  var k10 = attention_step_load(keys_at, key + 16u, chunk, place);
+  var k10 = attention_step_load(keys_at, key + stride, chunk, place);
   var k20 = vec4<u32>();
   var k30 = vec4<u32>();
   if attention_step_passes > 2u {
-    k20 = attention_step_load(keys_at, key + 32u, chunk, place);
-    k30 = attention_step_load(keys_at, key + 48u, chunk, place);
+    k20 = attention_step_load(keys_at, key + 2u * stride, chunk, place);
+    k30 = attention_step_load(keys_at, key + 3u * stride, chunk, place);
   }
   var k01 = vec4<u32>();
   var k11 = vec4<u32>();
@@ -552,25 +576,25 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   var k13 = vec4<u32>();
   if attention_step_chunks > 1u {
     k01 = attention_step_load(keys_at, key, chunk + 8u, place);
-    k11 = attention_step_load(keys_at, key + 16u, chunk + 8u, place);
+    k11 = attention_step_load(keys_at, key + stride, chunk + 8u, place);
     if attention_step_passes > 2u {
-      k21 = attention_step_load(keys_at, key + 32u, chunk + 8u, place);
-      k31 = attention_step_load(keys_at, key + 48u, chunk + 8u, place);
+      k21 = attention_step_load(keys_at, key + 2u * stride, chunk + 8u, place);
+      k31 = attention_step_load(keys_at, key + 3u * stride, chunk + 8u, place);
     }
   }
   if attention_step_chunks > 2u {
     k02 = attention_step_load(keys_at, key, chunk + 16u, place);
-    k12 = attention_step_load(keys_at, key + 16u, chunk + 16u, place);
+    k12 = attention_step_load(keys_at, key + stride, chunk + 16u, place);
     k03 = attention_step_load(keys_at, key, chunk + 24u, place);
-    k13 = attention_step_load(keys_at, key + 16u, chunk + 24u, place);
+    k13 = attention_step_load(keys_at, key + stride, chunk + 24u, place);
   }
   var v00 = attention_step_load(values_at, key, chunk, place);
-  var v10 = attention_step_load(values_at, key + 16u, chunk, place);
+  var v10 = attention_step_load(values_at, key + stride, chunk, place);
   var v20 = vec4<u32>();
   var v30 = vec4<u32>();
   if attention_step_passes > 2u {
-    v20 = attention_step_load(values_at, key + 32u, chunk, place);
-    v30 = attention_step_load(values_at, key + 48u, chunk, place);
+    v20 = attention_step_load(values_at, key + 2u * stride, chunk, place);
+    v30 = attention_step_load(values_at, key + 3u * stride, chunk, place);
   }
   var v01 = vec4<u32>();
   var v11 = vec4<u32>();
@@ -582,22 +606,22 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   var v13 = vec4<u32>();
   if attention_step_chunks > 1u {
     v01 = attention_step_load(values_at, key, chunk + 8u, place);
-    v11 = attention_step_load(values_at, key + 16u, chunk + 8u, place);
+    v11 = attention_step_load(values_at, key + stride, chunk + 8u, place);
     if attention_step_passes > 2u {
-      v21 = attention_step_load(values_at, key + 32u, chunk + 8u, place);
-      v31 = attention_step_load(values_at, key + 48u, chunk + 8u, place);
+      v21 = attention_step_load(values_at, key + 2u * stride, chunk + 8u, place);
+      v31 = attention_step_load(values_at, key + 3u * stride, chunk + 8u, place);
     }
   }
   if attention_step_chunks > 2u {
     v02 = attention_step_load(values_at, key, chunk + 16u, place);
-    v12 = attention_step_load(values_at, key + 16u, chunk + 16u, place);
+    v12 = attention_step_load(values_at, key + stride, chunk + 16u, place);
     v03 = attention_step_load(values_at, key, chunk + 24u, place);
-    v13 = attention_step_load(values_at, key + 16u, chunk + 24u, place);
+    v13 = attention_step_load(values_at, key + stride, chunk + 24u, place);
   }
 
   attention_step_stage(job0, angle0, t, place);
-  attention_step_stage(job1, angle1, t + 128u, place);
-  for (var i = t + 256u; i < (4u + 2u * p.rows) * quads; i += 128u) {
+  attention_step_stage(job1, angle1, t + attention_step_invocations, place);
+  for (var i = t + 2u * attention_step_invocations; i < (4u + 2u * p.rows) * quads; i += attention_step_invocations) {
     let job = attention_step_ask(i, place.batch, place.kv_head, first_query);
     attention_step_stage(job, attention_step_angle(job.quad, attention_step_position(job, place)), i, place);
   }
@@ -619,36 +643,36 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     if key0 + tile > past {
       let rows_at = p.rows * quads;
       k00 = attention_step_fresh(k00, 0u, key, chunk, place);
-      k10 = attention_step_fresh(k10, 0u, key + 16u, chunk, place);
+      k10 = attention_step_fresh(k10, 0u, key + stride, chunk, place);
       v00 = attention_step_fresh(v00, rows_at, key, chunk, place);
-      v10 = attention_step_fresh(v10, rows_at, key + 16u, chunk, place);
+      v10 = attention_step_fresh(v10, rows_at, key + stride, chunk, place);
       if attention_step_passes > 2u {
-        k20 = attention_step_fresh(k20, 0u, key + 32u, chunk, place);
-        k30 = attention_step_fresh(k30, 0u, key + 48u, chunk, place);
-        v20 = attention_step_fresh(v20, rows_at, key + 32u, chunk, place);
-        v30 = attention_step_fresh(v30, rows_at, key + 48u, chunk, place);
+        k20 = attention_step_fresh(k20, 0u, key + 2u * stride, chunk, place);
+        k30 = attention_step_fresh(k30, 0u, key + 3u * stride, chunk, place);
+        v20 = attention_step_fresh(v20, rows_at, key + 2u * stride, chunk, place);
+        v30 = attention_step_fresh(v30, rows_at, key + 3u * stride, chunk, place);
       }
       if attention_step_chunks > 1u {
         k01 = attention_step_fresh(k01, 0u, key, chunk + 8u, place);
-        k11 = attention_step_fresh(k11, 0u, key + 16u, chunk + 8u, place);
+        k11 = attention_step_fresh(k11, 0u, key + stride, chunk + 8u, place);
         v01 = attention_step_fresh(v01, rows_at, key, chunk + 8u, place);
-        v11 = attention_step_fresh(v11, rows_at, key + 16u, chunk + 8u, place);
+        v11 = attention_step_fresh(v11, rows_at, key + stride, chunk + 8u, place);
         if attention_step_passes > 2u {
-          k21 = attention_step_fresh(k21, 0u, key + 32u, chunk + 8u, place);
-          k31 = attention_step_fresh(k31, 0u, key + 48u, chunk + 8u, place);
-          v21 = attention_step_fresh(v21, rows_at, key + 32u, chunk + 8u, place);
-          v31 = attention_step_fresh(v31, rows_at, key + 48u, chunk + 8u, place);
+          k21 = attention_step_fresh(k21, 0u, key + 2u * stride, chunk + 8u, place);
+          k31 = attention_step_fresh(k31, 0u, key + 3u * stride, chunk + 8u, place);
+          v21 = attention_step_fresh(v21, rows_at, key + 2u * stride, chunk + 8u, place);
+          v31 = attention_step_fresh(v31, rows_at, key + 3u * stride, chunk + 8u, place);
         }
       }
       if attention_step_chunks > 2u {
         k02 = attention_step_fresh(k02, 0u, key, chunk + 16u, place);
-        k12 = attention_step_fresh(k12, 0u, key + 16u, chunk + 16u, place);
+        k12 = attention_step_fresh(k12, 0u, key + stride, chunk + 16u, place);
         k03 = attention_step_fresh(k03, 0u, key, chunk + 24u, place);
-        k13 = attention_step_fresh(k13, 0u, key + 16u, chunk + 24u, place);
+        k13 = attention_step_fresh(k13, 0u, key + stride, chunk + 24u, place);
         v02 = attention_step_fresh(v02, rows_at, key, chunk + 16u, place);
-        v12 = attention_step_fresh(v12, rows_at, key + 16u, chunk + 16u, place);
+        v12 = attention_step_fresh(v12, rows_at, key + stride, chunk + 16u, place);
         v03 = attention_step_fresh(v03, rows_at, key, chunk + 24u, place);
-        v13 = attention_step_fresh(v13, rows_at, key + 16u, chunk + 24u, place);
+        v13 = attention_step_fresh(v13, rows_at, key + stride, chunk + 24u, place);
       }
     }
     let next = key + p.splits * tile;
@@ -685,24 +709,24 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     }
     if more {
       k00 = attention_step_load(keys_at, next, chunk, place);
-      k10 = attention_step_load(keys_at, next + 16u, chunk, place);
+      k10 = attention_step_load(keys_at, next + stride, chunk, place);
       if attention_step_passes > 2u {
-        k20 = attention_step_load(keys_at, next + 32u, chunk, place);
-        k30 = attention_step_load(keys_at, next + 48u, chunk, place);
+        k20 = attention_step_load(keys_at, next + 2u * stride, chunk, place);
+        k30 = attention_step_load(keys_at, next + 3u * stride, chunk, place);
       }
       if attention_step_chunks > 1u {
         k01 = attention_step_load(keys_at, next, chunk + 8u, place);
-        k11 = attention_step_load(keys_at, next + 16u, chunk + 8u, place);
+        k11 = attention_step_load(keys_at, next + stride, chunk + 8u, place);
         if attention_step_passes > 2u {
-          k21 = attention_step_load(keys_at, next + 32u, chunk + 8u, place);
-          k31 = attention_step_load(keys_at, next + 48u, chunk + 8u, place);
+          k21 = attention_step_load(keys_at, next + 2u * stride, chunk + 8u, place);
+          k31 = attention_step_load(keys_at, next + 3u * stride, chunk + 8u, place);
         }
       }
       if attention_step_chunks > 2u {
         k02 = attention_step_load(keys_at, next, chunk + 16u, place);
-        k12 = attention_step_load(keys_at, next + 16u, chunk + 16u, place);
+        k12 = attention_step_load(keys_at, next + stride, chunk + 16u, place);
         k03 = attention_step_load(keys_at, next, chunk + 24u, place);
-        k13 = attention_step_load(keys_at, next + 16u, chunk + 24u, place);
+        k13 = attention_step_load(keys_at, next + stride, chunk + 24u, place);
       }
     }
 
@@ -713,7 +737,7 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     let second = (t & 2u) != 0u;
     let c = select(a, b, second) + subgroupShuffleXor(select(b, a, second), 2u);
     let d = select(c.xy, c.zw, odd) + subgroupShuffleXor(select(c.zw, c.xy, odd), 1u);
-    let own = key0 + group + 16u * ((t >> 1u) & 3u);
+    let own = key0 + group + stride * ((t >> 1u) & 3u);
     let inside = own < key0 + tile;
     let score = vec2<f32>(attention_cap(d.x), attention_cap(d.y));
     let counts = vec2<bool>(inside && own >= sees0.x && own < sees0.y, inside && own >= sees1.x && own < sees1.y) &
@@ -764,24 +788,24 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     }
     if more {
       v00 = attention_step_load(values_at, next, chunk, place);
-      v10 = attention_step_load(values_at, next + 16u, chunk, place);
+      v10 = attention_step_load(values_at, next + stride, chunk, place);
       if attention_step_passes > 2u {
-        v20 = attention_step_load(values_at, next + 32u, chunk, place);
-        v30 = attention_step_load(values_at, next + 48u, chunk, place);
+        v20 = attention_step_load(values_at, next + 2u * stride, chunk, place);
+        v30 = attention_step_load(values_at, next + 3u * stride, chunk, place);
       }
       if attention_step_chunks > 1u {
         v01 = attention_step_load(values_at, next, chunk + 8u, place);
-        v11 = attention_step_load(values_at, next + 16u, chunk + 8u, place);
+        v11 = attention_step_load(values_at, next + stride, chunk + 8u, place);
         if attention_step_passes > 2u {
-          v21 = attention_step_load(values_at, next + 32u, chunk + 8u, place);
-          v31 = attention_step_load(values_at, next + 48u, chunk + 8u, place);
+          v21 = attention_step_load(values_at, next + 2u * stride, chunk + 8u, place);
+          v31 = attention_step_load(values_at, next + 3u * stride, chunk + 8u, place);
         }
       }
       if attention_step_chunks > 2u {
         v02 = attention_step_load(values_at, next, chunk + 16u, place);
-        v12 = attention_step_load(values_at, next + 16u, chunk + 16u, place);
+        v12 = attention_step_load(values_at, next + stride, chunk + 16u, place);
         v03 = attention_step_load(values_at, next, chunk + 24u, place);
-        v13 = attention_step_load(values_at, next + 16u, chunk + 24u, place);
+        v13 = attention_step_load(values_at, next + stride, chunk + 24u, place);
       }
     }
   }
@@ -818,7 +842,7 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     }
     workgroupBarrier();
     let before = top;
-    for (var i = 0u; i < 128u / unit; i += 1u) {
+    for (var i = 0u; i < attention_step_invocations / unit; i += 1u) {
       let at = i * 4u + 2u * (t & 1u);
       top = max(top, vec2<f32>(attention_step_tops[at], attention_step_tops[at + 1u]));
     }
@@ -854,16 +878,16 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   workgroupBarrier();
   let row = workgroup.y * ((p.rows * p.group + 3u) / 4u) + place.block;
   let parts = row * 4u * p.splits * (quads + 1u);
-  for (var i = t; i < 4u * quads; i += 128u) {
-    let slot = i / quads;
-    let quad = i % quads;
+  for (var i = t; i < 4u * quads; i += attention_step_invocations) {
+    let slot = attention_step_line(i);
+    let quad = i - slot * quads;
     var largest = attention_step_tops[slot];
-    for (var n = 1u; n < 4u; n += 1u) {
+    for (var n = 1u; n < attention_step_invocations / 32u; n += 1u) {
       largest = max(largest, attention_step_tops[n * 4u + slot]);
     }
     var sum = vec4<f32>();
     var all = 0.0;
-    for (var n = 0u; n < 4u; n += 1u) {
+    for (var n = 0u; n < attention_step_invocations / 32u; n += 1u) {
       let factor = exp2((attention_step_tops[n * 4u + slot] - largest) * ATTENTION_STEP_LOG2E);
       all = fma(attention_step_totals[n * 4u + slot], factor, all);
       sum = fma(attention_step_sums[(n * 4u + slot) * quads + quad], vec4<f32>(factor), sum);
@@ -896,8 +920,8 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   }
   let last = taking_part - 1u;
   let wide = 4u * p.quad_lanes;
-  let lanes = max(128u / wide, 1u);  // that share out the shares
-  for (var item0 = 0u; item0 < wide; item0 += 128u) {
+  let lanes = max(attention_step_invocations / wide, 1u);  // that share out the shares
+  for (var item0 = 0u; item0 < wide; item0 += attention_step_invocations) {
     let item = item0 + t % wide;
     let slot = item / p.quad_lanes;
     let quad = item % p.quad_lanes;
@@ -919,7 +943,7 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
       attention_step_sums[t] = sum;
       workgroupBarrier();
       for (var n = 1u; n < lanes; n += 1u) {
-        sum += attention_step_sums[min(n * wide + t, 127u)];
+        sum += attention_step_sums[min(n * wide + t, attention_step_invocations - 1u)];
       }
     }
     if own == 0u && quad < quads {

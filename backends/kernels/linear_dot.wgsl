@@ -76,12 +76,13 @@ fn linear_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
               @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_size) size: u32) {
   let gated = linear.ending >= LINEAR_GATED;
   let parts = linear.lanes;
-  let values = subgroups / parts * 2u;
+  let shift = countTrailingZeros(parts);
+  let values = (subgroups >> shift) * 2u;
   let first = (group.y * groups.x + group.x) * values;
   // Weights are asked for first: all else that is waited for takes less.
-  let part = subgroup % parts;
-  let own = first + subgroup / parts * 2u;
-  let run = (linear.blocks + parts - 1u) / parts;
+  let part = subgroup & (parts - 1u);
+  let own = first + (subgroup >> shift) * 2u;
+  let run = (linear.blocks + parts - 1u) >> shift;
   let begin = part * run + lane;
   let end = min(part * run + run, linear.blocks);
   let last = linear.blocks - 1u;

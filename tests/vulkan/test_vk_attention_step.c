@@ -178,7 +178,7 @@ static void run(rig *r, step *t) {
   a.values = (uint32_t)t->values_at, a.splits = s->shares, a.unit = tern__gpu_attention_unit(r->api->info(r->device));
   OK(r->api->pipeline(r->device, kernel_of(s->dim), &pipeline));
   OK(r->api->commands_create(r->device, &c));
-  OK(r->api->dispatch(c, &(tern__gpu_dispatch){pipeline, ranges, &a, {blocks * s->shares, t->batch * s->kv_heads, 1}}));
+  OK(r->api->dispatch(c, &(tern__gpu_dispatch){pipeline, ranges, &a, {s->shares, t->batch * s->kv_heads, blocks}}));
   OK(r->api->barrier(c));
   OK(r->api->commands_finish(c));
   for (int n = 0; n < RUNS; n++) {

@@ -16,7 +16,8 @@ struct LinearParams {
   first: u32,      // column that the first bound row of the weights makes
   has_bias: u32,
   ending: u32,     // LINEAR_*
-  lanes: u32,      // linear_vec: invocations per four columns, a power of two; linear_dot*: runs of blocks of a column
+  lanes: u32,      // linear_vec: invocations per four columns, a power of two; linear_dot*: runs of blocks of a
+                   // column, likewise
   width0: u32,
   width1: u32,
   width2: u32,
