@@ -276,11 +276,13 @@ tern_status tern__gpu_pack_weights(tern__program *program, const tern__gpu_sourc
   uint64_t layout = TERN__PACK_HASH;
   for (int32_t i = 0; i < sources->n; i++) {
     const tern__weight_source *s = &sources->list[i];
-    uint64_t form[] = {(uint64_t)s->codes, s->n, s->k, s->k_major};
     size_t bytes;
     if (!tern__weight_source_bytes(s, &bytes))
       TERN_FAIL(TERN_STATUS_UNSUPPORTED, "weights of %zu rows of %zu are too large", s->n, s->k);
-    layout = tern__pack_hash(tern__pack_hash(layout, s->data, bytes), form, sizeof form);
+    if (program->dry) continue;
+    bool in_file = tern__pack_cache_in_file(program->cache, s->data, bytes);
+    uint64_t form[] = {(uint64_t)s->codes, s->n, s->k, s->k_major, in_file ? (uintptr_t)s->data : 0};
+    layout = tern__pack_hash(tern__pack_hash(layout, s->data, in_file ? 0 : bytes), form, sizeof form);
   }
   out->parts = 0;
   for (uint64_t row = 0; row < out->n; row += out->part_rows, out->parts++) {
