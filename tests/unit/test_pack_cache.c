@@ -292,7 +292,7 @@ static tern__pack_claim claim(fixture *f, int key, void **there) {
   return out;
 }
 
-/* Who claimed makes it, whoever else wants it waits or goes on with something else; a failure makes room for another. */
+/* Who claimed makes it; whoever else wants it waits, or goes on with something else; failure makes room for another. */
 Test(pack_cache, claims_several_and_settles_each) {
   fixture f;
   void *there;
