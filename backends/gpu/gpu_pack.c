@@ -104,10 +104,27 @@ static uint64_t rows_that_fit(const tern__program *program, tern__gpu_weight_for
 
 /* ---- blocks ---- */
 
-static uint32_t nibbles_of(const uint8_t q[8]) {
-  uint32_t word = 0;
-  for (int i = 0; i < 4; i++) word |= (uint32_t)((q[i] & 15) | (q[4 + i] & 15) << 4) << 8 * i;
+/* Eight at a time, one in each byte of a word; the first in the lowest. */
+static uint64_t eight(const uint8_t *q) {
+  uint64_t word;
+  memcpy(&word, q, 8);
   return word;
+}
+
+static uint32_t nibbles_of(uint64_t q) { /* byte i holds numbers i and 4 + i */
+  q &= 0x0f0f0f0f0f0f0f0f;
+  return (uint32_t)q | (uint32_t)(q >> 32) << 4;
+}
+
+static uint32_t fifth_bits_of(uint64_t q) { /* each lands in a bit of its own of the highest byte */
+  return (uint32_t)((q >> 4 & 0x0101010101010101) * 0x0102040810204080 >> 56);
+}
+
+static uint32_t upper_bits_of(uint64_t q) { /* two of each */
+  q = q >> 4 & 0x0303030303030303;
+  q = (q | q >> 6) & 0x000f000f000f000f;
+  q = (q | q >> 12) & 0x000000ff000000ff;
+  return (uint32_t)(q | q >> 24) & 0xffff;
 }
 
 static void put_numbers(const format_info *f, const uint8_t q[TERN__WEIGHT_BLOCK], uint8_t *numbers, uint8_t *high) {
@@ -116,14 +133,15 @@ static void put_numbers(const format_info *f, const uint8_t q[TERN__WEIGHT_BLOCK
     return;
   }
   for (int w = 0; w < 4; w++) {
-    uint32_t word = nibbles_of(q + 8 * w);
+    uint32_t word = nibbles_of(eight(q + 8 * w));
     memcpy(numbers + 4 * w, &word, 4);
   }
-  int bits = f->high_bytes / 4; /* above four */
-  uint32_t words[2] = {0, 0};
-  for (int k = 0; k < TERN__WEIGHT_BLOCK && bits; k++)
-    words[k * bits / 32] |= (uint32_t)(q[k] >> 4) << k * bits % 32;
-  if (bits) memcpy(high, words, f->high_bytes);
+  if (f->high_bytes == 4)
+    for (int w = 0; w < 4; w++) high[w] = (uint8_t)fifth_bits_of(eight(q + 8 * w));
+  for (int w = 0; w < 4 && f->high_bytes == 8; w++) {
+    uint16_t bits = (uint16_t)upper_bits_of(eight(q + 8 * w));
+    memcpy(high + 2 * w, &bits, 2);
+  }
 }
 
 static void put_scales(const format_info *f, const tern__weight_block *block, uint8_t *out) {
@@ -172,6 +190,31 @@ static void pack_dense_row(const pack_job *job, const tern__weight_source *s, si
   else
     for (size_t k = 0; k < s->k; k++) memcpy(out + k * 2, from + k * s->n * 2, 2);
   memset(out + s->k * size, 0, ((size_t)job->blocks * TERN__WEIGHT_BLOCK - s->k) * size);
+}
+
+/* Rows of one source that has them as columns, some columns of K at a time: so a line of the cache is read once for all
+ * the rows that it holds, and few enough lines for a cache that keeps lines of equal distance in one place. */
+INLINE void turn(const tern__weight_source *s, size_t row, size_t rows, size_t size, uint8_t *out, size_t out_row) {
+  enum { COLUMNS = 8 };
+  size_t k = 0;
+  for (; k + COLUMNS <= s->k; k += COLUMNS)
+    for (size_t r = 0; r < rows; r++)
+      for (size_t c = 0; c < COLUMNS; c++)
+        memcpy(out + r * out_row + (k + c) * size, s->data + ((k + c) * s->n + row + r) * size, size);
+  for (size_t r = 0; r < rows; r++) {
+    for (size_t c = k; c < s->k; c++)
+      memcpy(out + r * out_row + c * size, s->data + (c * s->n + row + r) * size, size);
+    memset(out + r * out_row + s->k * size, 0, out_row - s->k * size);
+  }
+}
+
+static bool turn_rows(const pack_job *job, size_t row, size_t rows, const target *to) {
+  const tern__weight_source *s = job->sources.list;
+  if (job->format > TERN__GPU_WEIGHT_bf16 || !s->k_major || job->sources.n > 1) return false;
+  size_t out_row = (size_t)job->blocks * infos[job->format].number_bytes;
+  if (s->dtype == TERN_DTYPE_F32) turn(s, row, rows, 4, to->numbers, out_row);
+  else turn(s, row, rows, 2, to->numbers, out_row);
+  return true;
 }
 
 /* Blocks whose scales and numbers stay what they are. Sizes are constants where this is called: a copy of unknown size
@@ -229,6 +272,7 @@ static void pack_rows(const pack_job *job, uint64_t first, uint64_t rows, const 
   const format_info *f = &infos[job->format];
   uint64_t scale_bytes = rows * job->blocks * f->scale_bytes;
   memset(to->scales + scale_bytes, 0, (size_t)(word_bytes(scale_bytes) - scale_bytes));
+  if (turn_rows(job, (size_t)(job->first_row + first), (size_t)rows, to)) return;
   for (uint64_t r = 0; r < rows; r++) {
     uint64_t b = r * job->blocks;
     target row = {to->numbers + b * f->number_bytes, to->scales + b * f->scale_bytes, to->high + b * f->high_bytes};
