@@ -281,6 +281,31 @@ Test(vk_prepare, a_call_fails_on_a_card) {
   fail_each("QueueSubmit", VK_ERROR_OUT_OF_HOST_MEMORY, TERN_STATUS_OUT_OF_MEMORY);
 }
 
+/* The host's memory ends anywhere: what was made stays, the rest is made by the next attempt. */
+Test(vk_prepare, the_budget_ends) {
+  bool worked = false;
+  int failures = 0;
+  hook.card = true;
+  for (uint64_t room = 64; !worked; room += room / 3 + 16) {
+    fixture f;
+    open_fixture(&f);
+    tern__alloc *alloc = &f.h.runtime->alloc;
+    tern__program *p = make_program(&f);
+    alloc->budget_bytes = atomic_load(&alloc->live_bytes) + room;
+    tern_status status = tern__gpu_prepare(p, NULL, NULL);
+    alloc->budget_bytes = 0;
+    worked = status == TERN_OK;
+    failures += !worked;
+    cr_assert(worked || status == TERN_STATUS_OUT_OF_MEMORY, "%llu bytes: %s: %s", (unsigned long long)room,
+              tern_status_name(status), tern_last_error());
+    OK(tern__gpu_prepare(p, NULL, NULL));
+    check_program(&f, p);
+    drop_program(&f, p);
+    close_fixture(&f);
+  }
+  cr_assert_gt(failures, 10);
+}
+
 /* Cancelled from the callback after some of it. */
 typedef struct listener { int calls, stop_at; uint64_t done, total; } listener;
 
