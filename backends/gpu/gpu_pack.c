@@ -220,19 +220,21 @@ static bool turn_rows(const pack_job *job, size_t row, size_t rows, const target
 /* Blocks whose scales and numbers stay what they are. Sizes are constants where this is called: a copy of unknown size
  * costs ten times what a block does. */
 INLINE void move_blocks(const uint8_t *from, uint64_t n, size_t scale_bytes, size_t number_bytes, const target *to) {
-  const uint32_t low = 0x0f0f0f0f;
   uint8_t *scales = to->scales, *numbers = to->numbers;
   for (; n > 0; n--, from += scale_bytes + number_bytes, scales += scale_bytes, numbers += number_bytes) {
-    uint32_t q[8], moved[8];
+    const uint8_t *q = from + scale_bytes;
     memcpy(scales, from, scale_bytes);
-    memcpy(q, from + scale_bytes, number_bytes);
     if (number_bytes == TERN__WEIGHT_BLOCK) {
-      for (int w = 0; w < 8; w++) moved[w] = q[w] ^ 0x80808080;
+      for (int w = 0; w < 4; w++) {
+        uint64_t word = eight(q + 8 * w) ^ 0x8080808080808080;
+        memcpy(numbers + 8 * w, &word, 8);
+      }
     } else { /* byte i holds numbers i and 16 + i */
-      moved[0] = (q[0] & low) | (q[1] & low) << 4, moved[1] = (q[2] & low) | (q[3] & low) << 4;
-      moved[2] = (q[0] >> 4 & low) | (q[1] & ~low), moved[3] = (q[2] >> 4 & low) | (q[3] & ~low);
+      uint64_t first = eight(q), second = eight(q + 8);
+      uint64_t low = nibbles_of(first) | (uint64_t)nibbles_of(second) << 32;
+      uint64_t high = nibbles_of(first >> 4) | (uint64_t)nibbles_of(second >> 4) << 32;
+      memcpy(numbers, &low, 8), memcpy(numbers + 8, &high, 8);
     }
-    memcpy(numbers, moved, number_bytes);
   }
 }
 
