@@ -1,16 +1,17 @@
 /* Packing: blocks of small integers (ir/weight_blocks.h) become planes of numbers, scales and high bits. */
 #include "gpu/gpu_pack.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base/half.h"
-#include "runtime/thread_pool.h"
+
+#define INLINE static inline __attribute__((always_inline))
 
 enum {
   LAYOUT_VERSION = 0x67707531, /* never one of another backend's numbers */
   ROW_STEP = 64,               /* parts are whole multiples: no two share a word of scales */
-  JOB_ROWS = 16
+  RUN_BYTES = 256 << 10,       /* what is packed at a time: it stays in a core's cache until it is written */
+  RUN_STEP = 16                /* rows; of rows too large for that 2, which share a word of scales */
 };
 
 typedef struct format_info {
@@ -103,10 +104,27 @@ static uint64_t rows_that_fit(const tern__program *program, tern__gpu_weight_for
 
 /* ---- blocks ---- */
 
-static uint32_t nibbles_of(const uint8_t q[8]) {
-  uint32_t word = 0;
-  for (int i = 0; i < 4; i++) word |= (uint32_t)((q[i] & 15) | (q[4 + i] & 15) << 4) << 8 * i;
+/* Eight at a time, one in each byte of a word; the first in the lowest. */
+static uint64_t eight(const uint8_t *q) {
+  uint64_t word;
+  memcpy(&word, q, 8);
   return word;
+}
+
+static uint32_t nibbles_of(uint64_t q) { /* byte i holds numbers i and 4 + i */
+  q &= 0x0f0f0f0f0f0f0f0f;
+  return (uint32_t)q | (uint32_t)(q >> 32) << 4;
+}
+
+static uint32_t fifth_bits_of(uint64_t q) { /* each lands in a bit of its own of the highest byte */
+  return (uint32_t)((q >> 4 & 0x0101010101010101) * 0x0102040810204080 >> 56);
+}
+
+static uint32_t upper_bits_of(uint64_t q) { /* two of each */
+  q = q >> 4 & 0x0303030303030303;
+  q = (q | q >> 6) & 0x000f000f000f000f;
+  q = (q | q >> 12) & 0x000000ff000000ff;
+  return (uint32_t)(q | q >> 24) & 0xffff;
 }
 
 static void put_numbers(const format_info *f, const uint8_t q[TERN__WEIGHT_BLOCK], uint8_t *numbers, uint8_t *high) {
@@ -115,14 +133,15 @@ static void put_numbers(const format_info *f, const uint8_t q[TERN__WEIGHT_BLOCK
     return;
   }
   for (int w = 0; w < 4; w++) {
-    uint32_t word = nibbles_of(q + 8 * w);
+    uint32_t word = nibbles_of(eight(q + 8 * w));
     memcpy(numbers + 4 * w, &word, 4);
   }
-  int bits = f->high_bytes / 4; /* above four */
-  uint32_t words[2] = {0, 0};
-  for (int k = 0; k < TERN__WEIGHT_BLOCK && bits; k++)
-    words[k * bits / 32] |= (uint32_t)(q[k] >> 4) << k * bits % 32;
-  if (bits) memcpy(high, words, f->high_bytes);
+  if (f->high_bytes == 4)
+    for (int w = 0; w < 4; w++) high[w] = (uint8_t)fifth_bits_of(eight(q + 8 * w));
+  for (int w = 0; w < 4 && f->high_bytes == 8; w++) {
+    uint16_t bits = (uint16_t)upper_bits_of(eight(q + 8 * w));
+    memcpy(high + 2 * w, &bits, 2);
+  }
 }
 
 static void put_scales(const format_info *f, const tern__weight_block *block, uint8_t *out) {
@@ -143,12 +162,13 @@ static void put_scales(const format_info *f, const tern__weight_block *block, ui
 
 typedef struct pack_job {
   tern__gpu_sources sources;
-  tern__program *program;
   tern__gpu_weight_format format;
   uint64_t first_row, rows, blocks;
-  uint8_t *numbers, *scales, *high;
-  _Atomic uint64_t next;
+  uint64_t run_rows;
 } pack_job;
+
+/* Where rows go: the place of the first in each plane. */
+typedef struct target { uint8_t *numbers, *scales, *high; } target;
 
 /* Row `row` of the whole: its source, and its number there. */
 static const tern__weight_source *source_of(const tern__gpu_sources *sources, size_t *row) {
@@ -161,77 +181,151 @@ static const tern__weight_source *source_of(const tern__gpu_sources *sources, si
   return s;
 }
 
-static void pack_dense_row(const pack_job *job, const tern__weight_source *s, size_t row, uint64_t r) {
+static void pack_dense_row(const pack_job *job, const tern__weight_source *s, size_t row, uint8_t *out) {
   size_t size = s->dtype == TERN_DTYPE_F32 ? 4 : 2;
-  uint8_t *out = job->numbers + r * job->blocks * infos[job->format].number_bytes;
-  if (s->k_major)
-    for (size_t k = 0; k < s->k; k++) memcpy(out + k * size, s->data + (k * s->n + row) * size, size);
-  else memcpy(out, s->data + row * s->k * size, s->k * size);
+  const uint8_t *from = s->data + (s->k_major ? row : row * s->k) * size;
+  if (!s->k_major) memcpy(out, from, s->k * size);
+  else if (size == 4)
+    for (size_t k = 0; k < s->k; k++) memcpy(out + k * 4, from + k * s->n * 4, 4);
+  else
+    for (size_t k = 0; k < s->k; k++) memcpy(out + k * 2, from + k * s->n * 2, 2);
   memset(out + s->k * size, 0, ((size_t)job->blocks * TERN__WEIGHT_BLOCK - s->k) * size);
 }
 
-/* GGUF's commonest blocks, whose scales and numbers stay what they are and only move: a model of this kind is packed at
- * the pace of memory, where unpacking number by number would be what its start waits for. */
-static bool move_row(const pack_job *job, const tern__weight_source *s, size_t row, uint64_t r) {
-  const uint32_t low = 0x0f0f0f0f;
-  if (s->channel || (s->dtype != TERN_DTYPE_Q4_0 && s->dtype != TERN_DTYPE_Q4_1 && s->dtype != TERN_DTYPE_Q8_0))
-    return false;
-  const format_info *f = &infos[job->format];
-  size_t block_bytes = (size_t)f->scale_bytes + f->number_bytes;
-  const uint8_t *from = s->data + row * job->blocks * block_bytes;
-  for (uint64_t at = r * job->blocks; at < (r + 1) * job->blocks; at++, from += block_bytes) {
-    uint32_t q[8], to[8];
-    memcpy(job->scales + at * f->scale_bytes, from, f->scale_bytes);
-    memcpy(q, from + f->scale_bytes, f->number_bytes);
-    if (s->dtype == TERN_DTYPE_Q8_0) {
-      for (int w = 0; w < 8; w++) to[w] = q[w] ^ 0x80808080;
-    } else { /* byte i holds numbers i and 16 + i */
-      to[0] = (q[0] & low) | (q[1] & low) << 4, to[1] = (q[2] & low) | (q[3] & low) << 4;
-      to[2] = (q[0] >> 4 & low) | (q[1] & ~low), to[3] = (q[2] >> 4 & low) | (q[3] & ~low);
-    }
-    memcpy(job->numbers + at * f->number_bytes, to, f->number_bytes);
+/* Rows of one source that has them as columns, some columns of K at a time: so a line of the cache is read once for all
+ * the rows that it holds, and few enough lines for a cache that keeps lines of equal distance in one place. */
+INLINE void turn(const tern__weight_source *s, size_t row, size_t rows, size_t size, uint8_t *out, size_t out_row) {
+  enum { COLUMNS = 8 };
+  size_t k = 0;
+  for (; k + COLUMNS <= s->k; k += COLUMNS)
+    for (size_t r = 0; r < rows; r++)
+      for (size_t c = 0; c < COLUMNS; c++)
+        memcpy(out + r * out_row + (k + c) * size, s->data + ((k + c) * s->n + row + r) * size, size);
+  for (size_t r = 0; r < rows; r++) {
+    for (size_t c = k; c < s->k; c++)
+      memcpy(out + r * out_row + c * size, s->data + (c * s->n + row + r) * size, size);
+    memset(out + r * out_row + s->k * size, 0, out_row - s->k * size);
   }
+}
+
+static bool turn_rows(const pack_job *job, size_t row, size_t rows, const target *to) {
+  const tern__weight_source *s = job->sources.list;
+  if (job->format > TERN__GPU_WEIGHT_bf16 || !s->k_major || job->sources.n > 1) return false;
+  size_t out_row = (size_t)job->blocks * infos[job->format].number_bytes;
+  if (s->dtype == TERN_DTYPE_F32) turn(s, row, rows, 4, to->numbers, out_row);
+  else turn(s, row, rows, 2, to->numbers, out_row);
   return true;
 }
 
-static void pack_row(const pack_job *job, uint64_t r) {
+/* Blocks whose scales and numbers stay what they are. Sizes are constants where this is called: a copy of unknown size
+ * costs ten times what a block does. */
+INLINE void move_blocks(const uint8_t *from, uint64_t n, size_t scale_bytes, size_t number_bytes, const target *to) {
+  uint8_t *scales = to->scales, *numbers = to->numbers;
+  for (; n > 0; n--, from += scale_bytes + number_bytes, scales += scale_bytes, numbers += number_bytes) {
+    const uint8_t *q = from + scale_bytes;
+    memcpy(scales, from, scale_bytes);
+    if (number_bytes == TERN__WEIGHT_BLOCK) {
+      for (int w = 0; w < 4; w++) {
+        uint64_t word = eight(q + 8 * w) ^ 0x8080808080808080;
+        memcpy(numbers + 8 * w, &word, 8);
+      }
+    } else { /* byte i holds numbers i and 16 + i */
+      uint64_t first = eight(q), second = eight(q + 8);
+      uint64_t low = nibbles_of(first) | (uint64_t)nibbles_of(second) << 32;
+      uint64_t high = nibbles_of(first >> 4) | (uint64_t)nibbles_of(second >> 4) << 32;
+      memcpy(numbers, &low, 8), memcpy(numbers + 8, &high, 8);
+    }
+  }
+}
+
+/* GGUF's commonest: a model of these is packed at the pace of memory, where unpacking number by number would be what
+ * its start waits for. */
+static bool move_row(const pack_job *job, const tern__weight_source *s, size_t row, const target *to) {
+  if (s->channel) return false;
+  const uint64_t n = job->blocks, first = row * n;
+  switch (s->dtype) {
+    case TERN_DTYPE_Q4_0: move_blocks(s->data + first * 18, n, 2, 16, to); return true;
+    case TERN_DTYPE_Q4_1: move_blocks(s->data + first * 20, n, 4, 16, to); return true;
+    case TERN_DTYPE_Q8_0: move_blocks(s->data + first * 34, n, 2, 32, to); return true;
+    default: return false;
+  }
+}
+
+static void pack_row(const pack_job *job, size_t row, const target *to) {
   const format_info *f = &infos[job->format];
-  size_t row = (size_t)(job->first_row + r);
   const tern__weight_source *s = source_of(&job->sources, &row);
   if (job->format <= TERN__GPU_WEIGHT_bf16) {
-    pack_dense_row(job, s, row, r);
+    pack_dense_row(job, s, row, to->numbers);
     return;
   }
-  if (move_row(job, s, row, r)) return;
+  if (move_row(job, s, row, to)) return;
   for (uint64_t b = 0; b < job->blocks; b++) {
-    uint64_t at = r * job->blocks + b;
     tern__weight_block block;
     uint8_t q[TERN__WEIGHT_BLOCK];
     tern__weight_unpack(s, row, (size_t)b, &block);
     for (int k = 0; k < TERN__WEIGHT_BLOCK; k++) q[k] = (uint8_t)(block.q[k] + f->offset);
-    put_numbers(f, q, job->numbers + at * f->number_bytes, job->high + at * f->high_bytes);
-    put_scales(f, &block, job->scales + at * f->scale_bytes);
+    put_numbers(f, q, to->numbers + b * f->number_bytes, to->high + b * f->high_bytes);
+    put_scales(f, &block, to->scales + b * f->scale_bytes);
   }
 }
 
-/* Few rows at a time: a cancellation is seen soon. */
-static void pack_some(void *arg, int32_t thread, int32_t n_threads) {
-  pack_job *job = arg;
-  uint64_t row;
-  (void)thread, (void)n_threads;
-  while ((row = atomic_fetch_add_explicit(&job->next, JOB_ROWS, memory_order_relaxed)) < job->rows)
-    for (uint64_t r = row; r < job->rows && r < row + JOB_ROWS; r++) pack_row(job, r);
+/* Rows from `first` on of the part. What the last word of scales has beyond them is zero. */
+static void pack_rows(const pack_job *job, uint64_t first, uint64_t rows, const target *to) {
+  const format_info *f = &infos[job->format];
+  uint64_t scale_bytes = rows * job->blocks * f->scale_bytes;
+  memset(to->scales + scale_bytes, 0, (size_t)(word_bytes(scale_bytes) - scale_bytes));
+  if (turn_rows(job, (size_t)(job->first_row + first), (size_t)rows, to)) return;
+  for (uint64_t r = 0; r < rows; r++) {
+    uint64_t b = r * job->blocks;
+    target row = {to->numbers + b * f->number_bytes, to->scales + b * f->scale_bytes, to->high + b * f->high_bytes};
+    pack_row(job, (size_t)(job->first_row + first + r), &row);
+  }
 }
 
 static tern_status build(void *user_data, void *packed) {
-  pack_job *job = user_data;
+  const pack_job *job = user_data;
   planes p = planes_of(job->format, job->rows, job->blocks);
-  job->numbers = packed;
-  job->scales = job->numbers + tern__gpu_place(p.numbers);
-  job->high = job->scales + tern__gpu_place(p.scales);
-  atomic_store(&job->next, 0);
-  tern__pool_run(job->program->backend->env.pool, job->program->plan->n_threads, pack_some, job);
+  target to = {.numbers = packed};
+  to.scales = to.numbers + tern__gpu_place(p.numbers), to.high = to.scales + tern__gpu_place(p.scales);
+  pack_rows(job, 0, job->rows, &to);
   return TERN_OK;
+}
+
+/* ---- runs of rows ---- */
+
+/* As many rows as RUN_BYTES hold. */
+static uint64_t rows_of_run(tern__gpu_weight_format format, uint64_t blocks) {
+  const format_info *f = &infos[format];
+  uint64_t rows = RUN_BYTES / (blocks * ((uint64_t)f->number_bytes + f->scale_bytes + f->high_bytes));
+  uint64_t step = rows >= RUN_STEP ? RUN_STEP : 2;
+  return rows < step ? step : rows / step * step;
+}
+
+uint64_t tern__gpu_weight_runs(const tern__gpu_weight *weight, size_t *scratch_bytes) {
+  *scratch_bytes = 0;
+  if (weight->build != build) return 0;
+  const pack_job *job = weight->user_data;
+  planes p = planes_of(job->format, job->rows < job->run_rows ? job->rows : job->run_rows, job->blocks);
+  *scratch_bytes = (size_t)part_bytes(&p);
+  return (job->rows + job->run_rows - 1) / job->run_rows;
+}
+
+void tern__gpu_pack_run(const tern__gpu_weight *weight, uint64_t run, uint8_t *scratch,
+                        tern__gpu_packed out[TERN__GPU_WEIGHT_BINDINGS]) {
+  const pack_job *job = weight->user_data;
+  uint64_t first = run * job->run_rows, left = job->rows - first;
+  uint64_t rows = left < job->run_rows ? left : job->run_rows, at = 0, offset = 0;
+  planes whole = planes_of(job->format, job->rows, job->blocks), before = planes_of(job->format, first, job->blocks),
+         here = planes_of(job->format, rows, job->blocks);
+  uint64_t sizes[] = {whole.numbers, whole.scales, whole.high}, wanted[] = {here.numbers, here.scales, here.high};
+  uint64_t skipped[] = {before.numbers, before.scales, before.high};
+  target to = {scratch, scratch + tern__gpu_place(here.numbers),
+               scratch + tern__gpu_place(here.numbers) + tern__gpu_place(here.scales)};
+  for (int i = 0; i < TERN__GPU_WEIGHT_BINDINGS; i++) {
+    out[i] = (tern__gpu_packed){scratch + at, offset + skipped[i], (size_t)wanted[i]};
+    at += tern__gpu_place(wanted[i]), offset += tern__gpu_place(sizes[i]);
+  }
+  pack_rows(job, first, rows, &to);
 }
 
 /* ---- registration ---- */
@@ -242,8 +336,9 @@ static tern_status add_part(tern__program *program, const tern__gpu_sources *sou
   planes p = planes_of(w->format, rows, w->blocks);
   pack_job *job = tern__gpu_params(program, sizeof *job);
   TERN_CHECK_ALLOC(job);
-  job->sources = *sources, job->program = program, job->format = w->format;
+  job->sources = *sources, job->format = w->format;
   job->first_row = first_row, job->rows = rows, job->blocks = w->blocks;
+  job->run_rows = rows_of_run(w->format, w->blocks);
   uint64_t form[] = {LAYOUT_VERSION, (uint64_t)w->format, (uint64_t)sources->n, sources->in_turn, first_row, rows};
   tern__gpu_weight weight = {.key = sources->list[0].data,
                              .layout = tern__pack_hash(layout, form, sizeof form),
@@ -276,11 +371,13 @@ tern_status tern__gpu_pack_weights(tern__program *program, const tern__gpu_sourc
   uint64_t layout = TERN__PACK_HASH;
   for (int32_t i = 0; i < sources->n; i++) {
     const tern__weight_source *s = &sources->list[i];
-    uint64_t form[] = {(uint64_t)s->codes, s->n, s->k, s->k_major};
     size_t bytes;
     if (!tern__weight_source_bytes(s, &bytes))
       TERN_FAIL(TERN_STATUS_UNSUPPORTED, "weights of %zu rows of %zu are too large", s->n, s->k);
-    layout = tern__pack_hash(tern__pack_hash(layout, s->data, bytes), form, sizeof form);
+    if (program->dry) continue;
+    bool in_file = tern__pack_cache_in_file(program->cache, s->data, bytes);
+    uint64_t form[] = {(uint64_t)s->codes, s->n, s->k, s->k_major, in_file ? (uintptr_t)s->data : 0};
+    layout = tern__pack_hash(tern__pack_hash(layout, s->data, in_file ? 0 : bytes), form, sizeof form);
   }
   out->parts = 0;
   for (uint64_t row = 0; row < out->n; row += out->part_rows, out->parts++) {

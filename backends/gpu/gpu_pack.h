@@ -49,6 +49,14 @@ typedef struct tern__gpu_sources {
 bool tern__gpu_weights_fit(const tern__program *program, const tern__gpu_sources *sources, tern__gpu_weights *out);
 /* Registers weights that fit with the program. */
 tern_status tern__gpu_pack_weights(tern__program *program, const tern__gpu_sources *sources, tern__gpu_weights *out);
+/* A weight that was registered so is packed a run of rows at a time, by several threads at once: never all of it is in
+ * the host's memory. The number of runs, and what one needs of scratch; 0: a weight of another kind, built whole. */
+uint64_t tern__gpu_weight_runs(const tern__gpu_weight *weight, size_t *scratch_bytes);
+/* Some bytes of a weight, and where they go in it. */
+typedef struct tern__gpu_packed { const void *data; uint64_t offset; size_t size; } tern__gpu_packed;
+/* Packs a run into `scratch`: one range of every plane, `size` 0 where the format has no such plane. */
+void tern__gpu_pack_run(const tern__gpu_weight *weight, uint64_t run, uint8_t *scratch,
+                        tern__gpu_packed out[TERN__GPU_WEIGHT_BINDINGS]);
 /* Rows of part i, and its operands. */
 uint64_t tern__gpu_weight_rows(const tern__gpu_weights *weights, int32_t part);
 void tern__gpu_weight_operands(const tern__gpu_weights *weights, int32_t part,

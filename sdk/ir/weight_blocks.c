@@ -23,6 +23,28 @@ static void nibbles_of_32(const uint8_t *from, bool high, int8_t *q) {
     else low_nibbles(from + k, q + k);
 }
 
+/* What is not so simple for a compiler: eight numbers at a time, one in each byte of a word. */
+#define EACH(byte) ((uint64_t)(byte) * 0x0101010101010101u)
+static uint64_t load_8(const void *p) {
+  uint64_t word;
+  memcpy(&word, p, 8);
+  return word;
+}
+/* Puts `high`, of up to 4 bits, above the low four of q. */
+static uint64_t above(const int8_t *q, uint64_t high) { return load_8(q) | high << 4; }
+/* Two's complement of `bits` bits, 5 or 6, of a number that is 2 ^ (bits - 1) less. */
+static uint64_t centred(uint64_t word, int bits) {
+  word ^= EACH(1 << (bits - 1));
+  uint64_t sign = word & EACH(1 << (bits - 1));
+  for (int k = bits; k < 8; k++) word |= sign << (k - bits + 1);
+  return word;
+}
+/* Bit k of `bits` into byte k. */
+static uint64_t spread_8(uint32_t bits) {
+  uint64_t word = EACH(bits & 255) & 0x8040201008040201u;
+  return (word + EACH(127)) >> 7 & EACH(1);
+}
+
 /* The 6-bit scale and min of sub-block j of a Q4_K or Q5_K block (ggml-quants.c, get_scale_min_k4). */
 static void scale_min_k4(const uint8_t *s, int j, int *scale, int *min) {
   if (j < 4) *scale = s[j] & 63, *min = s[j + 4] & 63;
@@ -36,7 +58,10 @@ static void unpack_k45(const uint8_t *block, int j, bool five, tern__weight_bloc
   u->scales[0] = u->scales[1] = load_f16(block) * (float)scale;
   u->mins[0] = u->mins[1] = -(load_f16(block + 2) * (float)min);
   nibbles_of_32(low, j & 1, u->q);
-  for (int k = 0; five && k < 32; k++) u->q[k] = (int8_t)(u->q[k] | (high[k] >> j & 1) << 4);
+  for (int k = 0; five && k < 32; k += 8) {
+    uint64_t word = above(u->q + k, load_8(high + k) >> j & EACH(1));
+    memcpy(u->q + k, &word, 8);
+  }
 }
 
 static void unpack_k6(const uint8_t *block, int j, tern__weight_block *u) {
@@ -44,7 +69,10 @@ static void unpack_k6(const uint8_t *block, int j, tern__weight_block *u) {
   float d = load_f16(block + 208);
   for (int h = 0; h < 2; h++) u->scales[h] = d * (float)(int8_t)block[192 + 2 * j + h], u->mins[h] = 0;
   nibbles_of_32(low, j / 2 & 1, u->q);
-  for (int k = 0; k < 32; k++) u->q[k] = (int8_t)(u->q[k] + (high[k] >> j % 4 * 2 & 3) * 16 - 32);
+  for (int k = 0; k < 32; k += 8) {
+    uint64_t word = centred(above(u->q + k, load_8(high + k) >> j % 4 * 2 & EACH(3)), 6);
+    memcpy(u->q + k, &word, 8);
+  }
 }
 
 static void unpack_nbits(const tern__weight_source *s, size_t row, size_t b, tern__weight_block *u) {
@@ -139,10 +167,11 @@ void tern__weight_unpack(const tern__weight_source *s, size_t row, size_t b, ter
     high = (uint32_t)load_u16(after) | (uint32_t)load_u16(after + 2) << 16, after += 4;
   low_nibbles(after, u->q);
   high_nibbles(after, u->q + 16);
-  if (s->dtype == TERN_DTYPE_Q5_0 || s->dtype == TERN_DTYPE_Q5_1)
-    for (int k = 0; k < 32; k++) u->q[k] = (int8_t)(u->q[k] | (int)(high >> k & 1) << 4);
-  if (s->dtype == TERN_DTYPE_Q5_0)
-    for (int k = 0; k < 32; k++) u->q[k] = (int8_t)(u->q[k] - 16);
+  for (int k = 0; k < 32 && (s->dtype == TERN_DTYPE_Q5_0 || s->dtype == TERN_DTYPE_Q5_1); k += 8) {
+    uint64_t word = above(u->q + k, spread_8(high >> k));
+    if (s->dtype == TERN_DTYPE_Q5_0) word = centred(word, 5);
+    memcpy(u->q + k, &word, 8);
+  }
 }
 
 bool tern__weight_source_bytes(const tern__weight_source *s, size_t *out) {

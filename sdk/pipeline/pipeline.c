@@ -1,6 +1,7 @@
 /* What all tasks share: opening, checking a run's members, taking turns. */
 #include "pipeline/pipeline.h"
 
+#include <stdio.h>
 #include <string.h>
 
 tern_status tern__result_create(tern_runtime *runtime, tern_result **out) {
@@ -29,8 +30,8 @@ void tern__result_destroy(tern_result *result) {
   tern__runtime_unref(runtime);
 }
 
-tern_status tern__session_options_read(tern_runtime *runtime, const tern_session_desc *desc,
-                                       tern__session_options *out) {
+/* All but the device. */
+static tern_status read_options(const tern_session_desc *desc, tern__session_options *out) {
   tern_status status = TERN_OK;
   memset(out, 0, sizeof *out);
   const uint32_t known = TERN_SESSION_FALLBACK_CPU | TERN_SESSION_PROFILE;
@@ -38,13 +39,6 @@ tern_status tern__session_options_read(tern_runtime *runtime, const tern_session
     TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "tern_session_desc: flags 0x%x are not known",
               (unsigned)(desc->flags & ~known));
   out->fallback = desc->flags & TERN_SESSION_FALLBACK_CPU, out->profile = desc->flags & TERN_SESSION_PROFILE;
-  status = tern__runtime_find_device(runtime, desc->device, &out->device);
-  if (status != TERN_OK && out->fallback && status != TERN_STATUS_INVALID_ARGUMENT) {
-    tern__log(&runtime->log, TERN_LOG_WARNING, "device '%s': %s; the CPU computes instead", desc->device,
-              tern_last_error());
-    status = TERN_OK, out->device = TERN__CPU;
-  }
-  TERN_TRY(status);
   if (desc->numerics != TERN_NUMERICS_FAST && desc->numerics != TERN_NUMERICS_CONSISTENT)
     TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "numerics %d is neither FAST nor CONSISTENT", (int)desc->numerics);
   if (desc->n_threads < 0) TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "n_threads is %d; give 0 or more", desc->n_threads);
@@ -58,9 +52,61 @@ cleanup:
   return status;
 }
 
+/* What came of looking for the device; the CPU takes the place of one that is not to be had, where it may. */
+static tern_status or_cpu(tern_runtime *runtime, const char *device, tern_status status, tern__session_options *out) {
+  if (status == TERN_OK || !out->fallback || status == TERN_STATUS_INVALID_ARGUMENT) return status;
+  tern__log(&runtime->log, TERN_LOG_WARNING, "device '%s': %s; the CPU computes instead", device, tern_last_error());
+  out->device = TERN__CPU;
+  return TERN_OK;
+}
+
+tern_status tern__session_options_read(tern_runtime *runtime, const tern_session_desc *desc,
+                                       tern__session_options *out) {
+  tern_status status = TERN_OK;
+  TERN_TRY(read_options(desc, out));
+  status = tern__runtime_find_device(runtime, desc->device, &out->device);
+  TERN_TRY(or_cpu(runtime, desc->device, status, out));
+cleanup:
+  return status;
+}
+
+/* After the model was opened, or was not (`status`): waits for the device. One that is not to be had is what is said in
+ * either case; but who cancelled does not wait for a driver. */
+static tern_status end_device(tern_runtime *runtime, const char *name, tern__opening *opening, tern_status status,
+                              tern__session_options *out) {
+  char before[1024];
+  if (!opening) return status;
+  if (status == TERN_STATUS_CANCELLED) {
+    tern__runtime_leave_device(runtime, opening);
+    return status;
+  }
+  snprintf(before, sizeof before, "%s", tern_last_error());
+  tern_status device = tern__runtime_end_device(runtime, opening, &out->device);
+  device = or_cpu(runtime, name, device, out);
+  if (device != TERN_OK) return device;
+  tern__error_set(before);
+  return status;
+}
+
+static tern_status open_model(tern_pipeline *p, const tern_pipeline_desc *desc) {
+  tern_status status = TERN_OK;
+  tern_runtime *runtime = p->runtime;
+  tern_model_desc model_desc = TERN_MODEL_DESC_INIT;
+  model_desc.path = desc->path, model_desc.dtype = desc->dtype, model_desc.file_name = desc->file_name;
+  model_desc.progress = desc->progress, model_desc.cancel = desc->cancel;
+  TERN_TRY(tern__model_open(runtime, &model_desc, &p->model));
+  TERN_TRY(tern__model_tokenizer(p->model, desc->cancel, &p->tokenizer));
+  p->public_tokenizer = tern__calloc(&runtime->alloc, 1, sizeof *p->public_tokenizer);
+  TERN_CHECK_ALLOC(p->public_tokenizer);
+  *p->public_tokenizer = (struct tern_tokenizer){runtime, p->tokenizer};
+cleanup:
+  return status;
+}
+
 tern_status tern__pipeline_open(tern_runtime *runtime, const tern_pipeline_desc *desc, tern_pipeline **out) {
   tern_status status = TERN_OK;
   char names[512];
+  tern__opening *opening;
   tern_pipeline *p = tern__calloc(&runtime->alloc, 1, sizeof *p);
   *out = NULL;
   TERN_CHECK_ALLOC(p);
@@ -70,15 +116,12 @@ tern_status tern__pipeline_open(tern_runtime *runtime, const tern_pipeline_desc 
   if (!desc->task || !(p->task = tern__task_find(desc->task)))
     TERN_FAIL(TERN_STATUS_UNSUPPORTED, "no task '%s'; this build has: %s", desc->task ? desc->task : "",
               tern__task_names(names, sizeof names));
-  TERN_TRY(tern__session_options_read(runtime, &desc->session, &p->session_options));
-  tern_model_desc model_desc = TERN_MODEL_DESC_INIT;
-  model_desc.path = desc->path, model_desc.dtype = desc->dtype, model_desc.file_name = desc->file_name;
-  model_desc.progress = desc->progress, model_desc.cancel = desc->cancel;
-  TERN_TRY(tern__model_open(runtime, &model_desc, &p->model));
-  TERN_TRY(tern__model_tokenizer(p->model, desc->cancel, &p->tokenizer));
-  p->public_tokenizer = tern__calloc(&runtime->alloc, 1, sizeof *p->public_tokenizer);
-  TERN_CHECK_ALLOC(p->public_tokenizer);
-  *p->public_tokenizer = (struct tern_tokenizer){runtime, p->tokenizer};
+  TERN_TRY(read_options(&desc->session, &p->session_options));
+  /* A driver takes longer than the model: it has a thread of its own meanwhile. */
+  status = tern__runtime_begin_device(runtime, desc->session.device, &p->session_options.device, &opening);
+  TERN_TRY(or_cpu(runtime, desc->session.device, status, &p->session_options));
+  status = open_model(p, desc);
+  TERN_TRY(end_device(runtime, desc->session.device, opening, status, &p->session_options));
   p->state = tern__calloc(&runtime->alloc, 1, p->task->state_size);
   TERN_CHECK_ALLOC(p->state);
   status = p->task->open(p, desc);

@@ -69,7 +69,8 @@ static entry *find(tern__pack_cache *cache, const void *key, uint64_t layout) {
   return NULL;
 }
 
-/* Under the lock: the finished entry, or one that the caller has to build (*build_it); a copy, as entries move. */
+/* Under the lock: the finished entry, or one that the caller has to build (*build_it); a copy, as entries move. One
+ * that another thread builds is waited for. */
 static tern_status claim(tern__pack_cache *cache, const void *key, uint64_t layout, entry *out, bool *build_it) {
   tern_status status = TERN_OK;
   entry *e;
@@ -182,6 +183,29 @@ tern_status tern__pack_cache_resource(tern__pack_cache *cache, const void *key, 
   }
   if (status == TERN_OK) *out = e.data;
   return status;
+}
+
+tern_status tern__pack_cache_claim(tern__pack_cache *cache, const void *key, uint64_t layout, tern__pack_claim *out,
+                                   void **there) {
+  tern_status status = TERN_OK;
+  bool build_it = false;
+  entry e = {0};
+  *out = TERN__PACK_BUSY, *there = NULL;
+  tern__mutex_lock(&cache->mutex);
+  const entry *found = find(cache, key, layout);
+  if (found && found->state == BUILDING) goto cleanup;
+  TERN_TRY(claim(cache, key, layout, &e, &build_it));
+  *out = build_it ? TERN__PACK_OURS : TERN__PACK_THERE;
+  if (!build_it) *there = e.data;
+cleanup:
+  tern__mutex_unlock(&cache->mutex);
+  return status;
+}
+
+void tern__pack_cache_settle(tern__pack_cache *cache, const void *key, uint64_t layout, tern_status status,
+                             void *resource, size_t size, tern__release_fn release, void *owner) {
+  entry made = {.key = key, .layout = layout, .data = resource, .size = size, .release = release, .owner = owner};
+  settle(cache, status, &made);
 }
 
 tern_status tern__pack_cache_add_file(tern__pack_cache *cache, const tern__file_map *file) {

@@ -24,6 +24,14 @@ typedef void (*tern__release_fn)(void *owner, void *resource);
 tern_status tern__pack_cache_resource(tern__pack_cache *cache, const void *key, uint64_t layout, size_t size,
                                       tern__resource_fn make, void *user_data, tern__release_fn release, void *owner,
                                       void **out);
+/* The same in two steps, for who makes several at a time: claim never waits. After OURS the caller makes the resource
+ * and settles, with what came of it; until then others find it BUSY, or wait for it. Who waits for one of those (with
+ * tern__pack_cache_resource) must have settled all of its own. */
+typedef enum tern__pack_claim { TERN__PACK_THERE, TERN__PACK_OURS, TERN__PACK_BUSY } tern__pack_claim;
+tern_status tern__pack_cache_claim(tern__pack_cache *cache, const void *key, uint64_t layout, tern__pack_claim *claim,
+                                   void **there);
+void tern__pack_cache_settle(tern__pack_cache *cache, const void *key, uint64_t layout, tern_status status,
+                             void *resource, size_t size, tern__release_fn release, void *owner);
 /* Memory for the host weights that are to be got next, together: large pages, where the system has them, need large
  * pieces. Those that are there already are left alone. Kept when building one fails, for the next attempt. */
 typedef struct tern__pack_request { const void *key; uint64_t layout; size_t size; } tern__pack_request;

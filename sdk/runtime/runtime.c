@@ -4,6 +4,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#if defined(__wasm__)
+enum { OPENS_ASIDE = false }; /* in a browser a device belongs to the thread that asked for it */
+#else
+enum { OPENS_ASIDE = true };
+#endif
+enum { ERROR_TEXT = 1024 };
+
+struct tern__opening {
+  tern_runtime *runtime;        /* outlives it: waits for the thread before it goes */
+  const tern__backend_api *api;
+  char which[sizeof((tern__device *)0)->which];
+  tern__thread thread;
+  tern_status status;           /* of the thread, when it has ended */
+  char error[ERROR_TEXT];
+  int32_t index;
+  tern__opening *next;          /* of those that were left */
+};
+
 static const tern__backend_api *find_backend(const char *name, size_t size) {
   size_t n;
   const tern__backend_api *const *apis = tern__backend_list(&n);
@@ -16,18 +34,25 @@ static bool lost(const tern__device *device) {
   return device->api->device && device->api->device->lost(device->backend);
 }
 
+/* Without waiting for one that is being opened. */
+static bool is_open(tern_runtime *runtime, const tern__backend_api *api, const char *which, int32_t *index) {
+  int32_t n = atomic_load(&runtime->n_devices);
+  for (int32_t i = 0; i < n; i++) {
+    const tern__device *device = &runtime->devices[i];
+    if (device->api != api || strcmp(device->which, which) != 0 || lost(device)) continue;
+    *index = i;
+    return true;
+  }
+  return false;
+}
+
 /* The device if it is open already, else opens it. A lost one is opened anew: those who used it keep the old one. */
 static tern_status open_device(tern_runtime *runtime, const tern__backend_api *api, const char *which, int32_t *index) {
   tern_status status = TERN_OK;
   tern__mutex_lock(&runtime->mutex);
   int32_t n = runtime->n_devices;
   tern__device *device = &runtime->devices[n];
-  for (int32_t i = 0; i < n; i++)
-    if (runtime->devices[i].api == api && strcmp(runtime->devices[i].which, which) == 0 &&
-        !lost(&runtime->devices[i])) {
-      *index = i;
-      goto cleanup;
-    }
+  if (is_open(runtime, api, which, index)) goto cleanup;
   if (n == TERN__MAX_DEVICES || strlen(which) >= sizeof device->which)
     TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "device '%s:%s': %s", api->name, which,
               n == TERN__MAX_DEVICES ? "a runtime opens at most 32, lost ones included" : "the name is too long");
@@ -51,6 +76,8 @@ tern_status tern__runtime_create(const tern_runtime_desc *desc, tern_runtime **o
   if (!runtime) return tern__fail(TERN_STATUS_OUT_OF_MEMORY, "out of memory for the runtime");
   memset(runtime, 0, sizeof *runtime);
   atomic_init(&runtime->refs, 1);
+  tern__mutex_init(&runtime->mutex);
+  tern__mutex_init(&runtime->left_lock);
   tern__alloc_init(&runtime->alloc, &desc->allocator, desc->budget_bytes);
   runtime->log = desc->log;
   if (desc->cache_path && *desc->cache_path) {
@@ -61,7 +88,6 @@ tern_status tern__runtime_create(const tern_runtime_desc *desc, tern_runtime **o
   }
   int32_t n_threads = desc->n_threads > 0 ? desc->n_threads : tern__online_cpus();
   TERN_TRY(tern__pool_create(&runtime->alloc, n_threads, &runtime->pool));
-  tern__mutex_init(&runtime->mutex);
   size_t n;
   int32_t index;
   TERN_TRY(open_device(runtime, tern__backend_list(&n)[0], "", &index)); /* the CPU, whatever it is called here */
@@ -71,12 +97,72 @@ cleanup:
   return status;
 }
 
+/* ---- a device that a thread opens ---- */
+
+static void *open_aside(void *arg) {
+  tern__opening *opening = arg;
+  opening->status = open_device(opening->runtime, opening->api, opening->which, &opening->index);
+  if (opening->status != TERN_OK) snprintf(opening->error, sizeof opening->error, "%s", tern_last_error());
+  return NULL;
+}
+
+tern_status tern__runtime_begin_device(tern_runtime *runtime, const char *name, int32_t *index,
+                                       tern__opening **out) {
+  size_t size = name ? strcspn(name, ":") : 0;
+  const tern__backend_api *api = name ? find_backend(name, size) : NULL;
+  const char *which = name && name[size] ? name + size + 1 : "";
+  *out = NULL;
+  /* The CPU is there at once. */
+  if (!OPENS_ASIDE || !api || !api->device || strlen(which) >= sizeof (*out)->which ||
+      is_open(runtime, api, which, index))
+    return tern__runtime_find_device(runtime, name, index);
+  tern__opening *opening = tern__calloc(&runtime->alloc, 1, sizeof *opening);
+  if (opening) {
+    opening->runtime = runtime, opening->api = api;
+    memcpy(opening->which, which, strlen(which) + 1);
+    if (tern__thread_start(&opening->thread, open_aside, opening) == TERN_OK) {
+      *out = opening;
+      return TERN_OK;
+    }
+    tern__free(&runtime->alloc, opening);
+  }
+  return tern__runtime_find_device(runtime, name, index); /* without a thread, then */
+}
+
+tern_status tern__runtime_end_device(tern_runtime *runtime, tern__opening *opening, int32_t *index) {
+  tern__thread_join(&opening->thread);
+  tern_status status = opening->status;
+  *index = status == TERN_OK ? opening->index : TERN__CPU;
+  if (status != TERN_OK) tern__error_set(opening->error);
+  tern__free(&runtime->alloc, opening);
+  return status;
+}
+
+void tern__runtime_leave_device(tern_runtime *runtime, tern__opening *opening) {
+  tern__mutex_lock(&runtime->left_lock);
+  opening->next = runtime->left, runtime->left = opening;
+  tern__mutex_unlock(&runtime->left_lock);
+}
+
+static void end_left(tern_runtime *runtime) {
+  for (tern__opening *opening = runtime->left, *next; opening; opening = next) {
+    int32_t index;
+    next = opening->next;
+    (void)tern__runtime_end_device(runtime, opening, &index);
+  }
+  runtime->left = NULL;
+}
+
+/* ---- */
+
 void tern__runtime_ref(tern_runtime *runtime) { atomic_fetch_add(&runtime->refs, 1); }
 
 void tern__runtime_unref(tern_runtime *runtime) {
   if (!runtime || atomic_fetch_sub(&runtime->refs, 1) != 1) return;
+  end_left(runtime);
   for (int32_t i = 0; i < runtime->n_devices; i++) runtime->devices[i].api->close(runtime->devices[i].backend);
   tern__mutex_deinit(&runtime->mutex);
+  tern__mutex_deinit(&runtime->left_lock);
   tern__pool_destroy(runtime->pool);
   tern__free(&runtime->alloc, runtime->cache_path);
   tern_allocator fns = runtime->alloc.fns;

@@ -64,6 +64,78 @@ static void bench_write(const char *source, const uint8_t *data, uint64_t size) 
   api->buffer_destroy(device, b);
 }
 
+/* As weights are written (gpu_prepare.c): threads that each have a piece in their core's cache. */
+enum { PIECE = 256 << 10, MOST_THREADS = 64 };
+typedef struct writers {
+  tern__gpu_buffer *b;
+  uint64_t size;
+  _Atomic uint64_t next;
+} writers;
+
+static void *write_pieces(void *arg) {
+  writers *w = arg;
+  uint8_t *piece = aligned_alloc(4096, PIECE);
+  uint64_t at;
+  if (!piece) exit(1);
+  memset(piece, 7, PIECE);
+  while ((at = atomic_fetch_add(&w->next, PIECE)) < w->size) MUST(api->write(device, w->b, at, piece, PIECE));
+  free(piece);
+  return NULL;
+}
+
+static void bench_threads(uint64_t size) {
+  tern__gpu_buffer *b;
+  MUST(api->buffer_create(device, TERN__GPU_DEVICE, size, &b));
+  uint8_t *host = b->host;
+  int32_t cpus = tern__online_cpus();
+  for (int way = STRAIGHT; way <= STAGED; way++) {
+    if (way == STRAIGHT && !host) continue;
+    b->host = way == STRAIGHT ? host : NULL;
+    for (int32_t n = 1; n <= cpus && n <= MOST_THREADS; n *= 2) {
+      double best = 1e30;
+      for (int run = 0; run < 3; run++) {
+        writers w = {b, size, 0};
+        tern__thread threads[MOST_THREADS];
+        uint64_t start = tern__now_ns();
+        for (int32_t i = 0; i < n; i++) MUST(tern__thread_start(&threads[i], write_pieces, &w));
+        for (int32_t i = 0; i < n; i++) tern__thread_join(&threads[i]);
+        finish();
+        if (ms_since(start) < best) best = ms_since(start);
+      }
+      printf("  pieces, %2d threads %-20s %6.0f MiB: %8.2f ms, %6.2f GB/s\n", (int)n, ways[way],
+             (double)size / 1048576, best, (double)size / best * 1e-6);
+    }
+  }
+  b->host = host;
+  api->buffer_destroy(device, b);
+}
+
+/* What staging in the host's own memory would give at best: the device fetches it. */
+static void bench_fetch(uint64_t size) {
+  tern__gpu_buffer *from, *to;
+  tern__gpu_commands *c;
+  uint64_t ticket;
+  double best = 1e30;
+  MUST(api->buffer_create(device, TERN__GPU_READBACK, size, &from));
+  MUST(api->buffer_create(device, TERN__GPU_DEVICE, size, &to));
+  memset(api->buffer_host(from), 7, size);
+  MUST(api->commands_create(device, &c));
+  tern__gpu_range source = {from, 0, size}, destination = {to, 0, size};
+  MUST(api->copy(c, &source, &destination));
+  MUST(api->commands_finish(c));
+  for (int run = 0; run < 5; run++) {
+    uint64_t start = tern__now_ns();
+    MUST(api->submit(device, c, &ticket));
+    MUST(api->wait(device, ticket, UINT64_MAX));
+    if (ms_since(start) < best) best = ms_since(start);
+  }
+  printf("  copied by the device from the host's cached memory, %.0f MiB: %.2f ms, %.2f GB/s\n",
+         (double)size / 1048576, best, (double)size / best * 1e-6);
+  api->commands_destroy(c);
+  api->buffer_destroy(device, from);
+  api->buffer_destroy(device, to);
+}
+
 static void bench_writes(void) {
   const uint64_t sizes[] = {256 << 10, 4 << 20, 64 << 20, 512 << 20};
   char path[] = "/tmp/bench_vk_XXXXXX";
@@ -78,6 +150,8 @@ static void bench_writes(void) {
   printf("write\n");
   for (int i = 0; i < 4; i++) bench_write("from memory", data, sizes[i]);
   for (int i = 1; i < 4; i++) bench_write("from a mapped file", map, sizes[i]);
+  bench_threads(sizes[3]);
+  bench_fetch(sizes[2]);
   munmap(map, sizes[3]);
   close(file);
   free(data);

@@ -265,6 +265,80 @@ Test(pack_cache, several_threads_prepare_the_same) {
   }
 }
 
+/* ---- in two steps ---- */
+
+static _Atomic int released;
+static void drop(void *owner, void *resource) {
+  cr_expect_eq(resource, owner, "its owner's is the one that is made");
+  atomic_fetch_add(&released, 1);
+}
+
+static tern_status never(void *user_data, void **resource) {
+  (void)user_data, (void)resource;
+  return tern__fail(TERN_STATUS_INTERNAL, "it was made already");
+}
+
+typedef struct waiter { fixture *f; const void *key; void *resource; tern_status status; } waiter;
+
+static void *wait_for(void *arg) {
+  waiter *w = arg;
+  w->status = tern__pack_cache_resource(w->f->cache, w->key, 7, 10, never, NULL, drop, NULL, &w->resource);
+  return NULL;
+}
+
+static tern__pack_claim claim(fixture *f, int key, void **there) {
+  tern__pack_claim out;
+  cr_assert_eq(tern__pack_cache_claim(f->cache, &keys[key], 7, &out, there), TERN_OK);
+  return out;
+}
+
+/* Who claimed makes it; whoever else wants it waits, or goes on with something else; failure makes room for another. */
+Test(pack_cache, claims_several_and_settles_each) {
+  fixture f;
+  void *there;
+  char made[KEYS];
+  weight host = {100, 5, TERN_OK, 0};
+  tern__thread thread;
+  open_cache(&f);
+  for (int i = 0; i < KEYS; i++) cr_expect_eq(claim(&f, i, &there), TERN__PACK_OURS);
+  for (int i = 0; i < KEYS; i++) cr_expect(claim(&f, i, &there) == TERN__PACK_BUSY && !there);
+  for (int i = 0; i < KEYS; i += 2)
+    tern__pack_cache_settle(f.cache, &keys[i], 7, TERN_OK, &made[i], 10, drop, &made[i]);
+  for (int i = 1; i < KEYS; i += 2)
+    tern__pack_cache_settle(f.cache, &keys[i], 7, TERN_STATUS_CANCELLED, NULL, 10, drop, NULL);
+  cr_expect_eq(tern__pack_cache_bytes(f.cache), 10 * KEYS / 2);
+  for (int i = 0; i < KEYS; i += 2) cr_expect(claim(&f, i, &there) == TERN__PACK_THERE && there == &made[i]);
+  cr_expect_eq(get(&f, 3, &host)[0], 5, "what was given up is made by another way");
+  cr_expect_eq(claim(&f, 3, &there), TERN__PACK_THERE);
+  cr_expect_eq(claim(&f, 5, &there), TERN__PACK_OURS);
+  waiter w = {.f = &f, .key = &keys[5]};
+  cr_assert_eq(tern__thread_start(&thread, wait_for, &w), TERN_OK);
+  usleep(2000);
+  tern__pack_cache_settle(f.cache, &keys[5], 7, TERN_OK, &made[5], 10, drop, &made[5]);
+  tern__thread_join(&thread);
+  cr_expect(w.status == TERN_OK && w.resource == &made[5], "%s", tern_status_name(w.status));
+  close_cache(&f);
+  cr_expect_eq(released, KEYS / 2 + 1);
+}
+
+/* Allocation k = 0, 1, ... fails: nothing is claimed then. */
+Test(pack_cache, claiming_fails_and_is_repeated) {
+  bool worked = false;
+  for (int k = 0; k < 20 && !worked; k++) {
+    fixture f;
+    tern__pack_claim out;
+    void *there;
+    open_cache(&f);
+    f.watcher.left = k;
+    worked = tern__pack_cache_claim(f.cache, &keys[0], 7, &out, &there) == TERN_OK;
+    f.watcher.left = -1;
+    if (!worked) cr_expect_eq(claim(&f, 0, &there), TERN__PACK_OURS);
+    tern__pack_cache_settle(f.cache, &keys[0], 7, TERN_STATUS_CANCELLED, NULL, 10, drop, NULL);
+    close_cache(&f);
+  }
+  cr_expect(worked);
+}
+
 /* ---- where weights come from ---- */
 
 Test(pack_cache, pages_of_a_file_are_given_back_and_stay_readable) {
