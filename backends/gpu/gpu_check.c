@@ -6,6 +6,7 @@
 #include "gpu/gpu_check.h"
 #include "gpu/ops/gpu_attention.h"
 #include "gpu/ops/gpu_product.h"
+#include "runtime/thread_pool.h"
 
 #include "base/half.h"
 
@@ -265,6 +266,18 @@ static bool probe_fits(const tern__gpu_info *info, const probe *p) {
   return (info->features & needs) == needs && (!p->attention || tern__gpu_attention_unit(info));
 }
 
+/* The kernels of probes take long to compile where nothing is cached: all threads do. What fails is said by `take`. */
+typedef struct compiling { tern__backend *backend; _Atomic size_t next; } compiling;
+
+static void compile_probes(void *arg, int32_t thread, int32_t n_threads) {
+  compiling *c = arg;
+  tern__gpu_pipeline *pipeline;
+  (void)thread, (void)n_threads;
+  for (size_t i; (i = atomic_fetch_add(&c->next, 1)) < sizeof probes / sizeof *probes;)
+    if (c->backend->info->features & probes[i].feature && probe_fits(c->backend->info, &probes[i]))
+      (void)c->backend->api->pipeline(c->backend->device, probes[i].kernel, &pipeline);
+}
+
 tern_status tern__gpu_check(tern__backend *backend) {
   tern_status status = TERN_OK;
   const tern__gpu_api *api = backend->api;
@@ -274,6 +287,9 @@ tern_status tern__gpu_check(tern__backend *backend) {
   char wrong[200];
   backend->info->features &= tern__gpu_probed_features;
   if ((backend->info->features & MATRIX) != MATRIX) backend->info->features &= ~(uint32_t)MATRIX;
+  if (!backend->info->one_thread)
+    tern__pool_run(backend->env.pool, tern__pool_n_threads(backend->env.pool), compile_probes,
+                   &(compiling){.backend = backend});
   TERN_TRY(take(&t, &plain));
   for (size_t i = 0; i < sizeof probes / sizeof *probes; i++)
     if (backend->info->features & probes[i].feature && probe_fits(backend->info, &probes[i]))

@@ -19,7 +19,7 @@ enable subgroups;
 // The numbers do not depend on who is last, and those of a row not on the batch: parts are added in the order of shares.
 
 override attention_step_chunks: u32 = 1u;  // of a key to an invocation: 1, 2, 4 for heads of up to 64, 128, 256 values
-override attention_step_passes: u32 = 2u;  // keys of a tile to an invocation: 2, or 4
+override attention_step_passes: u32 = 2u;  // keys of a tile to an invocation: 1, 2 or 4
 override attention_step_invocations: u32 = 256u;
 
 const ATTENTION_STEP_LOWEST: f32 = -3.4028234663852886e38;
@@ -526,7 +526,6 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   let first_query = place.block * 4u;
   let sequence = attention_step_positions[place.batch];
   let job0 = attention_step_ask(t, place.batch, place.kv_head, first_query);
-  let job1 = attention_step_ask(t + attention_step_invocations, place.batch, place.kv_head, first_query);
 
   // What the queries see. All of this is the same for all shares.
   let past = u32(sequence.x);
@@ -552,14 +551,16 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
 
   // Everything is asked for at once.
   let angle0 = attention_step_angle(job0.quad, attention_step_position(job0, place));
-  let angle1 = attention_step_angle(job1.quad, attention_step_position(job1, place));
   let chunk = t & 7u;
   let group = t >> 3u;
   let keys_at = workgroup.y * p.keys * (p.dim / 8u);
   let values_at = keys_at + p.values / 4u;
   var key = base + place.split * tile + group;
   var k00 = attention_step_load(keys_at, key, chunk, place);
-  var k10 = attention_step_load(keys_at, key + stride, chunk, place);
+  var k10 = vec4<u32>();
+  if attention_step_passes > 1u {
+    k10 = attention_step_load(keys_at, key + stride, chunk, place);
+  }
   var k20 = vec4<u32>();
   var k30 = vec4<u32>();
   if attention_step_passes > 2u {
@@ -576,7 +577,9 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   var k13 = vec4<u32>();
   if attention_step_chunks > 1u {
     k01 = attention_step_load(keys_at, key, chunk + 8u, place);
-    k11 = attention_step_load(keys_at, key + stride, chunk + 8u, place);
+    if attention_step_passes > 1u {
+      k11 = attention_step_load(keys_at, key + stride, chunk + 8u, place);
+    }
     if attention_step_passes > 2u {
       k21 = attention_step_load(keys_at, key + 2u * stride, chunk + 8u, place);
       k31 = attention_step_load(keys_at, key + 3u * stride, chunk + 8u, place);
@@ -584,12 +587,19 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   }
   if attention_step_chunks > 2u {
     k02 = attention_step_load(keys_at, key, chunk + 16u, place);
-    k12 = attention_step_load(keys_at, key + stride, chunk + 16u, place);
+    if attention_step_passes > 1u {
+      k12 = attention_step_load(keys_at, key + stride, chunk + 16u, place);
+    }
     k03 = attention_step_load(keys_at, key, chunk + 24u, place);
-    k13 = attention_step_load(keys_at, key + stride, chunk + 24u, place);
+    if attention_step_passes > 1u {
+      k13 = attention_step_load(keys_at, key + stride, chunk + 24u, place);
+    }
   }
   var v00 = attention_step_load(values_at, key, chunk, place);
-  var v10 = attention_step_load(values_at, key + stride, chunk, place);
+  var v10 = vec4<u32>();
+  if attention_step_passes > 1u {
+    v10 = attention_step_load(values_at, key + stride, chunk, place);
+  }
   var v20 = vec4<u32>();
   var v30 = vec4<u32>();
   if attention_step_passes > 2u {
@@ -606,7 +616,9 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   var v13 = vec4<u32>();
   if attention_step_chunks > 1u {
     v01 = attention_step_load(values_at, key, chunk + 8u, place);
-    v11 = attention_step_load(values_at, key + stride, chunk + 8u, place);
+    if attention_step_passes > 1u {
+      v11 = attention_step_load(values_at, key + stride, chunk + 8u, place);
+    }
     if attention_step_passes > 2u {
       v21 = attention_step_load(values_at, key + 2u * stride, chunk + 8u, place);
       v31 = attention_step_load(values_at, key + 3u * stride, chunk + 8u, place);
@@ -614,14 +626,17 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   }
   if attention_step_chunks > 2u {
     v02 = attention_step_load(values_at, key, chunk + 16u, place);
-    v12 = attention_step_load(values_at, key + stride, chunk + 16u, place);
+    if attention_step_passes > 1u {
+      v12 = attention_step_load(values_at, key + stride, chunk + 16u, place);
+    }
     v03 = attention_step_load(values_at, key, chunk + 24u, place);
-    v13 = attention_step_load(values_at, key + stride, chunk + 24u, place);
+    if attention_step_passes > 1u {
+      v13 = attention_step_load(values_at, key + stride, chunk + 24u, place);
+    }
   }
 
   attention_step_stage(job0, angle0, t, place);
-  attention_step_stage(job1, angle1, t + attention_step_invocations, place);
-  for (var i = t + 2u * attention_step_invocations; i < (4u + 2u * p.rows) * quads; i += attention_step_invocations) {
+  for (var i = t + attention_step_invocations; i < (4u + 2u * p.rows) * quads; i += attention_step_invocations) {
     let job = attention_step_ask(i, place.batch, place.kv_head, first_query);
     attention_step_stage(job, attention_step_angle(job.quad, attention_step_position(job, place)), i, place);
   }
@@ -643,9 +658,13 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     if key0 + tile > past {
       let rows_at = p.rows * quads;
       k00 = attention_step_fresh(k00, 0u, key, chunk, place);
-      k10 = attention_step_fresh(k10, 0u, key + stride, chunk, place);
+      if attention_step_passes > 1u {
+        k10 = attention_step_fresh(k10, 0u, key + stride, chunk, place);
+      }
       v00 = attention_step_fresh(v00, rows_at, key, chunk, place);
-      v10 = attention_step_fresh(v10, rows_at, key + stride, chunk, place);
+      if attention_step_passes > 1u {
+        v10 = attention_step_fresh(v10, rows_at, key + stride, chunk, place);
+      }
       if attention_step_passes > 2u {
         k20 = attention_step_fresh(k20, 0u, key + 2u * stride, chunk, place);
         k30 = attention_step_fresh(k30, 0u, key + 3u * stride, chunk, place);
@@ -654,9 +673,13 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
       }
       if attention_step_chunks > 1u {
         k01 = attention_step_fresh(k01, 0u, key, chunk + 8u, place);
-        k11 = attention_step_fresh(k11, 0u, key + stride, chunk + 8u, place);
+        if attention_step_passes > 1u {
+          k11 = attention_step_fresh(k11, 0u, key + stride, chunk + 8u, place);
+        }
         v01 = attention_step_fresh(v01, rows_at, key, chunk + 8u, place);
-        v11 = attention_step_fresh(v11, rows_at, key + stride, chunk + 8u, place);
+        if attention_step_passes > 1u {
+          v11 = attention_step_fresh(v11, rows_at, key + stride, chunk + 8u, place);
+        }
         if attention_step_passes > 2u {
           k21 = attention_step_fresh(k21, 0u, key + 2u * stride, chunk + 8u, place);
           k31 = attention_step_fresh(k31, 0u, key + 3u * stride, chunk + 8u, place);
@@ -666,13 +689,21 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
       }
       if attention_step_chunks > 2u {
         k02 = attention_step_fresh(k02, 0u, key, chunk + 16u, place);
-        k12 = attention_step_fresh(k12, 0u, key + stride, chunk + 16u, place);
+        if attention_step_passes > 1u {
+          k12 = attention_step_fresh(k12, 0u, key + stride, chunk + 16u, place);
+        }
         k03 = attention_step_fresh(k03, 0u, key, chunk + 24u, place);
-        k13 = attention_step_fresh(k13, 0u, key + stride, chunk + 24u, place);
+        if attention_step_passes > 1u {
+          k13 = attention_step_fresh(k13, 0u, key + stride, chunk + 24u, place);
+        }
         v02 = attention_step_fresh(v02, rows_at, key, chunk + 16u, place);
-        v12 = attention_step_fresh(v12, rows_at, key + stride, chunk + 16u, place);
+        if attention_step_passes > 1u {
+          v12 = attention_step_fresh(v12, rows_at, key + stride, chunk + 16u, place);
+        }
         v03 = attention_step_fresh(v03, rows_at, key, chunk + 24u, place);
-        v13 = attention_step_fresh(v13, rows_at, key + stride, chunk + 24u, place);
+        if attention_step_passes > 1u {
+          v13 = attention_step_fresh(v13, rows_at, key + stride, chunk + 24u, place);
+        }
       }
     }
     let next = key + p.splits * tile;
@@ -684,7 +715,9 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     {
       let q = attention_step_queries_at(chunk);
       s0 = attention_step_score(q, k00, s0);
-      s1 = attention_step_score(q, k10, s1);
+      if attention_step_passes > 1u {
+        s1 = attention_step_score(q, k10, s1);
+      }
       if attention_step_passes > 2u {
         s2 = attention_step_score(q, k20, s2);
         s3 = attention_step_score(q, k30, s3);
@@ -693,7 +726,9 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     if attention_step_chunks > 1u {
       let q = attention_step_queries_at(chunk + 8u);
       s0 = attention_step_score(q, k01, s0);
-      s1 = attention_step_score(q, k11, s1);
+      if attention_step_passes > 1u {
+        s1 = attention_step_score(q, k11, s1);
+      }
       if attention_step_passes > 2u {
         s2 = attention_step_score(q, k21, s2);
         s3 = attention_step_score(q, k31, s3);
@@ -702,21 +737,29 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     if attention_step_chunks > 2u {
       let q = attention_step_queries_at(chunk + 16u);
       s0 = attention_step_score(q, k02, s0);
-      s1 = attention_step_score(q, k12, s1);
+      if attention_step_passes > 1u {
+        s1 = attention_step_score(q, k12, s1);
+      }
       let r = attention_step_queries_at(chunk + 24u);
       s0 = attention_step_score(r, k03, s0);
-      s1 = attention_step_score(r, k13, s1);
+      if attention_step_passes > 1u {
+        s1 = attention_step_score(r, k13, s1);
+      }
     }
     if more {
       k00 = attention_step_load(keys_at, next, chunk, place);
-      k10 = attention_step_load(keys_at, next + stride, chunk, place);
+      if attention_step_passes > 1u {
+        k10 = attention_step_load(keys_at, next + stride, chunk, place);
+      }
       if attention_step_passes > 2u {
         k20 = attention_step_load(keys_at, next + 2u * stride, chunk, place);
         k30 = attention_step_load(keys_at, next + 3u * stride, chunk, place);
       }
       if attention_step_chunks > 1u {
         k01 = attention_step_load(keys_at, next, chunk + 8u, place);
-        k11 = attention_step_load(keys_at, next + stride, chunk + 8u, place);
+        if attention_step_passes > 1u {
+          k11 = attention_step_load(keys_at, next + stride, chunk + 8u, place);
+        }
         if attention_step_passes > 2u {
           k21 = attention_step_load(keys_at, next + 2u * stride, chunk + 8u, place);
           k31 = attention_step_load(keys_at, next + 3u * stride, chunk + 8u, place);
@@ -724,9 +767,13 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
       }
       if attention_step_chunks > 2u {
         k02 = attention_step_load(keys_at, next, chunk + 16u, place);
-        k12 = attention_step_load(keys_at, next + stride, chunk + 16u, place);
+        if attention_step_passes > 1u {
+          k12 = attention_step_load(keys_at, next + stride, chunk + 16u, place);
+        }
         k03 = attention_step_load(keys_at, next, chunk + 24u, place);
-        k13 = attention_step_load(keys_at, next + stride, chunk + 24u, place);
+        if attention_step_passes > 1u {
+          k13 = attention_step_load(keys_at, next + stride, chunk + 24u, place);
+        }
       }
     }
 
@@ -770,9 +817,15 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     }
     let w0 = attention_step_weights(weight, lane, 0u);
     let w1 = attention_step_weights(weight, lane, 1u);
-    sum0 = attention_step_weigh(attention_step_weigh(sum0, w0, v00), w1, v10);
+    sum0 = attention_step_weigh(sum0, w0, v00);
+    if attention_step_passes > 1u {
+      sum0 = attention_step_weigh(sum0, w1, v10);
+    }
     if attention_step_chunks > 1u {
-      sum1 = attention_step_weigh(attention_step_weigh(sum1, w0, v01), w1, v11);
+      sum1 = attention_step_weigh(sum1, w0, v01);
+      if attention_step_passes > 1u {
+        sum1 = attention_step_weigh(sum1, w1, v11);
+      }
     }
     if attention_step_passes > 2u {
       let w2 = attention_step_weights(weight, lane, 2u);
@@ -783,19 +836,29 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
       }
     }
     if attention_step_chunks > 2u {
-      sum2 = attention_step_weigh(attention_step_weigh(sum2, w0, v02), w1, v12);
-      sum3 = attention_step_weigh(attention_step_weigh(sum3, w0, v03), w1, v13);
+      sum2 = attention_step_weigh(sum2, w0, v02);
+      if attention_step_passes > 1u {
+        sum2 = attention_step_weigh(sum2, w1, v12);
+      }
+      sum3 = attention_step_weigh(sum3, w0, v03);
+      if attention_step_passes > 1u {
+        sum3 = attention_step_weigh(sum3, w1, v13);
+      }
     }
     if more {
       v00 = attention_step_load(values_at, next, chunk, place);
-      v10 = attention_step_load(values_at, next + stride, chunk, place);
+      if attention_step_passes > 1u {
+        v10 = attention_step_load(values_at, next + stride, chunk, place);
+      }
       if attention_step_passes > 2u {
         v20 = attention_step_load(values_at, next + 2u * stride, chunk, place);
         v30 = attention_step_load(values_at, next + 3u * stride, chunk, place);
       }
       if attention_step_chunks > 1u {
         v01 = attention_step_load(values_at, next, chunk + 8u, place);
-        v11 = attention_step_load(values_at, next + stride, chunk + 8u, place);
+        if attention_step_passes > 1u {
+          v11 = attention_step_load(values_at, next + stride, chunk + 8u, place);
+        }
         if attention_step_passes > 2u {
           v21 = attention_step_load(values_at, next + 2u * stride, chunk + 8u, place);
           v31 = attention_step_load(values_at, next + 3u * stride, chunk + 8u, place);
@@ -803,9 +866,13 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
       }
       if attention_step_chunks > 2u {
         v02 = attention_step_load(values_at, next, chunk + 16u, place);
-        v12 = attention_step_load(values_at, next + stride, chunk + 16u, place);
+        if attention_step_passes > 1u {
+          v12 = attention_step_load(values_at, next + stride, chunk + 16u, place);
+        }
         v03 = attention_step_load(values_at, next, chunk + 24u, place);
-        v13 = attention_step_load(values_at, next + stride, chunk + 24u, place);
+        if attention_step_passes > 1u {
+          v13 = attention_step_load(values_at, next + stride, chunk + 24u, place);
+        }
       }
     }
   }

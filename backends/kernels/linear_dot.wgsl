@@ -107,7 +107,6 @@ fn linear_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
       scale = linear_bias[at];
     }
   }
-  let inverse = linear_inverse(0u, squares, lane, size);
   var sums = vec4<f32>();
   if gated {
     sums = linear_four(w0, w1, at0, at1, begin, end, size);
@@ -116,6 +115,7 @@ fn linear_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     sums = vec4<f32>(two.x, 0.0, two.y, 0.0);
   }
   sums = subgroupAdd(sums);
+  let inverse = linear_inverse(0u, squares, lane, size);
   if lane == 0u {
     linear_sums[subgroup * 2u] = sums.xy;
     linear_sums[subgroup * 2u + 1u] = sums.zw;

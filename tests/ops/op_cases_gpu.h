@@ -298,8 +298,8 @@ Test(attention, one_dispatch_is_chosen) {
     bool wanted;
   } cases[] = {
       {{1, 1, 600, 1, 32, 8, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 32, 16384, ~0u, true},
-      {{3, 2, 600, 2, 8, 2, 128, 64, true, 90, 5}, TERN_NUMERICS_FAST, 64, 16384, ~0u, true},
-      {{1, 1, 0, 1, 8, 1, 80, 0, false, -1, 0}, TERN_NUMERICS_FAST, 8, 16384, ~0u, true},
+      {{3, 2, 600, 2, 8, 2, 128, 64, true, 90, 5}, TERN_NUMERICS_FAST, 64, 32768, ~0u, true},
+      {{1, 1, 0, 1, 8, 1, 80, 0, false, -1, 0}, TERN_NUMERICS_FAST, 8, 32768, ~0u, true},
       {{1, 1, 600, 1, 8, 1, 256, 128, false, -1, 0}, TERN_NUMERICS_FAST, 32, 32768, ~0u, true},
       {{1, 1, 600, 1, 8, 1, 256, 128, false, -1, 0}, TERN_NUMERICS_FAST, 32, 16384, ~0u, false}, /* memory */
       {{1, 1, 600, 1, 8, 1, 64, 32, false, -1, 0}, TERN_NUMERICS_FAST, 4, 16384, ~0u, false},    /* subgroups */

@@ -12,7 +12,7 @@ typedef struct work {
 } work;
 
 static void work_open(work *w, bool fences) {
-  hook.no_timeline = fences;
+  hook.no_timeline = hook.no_push_descriptors = fences;
   rig_open(&w->r, NULL, &hook_table);
   cr_assert_eq(w->r.device->queue.timeline == VK_NULL_HANDLE, fences);
   OK(w->r.api->buffer_create(w->r.device, TERN__GPU_DEVICE, N * 4, &w->a));

@@ -83,6 +83,7 @@
 /* What the tests ask for, and what happened. */
 static struct {
   bool no_timeline;           /* fences must do */
+  bool no_push_descriptors;   /* sets must do */
   bool card;                  /* memory of its own, not visible to the host; the host's is not coherent */
   uint64_t card_bytes;        /* of the card; 0 = 1 GiB */
   uint32_t max_allocations;   /* 0 = the driver's */
@@ -244,6 +245,14 @@ static VKAPI_ATTR void VKAPI_CALL hook_dispatch(VkCommandBuffer commands, uint32
   if (!hook_wrong_is_bound) hook_real_dispatch(commands, x, y, z);
 }
 
+static VKAPI_ATTR VkResult VKAPI_CALL hook_extensions(VkPhysicalDevice physical, const char *layer, uint32_t *n,
+                                                      VkExtensionProperties *list) {
+  VkResult result = hook_EnumerateDeviceExtensionProperties(physical, layer, n, list);
+  for (uint32_t i = 0; list && hook.no_push_descriptors && i < *n; i++)
+    if (!strcmp(list[i].extensionName, "VK_KHR_push_descriptor")) list[i].extensionName[0] = '_';
+  return result;
+}
+
 static PFN_vkVoidFunction hook_wrap(void *user_data, const char *name, PFN_vkVoidFunction function) {
   function = chains_wrap(user_data, name, function);
 #define SPECIAL(vk_name, real, ours)       \
@@ -252,6 +261,7 @@ static PFN_vkVoidFunction hook_wrap(void *user_data, const char *name, PFN_vkVoi
     return (PFN_vkVoidFunction)ours;       \
   }
   SPECIAL("vkAllocateMemory", hook_real_AllocateMemory, hook_allocate)
+  SPECIAL("vkEnumerateDeviceExtensionProperties", hook_real_EnumerateDeviceExtensionProperties, hook_extensions)
   SPECIAL("vkFreeMemory", hook_real_free, hook_free)
   SPECIAL("vkGetPhysicalDeviceMemoryProperties2", hook_real_memory_properties, hook_memory_properties)
   SPECIAL("vkGetPhysicalDeviceProperties2", hook_real_properties, hook_properties)

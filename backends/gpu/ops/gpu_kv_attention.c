@@ -18,7 +18,7 @@ enum {
   MAX_SPLITS = 32,       /* as attention_merge.wgsl has room for */
   MAX_FRESH_ROWS = 4,    /* that attention stores itself, as attention_fresh.wgsl has room for */
   WANTED_WORKGROUPS = 256,
-  STEP_WORKGROUPS = 512, /* the same of attention_step.wgsl */
+  STEP_WORKGROUPS = 256, /* the same of attention_step.wgsl */
   STEP_SHARES = 64       /* at most, as it has room for */
 };
 
