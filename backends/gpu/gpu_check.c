@@ -248,16 +248,6 @@ static void switch_off(tern__backend *backend, const probe *p, const char *why) 
   snprintf(backend->description + used, sizeof backend->description - used, ", without %s (a probe failed)", p->name);
 }
 
-/* A kernel that cannot be compiled is as good as a wrong one, unless the device is out of something or gone. */
-static tern_status take(trial *t, const probe *p) {
-  tern__gpu_pipeline *pipeline;
-  tern_status status = t->backend->api->pipeline(t->backend->device, p->kernel, &pipeline);
-  if (status == TERN_OK) t->pipelines[t->n] = pipeline, t->list[t->n++] = p;
-  else if (p->feature && status != TERN_STATUS_OUT_OF_MEMORY && status != TERN_STATUS_DEVICE_LOST)
-    switch_off(t->backend, p, tern_last_error()), status = TERN_OK;
-  return status;
-}
-
 /* A device that lacks what else the kernel needs has no use for the feature. */
 static bool probe_fits(const tern__gpu_info *info, const probe *p) {
   const tern__gpu_kernel *kernel = &tern__gpu_kernels[p->kernel];
@@ -266,16 +256,50 @@ static bool probe_fits(const tern__gpu_info *info, const probe *p) {
   return (info->features & needs) == needs && (!p->attention || tern__gpu_attention_unit(info));
 }
 
-/* The kernels of probes take long to compile where nothing is cached: all threads do. What fails is said by `take`. */
-typedef struct compiling { tern__backend *backend; _Atomic size_t next; } compiling;
+enum { N_PROBES = sizeof probes / sizeof *probes, ERROR_TEXT = 512 };
+
+/* Kernels that compile side by side: where nothing is cached they take long. */
+typedef struct compiling {
+  tern__backend *backend;
+  bool wanted[N_PROBES];
+  tern__gpu_pipeline *pipelines[N_PROBES];
+  tern_status status[N_PROBES];
+  char errors[N_PROBES][ERROR_TEXT];
+  _Atomic size_t next;
+} compiling;
 
 static void compile_probes(void *arg, int32_t thread, int32_t n_threads) {
   compiling *c = arg;
-  tern__gpu_pipeline *pipeline;
   (void)thread, (void)n_threads;
-  for (size_t i; (i = atomic_fetch_add(&c->next, 1)) < sizeof probes / sizeof *probes;)
-    if (c->backend->info->features & probes[i].feature && probe_fits(c->backend->info, &probes[i]))
-      (void)c->backend->api->pipeline(c->backend->device, probes[i].kernel, &pipeline);
+  for (size_t i; (i = atomic_fetch_add(&c->next, 1)) < N_PROBES;) {
+    if (!c->wanted[i]) continue;
+    c->status[i] = c->backend->api->pipeline(c->backend->device, probes[i].kernel, &c->pipelines[i]);
+    if (c->status[i] != TERN_OK) snprintf(c->errors[i], ERROR_TEXT, "%s", tern_last_error());
+  }
+}
+
+/* Those that there is a use for are tried. A kernel that cannot be compiled is as good as a wrong one, unless the
+ * device is out of something or gone. */
+static tern_status take_probes(trial *t) {
+  tern_status status = TERN_OK;
+  tern__backend *backend = t->backend;
+  compiling c = {.backend = backend};
+  for (size_t i = 0; i < N_PROBES; i++)
+    c.wanted[i] = backend->info->features & probes[i].feature && probe_fits(backend->info, &probes[i]);
+  if (backend->info->one_thread) compile_probes(&c, 0, 1);
+  else tern__pool_run(backend->env.pool, tern__pool_n_threads(backend->env.pool), compile_probes, &c);
+  for (size_t i = 0; i < N_PROBES && status == TERN_OK; i++) {
+    if (!c.wanted[i]) continue;
+    if (c.status[i] == TERN_OK) {
+      t->pipelines[t->n] = c.pipelines[i], t->list[t->n++] = &probes[i];
+    } else if (c.status[i] != TERN_STATUS_OUT_OF_MEMORY && c.status[i] != TERN_STATUS_DEVICE_LOST) {
+      switch_off(backend, &probes[i], c.errors[i]);
+    } else {
+      tern__error_set(c.errors[i]);
+      status = c.status[i];
+    }
+  }
+  return status;
 }
 
 tern_status tern__gpu_check(tern__backend *backend) {
@@ -287,13 +311,9 @@ tern_status tern__gpu_check(tern__backend *backend) {
   char wrong[200];
   backend->info->features &= tern__gpu_probed_features;
   if ((backend->info->features & MATRIX) != MATRIX) backend->info->features &= ~(uint32_t)MATRIX;
-  if (!backend->info->one_thread)
-    tern__pool_run(backend->env.pool, tern__pool_n_threads(backend->env.pool), compile_probes,
-                   &(compiling){.backend = backend});
-  TERN_TRY(take(&t, &plain));
-  for (size_t i = 0; i < sizeof probes / sizeof *probes; i++)
-    if (backend->info->features & probes[i].feature && probe_fits(backend->info, &probes[i]))
-      TERN_TRY(take(&t, &probes[i]));
+  TERN_TRY(api->pipeline(backend->device, plain.kernel, &t.pipelines[0]));
+  t.list[t.n++] = &plain;
+  TERN_TRY(take_probes(&t));
   TERN_TRY(run(&t));
   for (int i = 0; i < t.n; i++) {
     judge(&t, i, wrong, sizeof wrong);

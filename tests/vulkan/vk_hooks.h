@@ -83,6 +83,7 @@
 /* What the tests ask for, and what happened. */
 static struct {
   bool no_timeline;           /* fences must do */
+  const char *fail_kernel;    /* kernels of this entry point do not compile */
   bool no_push_descriptors;   /* sets must do */
   bool card;                  /* memory of its own, not visible to the host; the host's is not coherent */
   uint64_t card_bytes;        /* of the card; 0 = 1 GiB */
@@ -225,6 +226,7 @@ static PFN_vkCmdDispatch hook_real_dispatch;
 static VKAPI_ATTR VkResult VKAPI_CALL hook_pipelines(VkDevice device, VkPipelineCache cache, uint32_t n,
                                                      const VkComputePipelineCreateInfo *info,
                                                      const VkAllocationCallbacks *callbacks, VkPipeline *out) {
+  if (hook.fail_kernel && !strcmp(info->stage.pName, hook.fail_kernel)) return VK_ERROR_UNKNOWN;
   VkResult result = hook_CreateComputePipelines(device, cache, n, info, callbacks, out);
   if (result != VK_SUCCESS || !hook.wrong_kernel || strcmp(info->stage.pName, hook.wrong_kernel)) return result;
   for (size_t i = 0; i < 8; i++)
