@@ -8,27 +8,23 @@ enable subgroups;
 // or more. Bindings: group 0, 0 = q, 1 = y, 2 = k, 3 = v [batch, rows, kv_heads dim], 4 = (past, fresh) of each sequence
 // (read), 5 = cos, 6 = sin, 7 = the cache: keys [batch, kv_heads, positions, dim] as halves, then values alike, 8 = parts
 // [batch, kv_head, block of queries, query, share]: (largest score, sum of weights), then weighted values [dim], 9 =
-// counters [batch, kv_head, block], zero before and after, 10 = y rounded. Heads of 8 to 256 values, a multiple of 8, half_rotary a
-// multiple of 4, at most 4 new rows.
+// counters [batch, kv_head, block], zero before and after, 10 = y rounded. Heads of 8 to 256 values, a multiple of 8,
+// half_rotary a multiple of 4, at most 4 new rows.
 //
-// Workgroup: 256 x 1 x 1 (128 for the largest heads) for four queries of a head of keys (x of the grid is the share, y batch
-// and kv_head, z the block). Share s has every splits-th tile of keys, from the s-th tile on; shares without one end at once. Of 32 (16) keys
-// at a time, eight invocations have one: chunks of eight values each, which they ask for before anything is computed, the
-// next tile's as soon as this one's are used. 32 invocations have their own softmax, so that no barrier is in the loop.
+// Workgroup: 256 x 1 x 1 (128 for heads of more than 128 values) for four queries of a head of keys; x of the grid is the
+// share, y batch and kv_head, z the block. Share s has every splits-th tile of keys, from the s-th tile on; shares without
+// one end at once. Of 32 (16) keys at a time, twice a tile, eight invocations have one: chunks of eight values each, which
+// they ask for before anything is computed, the next tile's as soon as this one's are used. 32 invocations have their own
+// softmax, so that no barrier is in the loop. Nothing is divided before the first reads: with so few invocations at work
+// a division is as long as a read of the cache.
 //
 // The numbers do not depend on who is last, and those of a row not on the batch: parts are added in the order of shares.
 
 override attention_step_chunks: u32 = 1u;  // of a key to an invocation: 1, 2, 4 for heads of up to 64, 128, 256 values
-override attention_step_passes: u32 = 2u;  // keys of a tile to an invocation: 1, 2 or 4
 override attention_step_invocations: u32 = 256u;
 
 const ATTENTION_STEP_LOWEST: f32 = -3.4028234663852886e38;
 const ATTENTION_STEP_LOG2E: f32 = 1.44269502;
-// Keys that a workgroup has at a time.
-fn attention_step_stride() -> u32 {
-  return attention_step_invocations / 8u;
-}
-
 const ATTENTION_STEP_SHARES: u32 = 64u;
 const ATTENTION_STEP_ROUND: u32 = 4u;  // of flags: y's only row is written rounded, too (include/linear_round.wgsl)
 
@@ -51,6 +47,11 @@ var<workgroup> attention_step_tops: array<f32, 128>;                            
 var<workgroup> attention_step_totals: array<f32, 128>;
 var<workgroup> attention_step_shares: array<vec2<f32>, 256>;                           // [4][share] top, total
 var<workgroup> attention_step_arrived: u32;
+
+// Keys that a workgroup has at a time.
+fn attention_step_stride() -> u32 {
+  return attention_step_invocations / 8u;
+}
 
 // Lines of a head's quads: most heads have a power of two of them.
 fn attention_step_line(i: u32) -> u32 {
@@ -190,7 +191,7 @@ struct AttentionStepPlace {
 
 // Whether a key from begin on is in the workgroup's tiles.
 fn attention_step_mine(place: AttentionStepPlace, key: u32) -> bool {
-  return (key - place.base) / (attention_step_stride() * attention_step_passes) % attention.splits == place.split;
+  return (key - place.base) / (2u * attention_step_stride()) % attention.splits == place.split;
 }
 
 // The row that the block's first query with it stores, where its key's tile is.
@@ -515,7 +516,7 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   let p = attention;
   let t = subgroup * size + lane;
   let stride = attention_step_stride();
-  let tile = stride * attention_step_passes;
+  let tile = 2u * stride;
   let unit = p.mask_row;
   let quads = p.dim / 4u;
   var place: AttentionStepPlace;
@@ -557,82 +558,40 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   let values_at = keys_at + p.values / 4u;
   var key = base + place.split * tile + group;
   var k00 = attention_step_load(keys_at, key, chunk, place);
-  var k10 = vec4<u32>();
-  if attention_step_passes > 1u {
-    k10 = attention_step_load(keys_at, key + stride, chunk, place);
-  }
-  var k20 = vec4<u32>();
-  var k30 = vec4<u32>();
-  if attention_step_passes > 2u {
-    k20 = attention_step_load(keys_at, key + 2u * stride, chunk, place);
-    k30 = attention_step_load(keys_at, key + 3u * stride, chunk, place);
-  }
+  var k10 = attention_step_load(keys_at, key + stride, chunk, place);
   var k01 = vec4<u32>();
   var k11 = vec4<u32>();
-  var k21 = vec4<u32>();
-  var k31 = vec4<u32>();
   var k02 = vec4<u32>();
   var k12 = vec4<u32>();
   var k03 = vec4<u32>();
   var k13 = vec4<u32>();
   if attention_step_chunks > 1u {
     k01 = attention_step_load(keys_at, key, chunk + 8u, place);
-    if attention_step_passes > 1u {
-      k11 = attention_step_load(keys_at, key + stride, chunk + 8u, place);
-    }
-    if attention_step_passes > 2u {
-      k21 = attention_step_load(keys_at, key + 2u * stride, chunk + 8u, place);
-      k31 = attention_step_load(keys_at, key + 3u * stride, chunk + 8u, place);
-    }
+    k11 = attention_step_load(keys_at, key + stride, chunk + 8u, place);
   }
   if attention_step_chunks > 2u {
     k02 = attention_step_load(keys_at, key, chunk + 16u, place);
-    if attention_step_passes > 1u {
-      k12 = attention_step_load(keys_at, key + stride, chunk + 16u, place);
-    }
+    k12 = attention_step_load(keys_at, key + stride, chunk + 16u, place);
     k03 = attention_step_load(keys_at, key, chunk + 24u, place);
-    if attention_step_passes > 1u {
-      k13 = attention_step_load(keys_at, key + stride, chunk + 24u, place);
-    }
+    k13 = attention_step_load(keys_at, key + stride, chunk + 24u, place);
   }
   var v00 = attention_step_load(values_at, key, chunk, place);
-  var v10 = vec4<u32>();
-  if attention_step_passes > 1u {
-    v10 = attention_step_load(values_at, key + stride, chunk, place);
-  }
-  var v20 = vec4<u32>();
-  var v30 = vec4<u32>();
-  if attention_step_passes > 2u {
-    v20 = attention_step_load(values_at, key + 2u * stride, chunk, place);
-    v30 = attention_step_load(values_at, key + 3u * stride, chunk, place);
-  }
+  var v10 = attention_step_load(values_at, key + stride, chunk, place);
   var v01 = vec4<u32>();
   var v11 = vec4<u32>();
-  var v21 = vec4<u32>();
-  var v31 = vec4<u32>();
   var v02 = vec4<u32>();
   var v12 = vec4<u32>();
   var v03 = vec4<u32>();
   var v13 = vec4<u32>();
   if attention_step_chunks > 1u {
     v01 = attention_step_load(values_at, key, chunk + 8u, place);
-    if attention_step_passes > 1u {
-      v11 = attention_step_load(values_at, key + stride, chunk + 8u, place);
-    }
-    if attention_step_passes > 2u {
-      v21 = attention_step_load(values_at, key + 2u * stride, chunk + 8u, place);
-      v31 = attention_step_load(values_at, key + 3u * stride, chunk + 8u, place);
-    }
+    v11 = attention_step_load(values_at, key + stride, chunk + 8u, place);
   }
   if attention_step_chunks > 2u {
     v02 = attention_step_load(values_at, key, chunk + 16u, place);
-    if attention_step_passes > 1u {
-      v12 = attention_step_load(values_at, key + stride, chunk + 16u, place);
-    }
+    v12 = attention_step_load(values_at, key + stride, chunk + 16u, place);
     v03 = attention_step_load(values_at, key, chunk + 24u, place);
-    if attention_step_passes > 1u {
-      v13 = attention_step_load(values_at, key + stride, chunk + 24u, place);
-    }
+    v13 = attention_step_load(values_at, key + stride, chunk + 24u, place);
   }
 
   attention_step_stage(job0, angle0, t, place);
@@ -658,133 +617,70 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     if key0 + tile > past {
       let rows_at = p.rows * quads;
       k00 = attention_step_fresh(k00, 0u, key, chunk, place);
-      if attention_step_passes > 1u {
-        k10 = attention_step_fresh(k10, 0u, key + stride, chunk, place);
-      }
+      k10 = attention_step_fresh(k10, 0u, key + stride, chunk, place);
       v00 = attention_step_fresh(v00, rows_at, key, chunk, place);
-      if attention_step_passes > 1u {
-        v10 = attention_step_fresh(v10, rows_at, key + stride, chunk, place);
-      }
-      if attention_step_passes > 2u {
-        k20 = attention_step_fresh(k20, 0u, key + 2u * stride, chunk, place);
-        k30 = attention_step_fresh(k30, 0u, key + 3u * stride, chunk, place);
-        v20 = attention_step_fresh(v20, rows_at, key + 2u * stride, chunk, place);
-        v30 = attention_step_fresh(v30, rows_at, key + 3u * stride, chunk, place);
-      }
+      v10 = attention_step_fresh(v10, rows_at, key + stride, chunk, place);
       if attention_step_chunks > 1u {
         k01 = attention_step_fresh(k01, 0u, key, chunk + 8u, place);
-        if attention_step_passes > 1u {
-          k11 = attention_step_fresh(k11, 0u, key + stride, chunk + 8u, place);
-        }
+        k11 = attention_step_fresh(k11, 0u, key + stride, chunk + 8u, place);
         v01 = attention_step_fresh(v01, rows_at, key, chunk + 8u, place);
-        if attention_step_passes > 1u {
-          v11 = attention_step_fresh(v11, rows_at, key + stride, chunk + 8u, place);
-        }
-        if attention_step_passes > 2u {
-          k21 = attention_step_fresh(k21, 0u, key + 2u * stride, chunk + 8u, place);
-          k31 = attention_step_fresh(k31, 0u, key + 3u * stride, chunk + 8u, place);
-          v21 = attention_step_fresh(v21, rows_at, key + 2u * stride, chunk + 8u, place);
-          v31 = attention_step_fresh(v31, rows_at, key + 3u * stride, chunk + 8u, place);
-        }
+        v11 = attention_step_fresh(v11, rows_at, key + stride, chunk + 8u, place);
       }
       if attention_step_chunks > 2u {
         k02 = attention_step_fresh(k02, 0u, key, chunk + 16u, place);
-        if attention_step_passes > 1u {
-          k12 = attention_step_fresh(k12, 0u, key + stride, chunk + 16u, place);
-        }
+        k12 = attention_step_fresh(k12, 0u, key + stride, chunk + 16u, place);
         k03 = attention_step_fresh(k03, 0u, key, chunk + 24u, place);
-        if attention_step_passes > 1u {
-          k13 = attention_step_fresh(k13, 0u, key + stride, chunk + 24u, place);
-        }
+        k13 = attention_step_fresh(k13, 0u, key + stride, chunk + 24u, place);
         v02 = attention_step_fresh(v02, rows_at, key, chunk + 16u, place);
-        if attention_step_passes > 1u {
-          v12 = attention_step_fresh(v12, rows_at, key + stride, chunk + 16u, place);
-        }
+        v12 = attention_step_fresh(v12, rows_at, key + stride, chunk + 16u, place);
         v03 = attention_step_fresh(v03, rows_at, key, chunk + 24u, place);
-        if attention_step_passes > 1u {
-          v13 = attention_step_fresh(v13, rows_at, key + stride, chunk + 24u, place);
-        }
+        v13 = attention_step_fresh(v13, rows_at, key + stride, chunk + 24u, place);
       }
     }
     let next = key + p.splits * tile;
     let more = key0 + p.splits * tile < end;
     var s0 = vec4<f32>();
     var s1 = vec4<f32>();
-    var s2 = vec4<f32>();
-    var s3 = vec4<f32>();
     {
       let q = attention_step_queries_at(chunk);
       s0 = attention_step_score(q, k00, s0);
-      if attention_step_passes > 1u {
-        s1 = attention_step_score(q, k10, s1);
-      }
-      if attention_step_passes > 2u {
-        s2 = attention_step_score(q, k20, s2);
-        s3 = attention_step_score(q, k30, s3);
-      }
+      s1 = attention_step_score(q, k10, s1);
     }
     if attention_step_chunks > 1u {
       let q = attention_step_queries_at(chunk + 8u);
       s0 = attention_step_score(q, k01, s0);
-      if attention_step_passes > 1u {
-        s1 = attention_step_score(q, k11, s1);
-      }
-      if attention_step_passes > 2u {
-        s2 = attention_step_score(q, k21, s2);
-        s3 = attention_step_score(q, k31, s3);
-      }
+      s1 = attention_step_score(q, k11, s1);
     }
     if attention_step_chunks > 2u {
       let q = attention_step_queries_at(chunk + 16u);
       s0 = attention_step_score(q, k02, s0);
-      if attention_step_passes > 1u {
-        s1 = attention_step_score(q, k12, s1);
-      }
+      s1 = attention_step_score(q, k12, s1);
       let r = attention_step_queries_at(chunk + 24u);
       s0 = attention_step_score(r, k03, s0);
-      if attention_step_passes > 1u {
-        s1 = attention_step_score(r, k13, s1);
-      }
+      s1 = attention_step_score(r, k13, s1);
     }
     if more {
       k00 = attention_step_load(keys_at, next, chunk, place);
-      if attention_step_passes > 1u {
-        k10 = attention_step_load(keys_at, next + stride, chunk, place);
-      }
-      if attention_step_passes > 2u {
-        k20 = attention_step_load(keys_at, next + 2u * stride, chunk, place);
-        k30 = attention_step_load(keys_at, next + 3u * stride, chunk, place);
-      }
+      k10 = attention_step_load(keys_at, next + stride, chunk, place);
       if attention_step_chunks > 1u {
         k01 = attention_step_load(keys_at, next, chunk + 8u, place);
-        if attention_step_passes > 1u {
-          k11 = attention_step_load(keys_at, next + stride, chunk + 8u, place);
-        }
-        if attention_step_passes > 2u {
-          k21 = attention_step_load(keys_at, next + 2u * stride, chunk + 8u, place);
-          k31 = attention_step_load(keys_at, next + 3u * stride, chunk + 8u, place);
-        }
+        k11 = attention_step_load(keys_at, next + stride, chunk + 8u, place);
       }
       if attention_step_chunks > 2u {
         k02 = attention_step_load(keys_at, next, chunk + 16u, place);
-        if attention_step_passes > 1u {
-          k12 = attention_step_load(keys_at, next + stride, chunk + 16u, place);
-        }
+        k12 = attention_step_load(keys_at, next + stride, chunk + 16u, place);
         k03 = attention_step_load(keys_at, next, chunk + 24u, place);
-        if attention_step_passes > 1u {
-          k13 = attention_step_load(keys_at, next + stride, chunk + 24u, place);
-        }
+        k13 = attention_step_load(keys_at, next + stride, chunk + 24u, place);
       }
     }
 
-    // The sums of the eight invocations of a key: each is left with a pass and two queries of it.
-    let late = (t & 4u) != 0u;
-    let a = select(s0, s2, late) + subgroupShuffleXor(select(s2, s0, late), 4u);
-    let b = select(s1, s3, late) + subgroupShuffleXor(select(s3, s1, late), 4u);
+    // The sums of the eight invocations of a key: of the first four each is left with a pass and two queries of it.
+    let a = s0 + subgroupShuffleXor(s0, 4u);
+    let b = s1 + subgroupShuffleXor(s1, 4u);
     let second = (t & 2u) != 0u;
     let c = select(a, b, second) + subgroupShuffleXor(select(b, a, second), 2u);
     let d = select(c.xy, c.zw, odd) + subgroupShuffleXor(select(c.zw, c.xy, odd), 1u);
-    let own = key0 + group + stride * ((t >> 1u) & 3u);
+    let own = key0 + group + stride * ((t >> 1u) & 3u);  // beyond the tile: of the last four
     let inside = own < key0 + tile;
     let score = vec2<f32>(attention_cap(d.x), attention_cap(d.y));
     let counts = vec2<bool>(inside && own >= sees0.x && own < sees0.y, inside && own >= sees1.x && own < sees1.y) &
@@ -818,61 +714,29 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     let w0 = attention_step_weights(weight, lane, 0u);
     let w1 = attention_step_weights(weight, lane, 1u);
     sum0 = attention_step_weigh(sum0, w0, v00);
-    if attention_step_passes > 1u {
-      sum0 = attention_step_weigh(sum0, w1, v10);
-    }
+    sum0 = attention_step_weigh(sum0, w1, v10);
     if attention_step_chunks > 1u {
       sum1 = attention_step_weigh(sum1, w0, v01);
-      if attention_step_passes > 1u {
-        sum1 = attention_step_weigh(sum1, w1, v11);
-      }
-    }
-    if attention_step_passes > 2u {
-      let w2 = attention_step_weights(weight, lane, 2u);
-      let w3 = attention_step_weights(weight, lane, 3u);
-      sum0 = attention_step_weigh(attention_step_weigh(sum0, w2, v20), w3, v30);
-      if attention_step_chunks > 1u {
-        sum1 = attention_step_weigh(attention_step_weigh(sum1, w2, v21), w3, v31);
-      }
+      sum1 = attention_step_weigh(sum1, w1, v11);
     }
     if attention_step_chunks > 2u {
       sum2 = attention_step_weigh(sum2, w0, v02);
-      if attention_step_passes > 1u {
-        sum2 = attention_step_weigh(sum2, w1, v12);
-      }
+      sum2 = attention_step_weigh(sum2, w1, v12);
       sum3 = attention_step_weigh(sum3, w0, v03);
-      if attention_step_passes > 1u {
-        sum3 = attention_step_weigh(sum3, w1, v13);
-      }
+      sum3 = attention_step_weigh(sum3, w1, v13);
     }
     if more {
       v00 = attention_step_load(values_at, next, chunk, place);
-      if attention_step_passes > 1u {
-        v10 = attention_step_load(values_at, next + stride, chunk, place);
-      }
-      if attention_step_passes > 2u {
-        v20 = attention_step_load(values_at, next + 2u * stride, chunk, place);
-        v30 = attention_step_load(values_at, next + 3u * stride, chunk, place);
-      }
+      v10 = attention_step_load(values_at, next + stride, chunk, place);
       if attention_step_chunks > 1u {
         v01 = attention_step_load(values_at, next, chunk + 8u, place);
-        if attention_step_passes > 1u {
-          v11 = attention_step_load(values_at, next + stride, chunk + 8u, place);
-        }
-        if attention_step_passes > 2u {
-          v21 = attention_step_load(values_at, next + 2u * stride, chunk + 8u, place);
-          v31 = attention_step_load(values_at, next + 3u * stride, chunk + 8u, place);
-        }
+        v11 = attention_step_load(values_at, next + stride, chunk + 8u, place);
       }
       if attention_step_chunks > 2u {
         v02 = attention_step_load(values_at, next, chunk + 16u, place);
-        if attention_step_passes > 1u {
-          v12 = attention_step_load(values_at, next + stride, chunk + 16u, place);
-        }
+        v12 = attention_step_load(values_at, next + stride, chunk + 16u, place);
         v03 = attention_step_load(values_at, next, chunk + 24u, place);
-        if attention_step_passes > 1u {
-          v13 = attention_step_load(values_at, next + stride, chunk + 24u, place);
-        }
+        v13 = attention_step_load(values_at, next + stride, chunk + 24u, place);
       }
     }
   }
