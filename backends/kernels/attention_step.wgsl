@@ -393,19 +393,14 @@ fn attention_step_put(t: u32, chunk: u32, s: AttentionStepSums, first: bool) {
   }
 }
 
+fn linear_round_put(at: u32, word: u32) {
+  attention_step_rounded[at] = word;
+}
+
 // A quad of the only row, for the product that reads it; four invocations in a row have one after the other.
 fn attention_step_round(quad: u32, y: vec4<f32>) {
   let blocks = attention.kv_heads * attention.group * attention.dim / 32u;
-  let rounded = linear_rounded(y, y);
-  let word = linear_rounded_at(quad, blocks);
-  attention_step_rounded[word] = rounded.upper;
-  attention_step_rounded[word + blocks * 8u] = rounded.lower;
-  if (quad & 3u) == 0u {
-    let scales = linear_scales_at(quad >> 2u, blocks);
-    attention_step_rounded[scales] = bitcast<u32>(rounded.scale);
-    attention_step_rounded[scales + 1u] = bitcast<u32>(rounded.sum);
-    attention_step_rounded[linear_squares_at(quad >> 2u, blocks)] = bitcast<u32>(rounded.squares);
-  }
+  linear_round_store(0u, quad, blocks, linear_rounded(y, y));
 }
 
 fn attention_step_finish(place: AttentionStepPlace, slot: u32, quad: u32, sum: vec4<f32>, total: f32) {

@@ -70,6 +70,10 @@ fn linear_four(w0: LinearTwo, w1: LinearTwo, at0: vec2<u32>, at1: vec2<u32>, beg
   return vec4<f32>(sum0, sum1);
 }
 
+fn linear_round_put(at: u32, word: u32) {
+  linear_y2[at] = word;
+}
+
 @compute @workgroup_size(512, 1, 1)
 fn linear_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
               @builtin(subgroup_id) subgroup: u32, @builtin(num_subgroups) subgroups: u32,
@@ -148,17 +152,7 @@ fn linear_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     let d = linear_values[q + 3u];
     let rounded = linear_rounded(vec4<f32>(a.y, b.y, c.y, d.y), vec4<f32>(a.x, b.x, c.x, d.x));
     if t < values / 4u && first + t * 4u < width {
-      let blocks = linear.width0 / 32u;
-      let quad = (at - i + first) / 4u + t;
-      let word = linear_rounded_at(quad, blocks);
-      linear_y2[word] = rounded.upper;
-      linear_y2[word + blocks * 8u] = rounded.lower;
-      if (quad & 3u) == 0u {
-        let scales = linear_scales_at(quad >> 2u, blocks);
-        linear_y2[scales] = bitcast<u32>(rounded.scale);
-        linear_y2[scales + 1u] = bitcast<u32>(rounded.sum);
-        linear_y2[linear_squares_at(quad >> 2u, blocks)] = bitcast<u32>(rounded.squares);
-      }
+      linear_round_store(0u, (at - i + first) / 4u + t, linear.width0 / 32u, rounded);
     }
   }
 }

@@ -18,6 +18,10 @@ struct RoundParams {
 @group(0) @binding(2) var<storage, read_write> round_scale: array<vec4<f32>>;
 var<immediate> round_params: RoundParams;
 
+fn linear_round_put(at: u32, word: u32) {
+  round_y[at] = word;
+}
+
 @compute @workgroup_size(256, 1, 1)
 fn linear_round(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup: u32,
                 @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_size) size: u32) {
@@ -32,16 +36,6 @@ fn linear_round(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) s
   }
   let rounded = linear_rounded(x, raw);
   if at < quads {
-    let row = group.y * linear_rounded_words(blocks);
-    let word = row + linear_rounded_at(quad, blocks);
-    let half = quad >> 2u;
-    round_y[word] = rounded.upper;
-    round_y[word + blocks * 8u] = rounded.lower;
-    if (quad & 3u) == 0u {
-      let scales = row + linear_scales_at(half, blocks);
-      round_y[scales] = bitcast<u32>(rounded.scale);
-      round_y[scales + 1u] = bitcast<u32>(rounded.sum);
-      round_y[row + linear_squares_at(half, blocks)] = bitcast<u32>(rounded.squares);
-    }
+    linear_round_store(group.y * linear_rounded_words(blocks), quad, blocks, rounded);
   }
 }

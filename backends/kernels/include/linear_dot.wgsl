@@ -69,8 +69,8 @@ fn linear_dot16(bytes: vec4<u32>, upper: vec4<u32>, lower: vec4<u32>) -> i32 {
   return u * 128 + l;
 }
 
-// Rounded rows (linear_round.wgsl). Read only, so that a device may cache them beside its cores; kernels of browsers, which
-// would not have that beside the other activations of a buffer, come here no more than their 8-bit products.
+// Rounded rows (linear_round.wgsl). Unlike other activations they are declared read only, so that a GPU may cache them
+// beside its cores; no browser runs these kernels, where that would be refused beside what is written of the same buffer.
 @group(0) @binding(0) var<storage, read> linear_rows_x: array<vec4<u32>>;
 
 // A block of a rounded row: upper and lower bytes of either half; scale, scale times sum of either half.

@@ -61,3 +61,18 @@ fn linear_scales_at(half: u32, blocks: u32) -> u32 {
 fn linear_squares_at(half: u32, blocks: u32) -> u32 {
   return blocks * 20u + half;
 }
+
+// Stores an invocation's part of a rounded row of so many blocks that begins at word `row`. The kernel defines
+// linear_round_put(at, word): it knows where rounded rows go.
+fn linear_round_store(row: u32, quad: u32, blocks: u32, rounded: LinearRounded) {
+  let word = row + linear_rounded_at(quad, blocks);
+  linear_round_put(word, rounded.upper);
+  linear_round_put(word + blocks * 8u, rounded.lower);
+  if (quad & 3u) == 0u {
+    let half = quad >> 2u;
+    let scales = row + linear_scales_at(half, blocks);
+    linear_round_put(scales, bitcast<u32>(rounded.scale));
+    linear_round_put(scales + 1u, bitcast<u32>(rounded.sum));
+    linear_round_put(row + linear_squares_at(half, blocks), bitcast<u32>(rounded.squares));
+  }
+}
