@@ -136,6 +136,14 @@ static inline size_t tern__cpu_product(const tern__shape *shape, int32_t from, i
 }
 static inline size_t tern__cpu_divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
+/* Elements of each thread's part of `n`, but at least `fewest`: a multiple of 1024 unless it is all of them. */
+static inline size_t tern__cpu_share(const tern__program *program, size_t n, size_t fewest) {
+  size_t share = tern__cpu_divide_up(n, (size_t)program->n_threads);
+  if (share < fewest) share = fewest;
+  share = tern__cpu_divide_up(share, 1024) * 1024;
+  return share < n ? share : n;
+}
+
 /* cpu_run.c */
 tern_status tern__cpu_phases(tern__program *program);
 tern_status tern__cpu_run(tern__program *program, const tern__run_args *args);

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-enum { CHUNK_ELEMENTS = 16 * 1024 };
+enum {
+  CHUNK_ELEMENTS = 16 * 1024,
+  SHARE_ELEMENTS = 2 * 1024 /* fewest of a row that another thread gets a part of: handing over takes a microsecond */
+};
 
 /* ---- one input ---- */
 
@@ -129,6 +132,7 @@ static tern_status add_binary(tern__program *program, const tern__node *node, te
   }
   p->rows = tern__cpu_elements(y) / p->n;
   p->piece = p->n < CHUNK_ELEMENTS ? p->n : CHUNK_ELEMENTS;
+  if (p->rows == 1) p->piece = tern__cpu_share(program, p->piece, SHARE_ELEMENTS);
   p->pieces = tern__cpu_divide_up(p->n, p->piece);
   p->rows_per_chunk = CHUNK_ELEMENTS / p->piece;
   TERN_TRY(tern__cpu_add_step(program, node, run_binary,

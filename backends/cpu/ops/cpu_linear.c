@@ -9,6 +9,7 @@ enum {
   CHUNK_BYTES = 24 * 1024,
   CHUNK_PRODUCTS = 1 << 19,
   QUANTIZE_ROWS = 8,
+  QUANTIZE_SHARE = 2 * 1024, /* fewest elements of one row that another thread gets a part of */
   PANEL_GROUP = 8, /* dense panels that one row reads at once */
   PANEL_PAIR = 2   /* quantized panels that are read at once, of many rows with AVX-512 alone */
 };
@@ -18,6 +19,7 @@ typedef struct linear_params {
   const void *panels;
   size_t panel_bytes, m, n, k, padded_k;
   size_t n_panels, chunk_panels, panel_chunks;
+  size_t quantize_piece;              /* elements of one row that are quantized at once */
   bool quantized;
   tern__cpu_unary activation;         /* TERN__CPU_UNARY_COUNT = none */
   int32_t bias;                       /* index into step->in, -1 = none */
@@ -53,6 +55,13 @@ static tern_status run_quantize(const tern__cpu_step *step, const tern__cpu_cont
                                 uint32_t chunk) {
   const linear_params *p = step->params;
   const float *x = step->in[0]->data;
+  if (p->m == 1) {
+    size_t from = chunk * p->quantize_piece, left = p->k - from, n = left < p->quantize_piece ? left : p->quantize_piece;
+    tern__cpu_rows row = rows_in(p, context, 0);
+    context->kernels->quantize_row(x + from, n, n < left ? n : p->padded_k - from, row.q + from,
+                                   row.scales + from / TERN__CPU_BLOCK, row.sums + from / 16);
+    return TERN_OK;
+  }
   for (size_t row = (size_t)chunk * QUANTIZE_ROWS; row < p->m && row < ((size_t)chunk + 1) * QUANTIZE_ROWS;
        row++) {
     tern__cpu_rows rows = rows_in(p, context, row);
@@ -147,10 +156,12 @@ tern_status tern__cpu_add_linear(tern__program *program, const tern__node *node,
     p->rows_sums = p->rows_scales + align64(m * (p->padded_k / TERN__CPU_BLOCK) * sizeof(float));
     const tern__view *x = tern__cpu_in(program, node, 0);
     /* Q, K and V projections of one input */
+    p->quantize_piece = tern__cpu_share(program, p->k, QUANTIZE_SHARE);
     bool again = program->shared_holds == x && program->shared_by == run_quantize;
     if (!again) {
       tern__cpu_need_scratch(program, 0, p->rows_sums + align64(m * (p->padded_k / 16) * sizeof(float)));
-      TERN_TRY(tern__cpu_add_step(program, node, run_quantize, tern__cpu_divide_up(m, QUANTIZE_ROWS), p));
+      size_t chunks = m == 1 ? tern__cpu_divide_up(p->k, p->quantize_piece) : tern__cpu_divide_up(m, QUANTIZE_ROWS);
+      TERN_TRY(tern__cpu_add_step(program, node, run_quantize, chunks, p));
       tern__cpu_repeatable(program);
     }
     program->shared_holds = x, program->shared_by = run_quantize;
