@@ -102,6 +102,7 @@ static void cpu_destroy_program(tern__program *program) {
   TERN_ARRAY_FREE(alloc, program->steps);
   TERN_ARRAY_FREE(alloc, program->packs);
   TERN_ARRAY_FREE(alloc, program->starts);
+  TERN_ARRAY_FREE(alloc, program->streams);
   TERN_ARRAY_FREE(alloc, program->ends);
   tern__arena_deinit(&program->arena);
   tern__free(alloc, program);

@@ -117,6 +117,14 @@ typedef struct tern__cpu_channel_call {
  * j is visible to query i iff first[i] <= j < last[i]; mask[i * mask_stride + j * mask_step] is added to its
  * score. Results are unnormalised: out[i] = sum of p v, maximum[i] and sum[i] of p; so ranges of keys can be
  * merged. */
+/* Weights that a thread will read next, and asks for while memory has little else to do: the lines up to `end` are not
+ * asked for yet. */
+typedef struct tern__cpu_asking { const uint8_t *at, *end; } tern__cpu_asking;
+
+static inline void tern__cpu_ask(tern__cpu_asking *a, int lines) {
+  for (; lines > 0 && a->at < a->end; lines--, a->at += 64) __builtin_prefetch(a->at, 0, 2);
+}
+
 typedef struct tern__cpu_attention_call {
   const float *q;              /* [n_queries][q_stride], already scaled */
   size_t q_stride, n_queries;
@@ -134,6 +142,7 @@ typedef struct tern__cpu_attention_call {
   float *maximum, *sum;        /* [n_queries] */
   float *scratch;              /* tern__cpu_attention_scratch(d) bytes, 64-byte aligned, for many queries;
                                   NULL: few. Sums are in another order, so the choice must depend on shapes alone */
+  tern__cpu_asking *asking;    /* of few queries, which read little: what else to ask for; NULL = nothing */
 } tern__cpu_attention_call;
 
 enum { TERN__CPU_ATTENTION_GROUP = 32, TERN__CPU_ATTENTION_SLAB = 64, TERN__CPU_ATTENTION_KEYS = 64 };
@@ -161,6 +170,7 @@ typedef enum tern__cpu_binary {
 
 typedef struct tern__cpu_kernels {
   const char *name;
+  bool asks_ahead;             /* weights are asked for before they are read: it pays */
   /* K values -> padded_k quantized ones with scales and sums. */
   void (*quantize_row)(const float *x, size_t k, size_t padded_k, int16_t *q, float *scales, float *sums);
   void (*arrange)(int16_t *q, size_t padded_k); /* into the order that `linear` wants */

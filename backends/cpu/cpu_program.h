@@ -25,6 +25,7 @@ typedef struct tern__cpu_context {
   tern__alloc *alloc;
   uint8_t *scratch;  /* of this thread, 64-byte aligned; undefined when a chunk starts */
   uint8_t *shared;   /* of the program; a step may leave results there for the next steps of its node */
+  tern__cpu_asking *asking; /* the thread's: what steps that leave memory idle may ask for */
 } tern__cpu_context;
 
 /* Does chunk `chunk` of the step. Chunks of a step run in any order on any thread; the split into chunks must
@@ -40,6 +41,9 @@ struct tern__cpu_step {
   bool repeatable;           /* a chunk stores nothing but results, and reads and writes nothing that outlives the run:
                                 it may run twice, at the same time and, the second time, after the run */
   size_t shared;             /* byte offset of its node's shared scratch */
+  const void *const *stream; /* what its chunks read once, one after the other, stream_bytes each and stream_size in all,
+                                from where it is after prepare; NULL = no such thing */
+  size_t stream_bytes, stream_size;
   const tern__node *node;
   const tern__view **in;     /* NULL entries: absent */
   const tern__view **out;
@@ -77,6 +81,7 @@ struct tern__program {
   tern__cpu_pack *packs;
   uint32_t *ends;            /* per phase (steps between two joins): chunks of the run up to its end */
   uint32_t *starts;          /* per phase: its first step */
+  uint32_t *streams;         /* per phase: the next one after it that streams; UINT32_MAX = none soon */
   const tern_cancel *cancel; /* while preparing */
   size_t thread_scratch, shared_scratch;
   size_t shared_at;               /* while compiling: of the node's shared scratch; others' if the plan is separate */

@@ -28,6 +28,9 @@
 #include <string.h>
 
 enum {
+  ASK_PHASES = 8,             /* farthest that a thread looks ahead for weights, in phases */
+  ASK_BYTES = 384 * 1024,     /* most that it asks for: they are to be in the core's cache when they are read */
+  ASK_LINES = 8,              /* with each pause of a wait: as many as memory gives meanwhile */
   SPIN_PAUSES = 700, /* some 25 microseconds, as most steps are shorter */
   HELP_PAUSES = 150,  /* longer than what another thread may have in hand takes it */
   IN_HAND = 4,        /* most chunks that are taken at once: an atomic operation stops a stream of loads */
@@ -121,6 +124,13 @@ tern_status tern__cpu_phases(tern__program *program) {
     TERN_ARRAY_PUSH(alloc, program->ends, end);
   }
   TERN_ARRAY_PUSH(alloc, program->starts, (uint32_t)n);
+  size_t n_phases = tern__array_count(program->ends);
+  for (size_t p = 0; p < n_phases; p++) {
+    size_t next = p + 1;
+    while (next < n_phases && next <= p + ASK_PHASES && !program->steps[program->starts[next]].stream) next++;
+    bool found = next < n_phases && next <= p + ASK_PHASES && program->backend->kernels->asks_ahead;
+    TERN_ARRAY_PUSH(alloc, program->streams, found ? (uint32_t)next : UINT32_MAX);
+  }
 cleanup:
   return status;
 }
@@ -274,6 +284,31 @@ static bool may_help(const tern__program *program, uint32_t phase) {
 #endif
 }
 
+/* ---- asking ahead ---- */
+
+/* A product of one row takes as long as memory gives its weights; between two of them memory has little to do. A thread
+ * that waits there, or computes something else, asks for the first of what it will read next. */
+typedef struct asking { tern__cpu_asking lines; uint32_t phase; } asking;
+
+/* What the thread's own range of a phase begins with. */
+static void ask_of(const tern__program *program, int32_t thread, int32_t n_threads, uint32_t phase, asking *a) {
+  uint32_t s = program->starts[phase], last = program->starts[phase + 1];
+  uint64_t n = program->ends[phase] - (phase ? program->ends[phase - 1] : 0);
+  uint64_t chunk = n * (uint64_t)thread / (uint64_t)n_threads, end = n * (uint64_t)(thread + 1) / (uint64_t)n_threads;
+  *a = (asking){.phase = phase};
+  for (; s < last && chunk >= program->steps[s].n_chunks; s++) {
+    chunk -= program->steps[s].n_chunks;
+    end -= program->steps[s].n_chunks;
+  }
+  if (s == last || !program->steps[s].stream || end <= chunk) return;
+  const tern__cpu_step *step = &program->steps[s];
+  size_t from = (size_t)chunk * step->stream_bytes, to = (size_t)end * step->stream_bytes;
+  if (to > step->stream_size) to = step->stream_size;
+  if (from >= to) return;
+  if (to - from > ASK_BYTES) to = from + ASK_BYTES;
+  a->lines.at = (const uint8_t *)*step->stream + from, a->lines.end = (const uint8_t *)*step->stream + to;
+}
+
 static void wait_for(tern__program *program, tern__cpu_context *context, const walk_phase *w, uint32_t end) {
   tern__cpu_counters *run = program->run;
   uint32_t done;
@@ -281,6 +316,7 @@ static void wait_for(tern__program *program, tern__cpu_context *context, const w
     if (atomic_load_explicit(&run->done, memory_order_acquire) >= end) return;
     if (i == HELP_PAUSES && may_help(program, w->phase - 1)) help(program, context, w, end);
     tern__cpu_relax();
+    tern__cpu_ask(context->asking, ASK_LINES);
   }
   atomic_fetch_add(&run->sleepers, 1);
   while ((done = atomic_load(&run->done)) < end) tern__wait_address(&run->done, done);
@@ -290,17 +326,23 @@ static void wait_for(tern__program *program, tern__cpu_context *context, const w
 static void walk(void *arg, int32_t thread, int32_t n_threads) {
   tern__program *program = arg;
   tern__cpu_counters *run = program->run;
+  asking ahead = {.phase = UINT32_MAX};
   tern__cpu_context context = {
       .kernels = program->backend->kernels,
       .args = thread ? run->args_of_others : run->args,
       .alloc = program->backend->env.alloc,
-      .scratch = program->scratch + program->shared_scratch + (size_t)thread * program->thread_scratch};
+      .scratch = program->scratch + program->shared_scratch + (size_t)thread * program->thread_scratch,
+      .asking = &ahead.lines};
   size_t n_phases = tern__array_count(program->ends);
   uint32_t begin = 0;
   for (uint32_t p = 0; p < n_phases; begin = program->ends[p++]) {
     uint32_t end = program->ends[p], next, some, finished;
     walk_phase w = {p + 1, end - begin, thread, n_threads};
     if (atomic_load_explicit(&run->done, memory_order_acquire) >= end) continue;
+    if (program->streams[p] != ahead.phase) {
+      if (program->streams[p] == UINT32_MAX) ahead = (asking){.phase = UINT32_MAX};
+      else ask_of(program, thread, n_threads, program->streams[p], &ahead);
+    }
     atomic_store_explicit(&run->ranges[thread].start, span_of(&w, thread, 0).next, memory_order_relaxed);
     for (some = take(run, &w, &next, &finished); some || (some = steal(run, &w, &next)) > 0;) {
       for (uint32_t c = next - some; c < next; c++) run_chunk(program, &context, p, c);

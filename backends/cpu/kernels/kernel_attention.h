@@ -3,6 +3,7 @@
 
 enum {
   QUERIES = 4,
+  ASK_LINES = 2, /* of the next product's weights, with each key and each value */
   KEYS = TERN__CPU_ATTENTION_KEYS,
 #if VF == 16 /* 32 registers: vectors of columns of QUERIES that they hold */
   COLUMNS_AT_ONCE = 4
@@ -42,6 +43,7 @@ INLINE void dot_columns(int n, int n_vecs, bool f16, const tern__cpu_attention_c
     const void *k = kv_row(c, c->k, j + s, f16);
     vf acc[QUERIES];
     if (i == 0) ask_for(f16, c, c->v, j + s);
+    if (PREFETCH_FAR && i == 0 && c->asking) tern__cpu_ask(c->asking, ASK_LINES);
     UNROLL for (int t = 0; t < n; t++) acc[t] = part[t][s];
     UNROLL for (int v = 0; v < n_vecs; v++) {
       vf key = load_kv(f16, k, i + (size_t)(v * VF));
@@ -82,6 +84,7 @@ INLINE void add_columns(int n, int n_vecs, bool f16, const tern__cpu_attention_c
     const void *row = kv_row(c, c->v, j, f16);
     vf value[COLUMNS_AT_ONCE];
     if (i == 0 && j + KEYS < c->end) ask_for(f16, c, c->k, j + KEYS);
+    if (PREFETCH_FAR && i == 0 && c->asking) tern__cpu_ask(c->asking, ASK_LINES);
     UNROLL for (int h = 0; h < n_vecs; h++) value[h] = load_kv(f16, row, i + (size_t)(h * VF));
     UNROLL for (int t = 0; t < n; t++) {
       vf p = vf_set1(scores[t][j - j0]);

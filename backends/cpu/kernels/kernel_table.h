@@ -11,6 +11,7 @@
 #define KERNEL_TABLE(table, text)                                                                            \
   const tern__cpu_kernels table = {                                                                          \
       .name = text,                                                                                          \
+      .asks_ahead = PREFETCH_FAR != 0,                                                                       \
       .quantize_row = quantize_row,                                                                          \
       .arrange = arrange,                                                                                    \
       .linear = linear,                                                                                      \

@@ -102,6 +102,7 @@ static tern__cpu_attention_call call_for(const kv_params *p, const tern__cpu_con
                                     .k = cache_row(kv, kv->k, p, b, head, 0),
                                     .v = cache_row(kv, kv->v, p, b, head, 0),
                                     .softcap = p->softcap,
+                                    .asking = context->asking,
                                     .out_stride = p->dim};
 }
 

@@ -171,7 +171,11 @@ tern_status tern__cpu_add_linear(tern__program *program, const tern__node *node,
   TERN_TRY(tern__cpu_add_step(program, node, run_linear,
                               p->panel_chunks * tern__cpu_divide_up(m, TERN__CPU_ROW_BLOCK), p));
   if (activation == TERN__CPU_UNARY_COUNT) tern__cpu_repeatable(program);
-  program->steps[tern__array_count(program->steps) - 1].beside = beside;
+  tern__cpu_step *step = &program->steps[tern__array_count(program->steps) - 1];
+  step->beside = beside;
+  if (m == 1)
+    step->stream = &p->panels, step->stream_bytes = p->chunk_panels * p->panel_bytes,
+    step->stream_size = p->n_panels * p->panel_bytes;
   *taken = true;
 cleanup:
   return status;
