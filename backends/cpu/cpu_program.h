@@ -41,8 +41,8 @@ struct tern__cpu_step {
   bool repeatable;           /* a chunk stores nothing but results, and reads and writes nothing that outlives the run:
                                 it may run twice, at the same time and, the second time, after the run */
   size_t shared;             /* byte offset of its node's shared scratch */
-  const void *const *stream; /* what its chunks read once, one after the other, stream_bytes each and stream_size in all,
-                                from where it is after prepare; NULL = no such thing */
+  const void *const *stream; /* what its chunks read once, one after the other, stream_bytes each and stream_size in
+                                all: it is known after prepare where; NULL = no such thing */
   size_t stream_bytes, stream_size;
   const tern__node *node;
   const tern__view **in;     /* NULL entries: absent */

@@ -3,7 +3,7 @@
 
 enum {
   QUERIES = 4,
-  ASK_LINES = 2, /* of the next product's weights, with each key and each value */
+  ASK_LINES = 1, /* of the next product's weights, with each key and each value */
   KEYS = TERN__CPU_ATTENTION_KEYS,
 #if VF == 16 /* 32 registers: vectors of columns of QUERIES that they hold */
   COLUMNS_AT_ONCE = 4

@@ -56,7 +56,8 @@ static tern_status run_quantize(const tern__cpu_step *step, const tern__cpu_cont
   const linear_params *p = step->params;
   const float *x = step->in[0]->data;
   if (p->m == 1) {
-    size_t from = chunk * p->quantize_piece, left = p->k - from, n = left < p->quantize_piece ? left : p->quantize_piece;
+    size_t from = chunk * p->quantize_piece, left = p->k - from;
+    size_t n = left < p->quantize_piece ? left : p->quantize_piece;
     tern__cpu_rows row = rows_in(p, context, 0);
     context->kernels->quantize_row(x + from, n, n < left ? n : p->padded_k - from, row.q + from,
                                    row.scales + from / TERN__CPU_BLOCK, row.sums + from / 16);
