@@ -355,6 +355,33 @@ Test(fused, group) {
     }
 }
 
+/* Biases that are sums of their own, as exporters write them, first or second, of weights that lie either way. */
+Test(fused, group_of_sums) {
+  const tern_dtype types[] = {TERN_DTYPE_F16, TERN_DTYPE_F32, TERN_DTYPE_Q4_0};
+  const int widths[] = {66, 19, 33};
+  for (int r = 0; r < 3; r++)
+    for (int form = 0; form < 6; form++) {
+      one_op t;
+      tern_dtype dtype = types[form % 3];
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 96);
+      for (int i = 0; i < (form < 3 ? 3 : 2); i++) {
+        tern__value_id in[2] = {t.ids[0]}, out;
+        if (form % 3 == 0) {
+          constant(&t, dtype, 2, 96, widths[i]), in[1] = t.ids[t.n_inputs - 1];
+          out = add_node(&t, "MatMul", "", in, 2, 1, &out);
+        } else {
+          out = add_linear(&t, dtype, widths[i], 96, false);
+        }
+        constant(&t, TERN_DTYPE_F32, 1, widths[i]);
+        in[i & 1] = out, in[!(i & 1)] = t.ids[t.n_inputs - 1];
+        add_output(&t, add_node(&t, "Add", "", in, 2, 1, &out));
+      }
+      check_fused(&t, "linear_group", f32_error);
+      end(&t);
+    }
+}
+
 Test(fused, gated) {
   for (int r = 0; r < 3; r++)
     for (int form = 0; form < 3; form++) {
