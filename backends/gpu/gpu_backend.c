@@ -106,6 +106,8 @@ void tern__gpu_destroy_program(tern__program *program) {
   TERN_ARRAY_FREE(alloc, program->constants);
   TERN_ARRAY_FREE(alloc, program->index_checks);
   TERN_ARRAY_FREE(alloc, program->offers);
+  TERN_ARRAY_FREE(alloc, program->halves);
+  TERN_ARRAY_FREE(alloc, program->lanes);
   tern__arena_deinit(&program->arena);
   tern__free(alloc, program);
 }

@@ -40,7 +40,7 @@ tern_status tern__gpu_recording_create(tern__program *program) {
     r->export_at[i] = r->readback_bytes;
     r->readback_bytes += tern__gpu_place(plan->views[plan->exports[i]].size_bytes);
   }
-  r->scratch_bytes = tern__gpu_place(program->scratch_bytes);
+  r->scratch_bytes = tern__gpu_place(program->scratch_bytes) + program->lane_bytes;
 cleanup:
   return status;
 }
@@ -131,7 +131,10 @@ static tern_status range_of(const tern__gpu_recorder *rec, const tern__gpu_step 
       whole = (tern__gpu_range){constant->buffer, 0, constant->size};
       break;
     }
-    case TERN__GPU_SCRATCH: whole = (tern__gpu_range){r->scratch, 0, r->scratch_bytes}; break;
+    case TERN__GPU_SCRATCH: whole = (tern__gpu_range){r->scratch, 0, r->scratch_bytes - program->lane_bytes}; break;
+    case TERN__GPU_LANE:
+      whole = (tern__gpu_range){r->scratch, r->scratch_bytes - program->lane_bytes, program->lane_bytes};
+      break;
     case TERN__GPU_KEPT: whole = (tern__gpu_range){r->kept, 0, program->kept_bytes}; break;
     case TERN__GPU_KV_KEYS: case TERN__GPU_KV_VALUES: case TERN__GPU_KV_BOTH:
       if (r->kv && operand->index < r->kv->n_layers) {

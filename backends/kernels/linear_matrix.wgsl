@@ -43,7 +43,31 @@ fn linear_keep_w(at: u32, packed: WeightPacked) {
 
 // What brings a row's sums back to their size.
 fn linear_row_scale(row: u32) -> f32 {
+  if linear.x_scale != 0.0 {
+    return linear.x_scale;
+  }
   return bitcast<f32>(linear_x[linear.rows * linear.x_stride + (row >> 2u)][row & 3u]);
+}
+
+// Stores what columns `column` and `column + step` become: floats of neighbours, or a word of halves, which are two of
+// four (step 2).
+fn linear_store_pair(row: u32, column: u32, step: u32, sums: vec2<f32>, residual: vec2<f32>) {
+  if linear.ending >= LINEAR_GATED {
+    linear_store_gated(row, column, sums.x, sums.y);
+  } else if row < linear.rows && column < linear.columns {
+    let is_there = column + step < linear.columns;
+    let at = linear.first + column;
+    let at1 = select(at, at + step, is_there);
+    let y = vec2<f32>(linear_ended(at, sums.x, residual.x), linear_ended(at1, sums.y, residual.y));
+    if (linear.round & LINEAR_ROUND_HALVES) != 0u {
+      linear_y2[(row * linear.width0 + (at & 0xfffffffcu)) / 2u + (at & 1u)] = pack2x16float(y * linear.epsilon);
+    } else {
+      linear_put(row, at, y.x);
+      if is_there {
+        linear_put(row, at1, y.y);
+      }
+    }
+  }
 }
 
 @compute @workgroup_size(256, 1, 1)
@@ -137,6 +161,12 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
     }
   }
   let out_at = subgroup * 16u * LINEAR_OUT;
+  var pair_step = 1u;
+  var pair_column = lane % 8u * 2u;
+  if (linear.round & LINEAR_ROUND_HALVES) != 0u {
+    pair_step = 2u;
+    pair_column = lane % 8u / 2u * 4u + lane % 2u;
+  }
   for (var matrix = 0u; matrix < 4u + 4u * linear_wide; matrix += 1u) {
     workgroupBarrier();
     switch matrix {
@@ -157,17 +187,19 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
     }
     workgroupBarrier();
     // Two columns of every fourth row. Residuals are read before anything is stored, which drivers must take for them.
-    let at = out_at + lane / 8u * LINEAR_OUT + lane % 8u * 2u;
+    let at = out_at + lane / 8u * LINEAR_OUT + pair_column;
     let row = row0 + part_row + matrix / 2u * 16u + lane / 8u;
-    let column = column0 + part_column + matrix % 2u * 16u + lane % 8u * 2u;
+    let column = column0 + part_column + matrix % 2u * 16u + pair_column;
     let r0 = linear_residual2(row, column);
     let r1 = linear_residual2(row + 4u, column);
     let r2 = linear_residual2(row + 8u, column);
     let r3 = linear_residual2(row + 12u, column);
     for (var i = 0u; i < 4u; i += 1u) {
-      let sums = vec2<f32>(linear_tile_y[at + i * 4u * LINEAR_OUT], linear_tile_y[at + i * 4u * LINEAR_OUT + 1u]);
+      let sums = vec2<f32>(linear_tile_y[at + i * 4u * LINEAR_OUT],
+                           linear_tile_y[at + i * 4u * LINEAR_OUT + pair_step]);
       let residual = select(select(r0, r1, i == 1u), select(r2, r3, i == 3u), i >= 2u);
-      linear_finish2(row + i * 4u, column, sums * linear_row_scale(min(row + i * 4u, last_row)), residual);
+      linear_store_pair(row + i * 4u, column, pair_step, sums * linear_row_scale(min(row + i * 4u, last_row)),
+                        residual);
     }
   }
 }
