@@ -23,6 +23,7 @@ typedef struct tern__gpu_recording {
   tern__gpu_buffer *none[2];       /* bound for absent operands: declared read, and read_write */
   uint64_t upload_bytes, readback_bytes, scratch_bytes, positions_bytes;
   uint64_t *import_at, *export_at; /* offsets in upload and readback */
+  bool *held;                      /* per export: it stays in readback */
   tern__gpu_commands **pieces;     /* base/array.h array */
   const tern__device_memory *arena, *kv;
   uint64_t arena_id, kv_id;        /* theirs: another one may lie where one was */

@@ -10,6 +10,7 @@
 enum {
   DIRECT_BYTES = 16 * 1024,    /* an input up to this size is read by kernels where the host left it */
   POLL_NS = 4 * 1000 * 1000,
+  HELD_BYTES = 1024 * 1024,    /* an output from this size on is left where it arrives, if nobody minds */
 };
 /* Work of one piece: some ten milliseconds of a slow device of each kind. */
 static const uint64_t matrix_piece_operations = 200000000000, piece_operations = 20000000000,
@@ -23,7 +24,8 @@ tern_status tern__gpu_recording_create(tern__program *program) {
   program->recording = r;
   r->import_at = tern__arena_calloc(&program->arena, (size_t)plan->n_imports + 1, sizeof *r->import_at);
   r->export_at = tern__arena_calloc(&program->arena, (size_t)plan->n_exports + 1, sizeof *r->export_at);
-  if (!r->import_at || !r->export_at) TERN_CHECK_ALLOC(NULL);
+  r->held = tern__arena_calloc(&program->arena, (size_t)plan->n_exports + 1, sizeof *r->held);
+  if (!r->import_at || !r->export_at || !r->held) TERN_CHECK_ALLOC(NULL);
   /* Positions come first: sequences of a run are at most what its inputs' first dimension says. */
   r->batch = 1;
   for (size_t i = 0; i < tern__array_count(plan->graph->inputs); i++) {
@@ -351,12 +353,33 @@ static tern_status fetch_outputs(tern__program *program) {
   const uint8_t *host = program->backend->api->buffer_host(r->readback);
   for (int32_t i = 0; i < plan->n_exports; i++) {
     const tern__view *view = &plan->views[plan->exports[i]];
-    if (!tern__gpu_top_replaces(program, i))
+    if (!tern__gpu_top_replaces(program, i) && !r->held[i])
       tern__pool_copy(program->backend->env.pool, plan->n_threads, view->data, host + r->export_at[i],
                       view->size_bytes);
   }
 cleanup:
   return status;
+}
+
+static int32_t export_of(const tern__plan *plan, tern__value_id root) {
+  for (int32_t i = 0; i < plan->n_exports; i++)
+    if (plan->exports[i] == root) return i;
+  return -1;
+}
+
+bool tern__gpu_hold(tern__program *program, tern__value_id value) {
+  const tern__plan *plan = program->plan;
+  int32_t i = export_of(plan, plan->root[value]);
+  if (i < 0 || plan->views[plan->exports[i]].size_bytes < HELD_BYTES) return false;
+  return program->recording->held[i] = true;
+}
+
+/* The largest of a value in its place, and what is fetched after them, are not held. */
+void *tern__gpu_held(const tern__program *program, tern__value_id value) {
+  const tern__gpu_recording *r = program->recording;
+  int32_t i = export_of(program->plan, program->plan->root[value]);
+  if (i < 0 || !r->held[i] || !r->readback || tern__gpu_top_replaces(program, i)) return NULL;
+  return (uint8_t *)program->backend->api->buffer_host(r->readback) + r->export_at[i];
 }
 
 /* Waits for the ticket, whatever happens: memory that the device still uses must not be touched. */

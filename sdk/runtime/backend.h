@@ -85,6 +85,11 @@ typedef struct tern__device_api {
   tern_status (*kv_create)(tern__backend *backend, const tern__kv_cache *layers, tern__device_memory **out);
   /* Points a prepared program at the session's memory; cheap if it is the same as before. `kv` may be NULL. */
   tern_status (*bind)(tern__program *program, tern__device_memory *arena, tern__device_memory *kv);
+  /* From now on `value`, exported by the program and read by the caller alone, is not copied into its view after a run.
+   * False: it is all the same, as the program has no such export, or a small one. */
+  bool (*hold)(tern__program *program, tern__value_id value);
+  /* Where such a value's bytes are, after a run and until the next one or the program's end; NULL: in its view. */
+  void *(*held)(const tern__program *program, tern__value_id value);
   /* From the next bind on, of `value` (float32, exported by the program, read by the caller alone) the k largest of
    * each row come back in place of all; k = 0: all again. False: the program cannot, all of it comes. */
   bool (*want_top)(tern__program *program, tern__value_id value, int32_t k);

@@ -355,6 +355,51 @@ tern_status tern__session_fetch(tern__session *session, const tern_cancel *cance
   return segment->api->device->fetch(segment->program, cancel);
 }
 
+/* ---- outputs that stay where the device brought them ---- */
+
+static bool is_imported(const tern__session_plan *plan, tern__value_id root) {
+  for (size_t i = 0; i < tern__array_count(plan->segments); i++)
+    for (int32_t k = 0; k < plan->segments[i].base.n_imports; k++)
+      if (plan->segments[i].base.imports[k] == root) return true;
+  return false;
+}
+
+/* Asks the segments to hold what only the caller reads: one copy of it less. */
+static tern_status hold_outputs(tern__session_plan *plan) {
+  tern_status status = TERN_OK;
+  const tern__graph *graph = plan->base.graph;
+  size_t n = tern__array_count(graph->outputs);
+  if (plan->holders) return TERN_OK;
+  plan->results = tern__arena_calloc(&plan->arena, n + 1, sizeof *plan->results);
+  TERN_CHECK_ALLOC(plan->results);
+  int32_t *holders = tern__arena_calloc(&plan->arena, n + 1, sizeof *holders);
+  TERN_CHECK_ALLOC(holders);
+  for (size_t o = 0; o < n; o++) {
+    tern__value_id root = plan->root[graph->outputs[o]];
+    bool free = !plan->ahead && !host_reads(plan, root) && !is_imported(plan, root);
+    holders[o] = -1;
+    for (size_t i = 0; free && i < tern__array_count(plan->segments); i++) {
+      const tern__segment *segment = &plan->segments[i];
+      if (segment->api->device && segment->api->device->hold(segment->program, root)) holders[o] = (int32_t)i;
+    }
+  }
+  plan->holders = holders;
+cleanup:
+  return status;
+}
+
+/* After a run. */
+static void find_results(tern__session_plan *plan) {
+  for (size_t o = 0; o < tern__array_count(plan->base.graph->outputs); o++) {
+    tern__value_id output = plan->base.graph->outputs[o];
+    plan->results[o] = plan->base.views[output];
+    plan->results[o].data = NULL;
+    if (plan->holders[o] < 0) continue;
+    const tern__segment *segment = &plan->segments[plan->holders[o]];
+    plan->results[o].data = segment->api->device->held(segment->program, plan->root[output]);
+  }
+}
+
 static tern_status ensure_ready(tern__session *session, tern__session_plan *plan, const tern_progress *progress) {
   tern_status status = TERN_OK;
   tern_memory_plan numbers;
@@ -369,6 +414,7 @@ static tern_status ensure_ready(tern__session *session, tern__session_plan *plan
   else TERN_TRY(grow_host_arena(session, plan->activation_bytes));
   TERN_TRY(grow_device_arena(session, plan->device_bytes));
   tell_top(session, plan);
+  TERN_TRY(hold_outputs(plan));
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
     if (plan->segments[i].api->device)
       TERN_TRY(plan->segments[i].api->device->bind(plan->segments[i].program, session->at.arena_there,
@@ -389,6 +435,7 @@ static tern_status run_once(tern__session *session, const tern__view *inputs, co
   session->at.current = plan;
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
     TERN_TRY(plan->segments[i].api->run(plan->segments[i].program, &args));
+  find_results(plan);
   if (plan->ahead) tern__plan_settle_outputs(plan);
 cleanup:
   return status;
@@ -440,7 +487,8 @@ void tern__session_copy_output(const tern__session *session, int32_t index, void
 
 const tern__view *tern__session_output(const tern__session *session, int32_t index) {
   const tern__session_plan *plan = session->at.current;
-  return plan->copied ? &plan->copies[index] : &plan->base.views[session->at.graph->outputs[index]];
+  if (plan->copied) return &plan->copies[index];
+  return plan->results[index].data ? &plan->results[index] : &plan->base.views[session->at.graph->outputs[index]];
 }
 
 void tern__session_memory(const tern__session *session, tern_memory_plan *out) {
