@@ -1,4 +1,5 @@
 enable f16;
+enable subgroups;
 enable wgpu_cooperative_matrix;
 // Linear of many rows by cooperative matrices (numerics FAST): float16 products, float32 sums. Eight subgroups make a tile
 // of 128 x 128 outputs, each 64 x 32, or of 128 x 64, each 32 x 32, where few wide tiles would leave a device idle. Along
@@ -9,7 +10,8 @@ enable wgpu_cooperative_matrix;
 // vec4s of words. Workgroup: 256 x 1 x 1, subgroups of 32; x of the grid goes over columns, y over rows, in tiles.
 //
 // Nothing reaches the elements of a cooperative matrix: sums go out through workgroup memory, a matrix of each subgroup
-// at a time. naga has no arrays of matrices: sum_RC is row R, column C of a subgroup's part.
+// at a time, which its own invocations wait for alone. naga has no arrays of matrices: sum_RC is row R, column C of a
+// subgroup's part.
 
 override linear_wide: u32 = 1u;  // 128 columns; 0: 64
 
@@ -168,7 +170,7 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
     pair_column = lane % 8u / 2u * 4u + lane % 2u;
   }
   for (var matrix = 0u; matrix < 4u + 4u * linear_wide; matrix += 1u) {
-    workgroupBarrier();
+    subgroupBarrier();
     switch matrix {
       case 0u: { coopStoreT(sum_00, &linear_tile_y[out_at], LINEAR_OUT); }
       case 1u: { coopStoreT(sum_01, &linear_tile_y[out_at], LINEAR_OUT); }
@@ -185,7 +187,7 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
         }
       }
     }
-    workgroupBarrier();
+    subgroupBarrier();
     // Two columns of every fourth row. Residuals are read before anything is stored, which drivers must take for them.
     let at = out_at + lane / 8u * LINEAR_OUT + pair_column;
     let row = row0 + part_row + matrix / 2u * 16u + lane / 8u;
