@@ -209,6 +209,7 @@ const tern__device_api tern__gpu_device_api = {
     .bind = tern__gpu_bind,
     .hold = tern__gpu_hold,
     .held = tern__gpu_held,
+    .bring = tern__gpu_bring,
     .want_top = tern__gpu_want_top,
     .top = tern__gpu_get_top,
     .fetch = tern__gpu_fetch,

@@ -222,6 +222,7 @@ tern_status tern__gpu_recording_create(tern__program *program);
 void tern__gpu_recording_destroy(tern__program *program);
 bool tern__gpu_hold(tern__program *program, tern__value_id value);
 void *tern__gpu_held(const tern__program *program, tern__value_id value);
+tern_status tern__gpu_bring(tern__program *program, tern__value_id value, void *to);
 void tern__gpu_profile(tern__program *program, tern__json_writer *w);
 uint64_t tern__gpu_recording_bytes(const tern__program *program); /* staging, scratch, kept */
 

@@ -22,6 +22,7 @@ typedef struct place {
   size_t kv_bytes;
   tern__session_plan *plans[MAX_PLANS];
   tern__session_plan *current;
+  tern__session_plan *late;    /* outputs of its run may be on their way */
   uint8_t *activations;
   size_t activation_capacity;
   tern__device_memory *arena_there, *kv_there; /* of a device with memory of its own */
@@ -36,6 +37,7 @@ struct tern__session {
   const tern__graph *source;   /* as the caller gave it */
   place at;
   uint64_t clock;
+  bool late;                   /* tern__session_allow_late */
   int32_t top_output, top_k;   /* tern__session_want_top; top_k 0 = whole outputs */
   tern_cancel cancel; /* of the session; follows the token of the call in progress */
 };
@@ -267,12 +269,26 @@ static void begin(tern__session *session, const tern_cancel *cancel) {
   session->cancel.parent = cancel;
 }
 
+/* What is on its way arrives before memory is used for anything else. */
+static tern_status finish_late(tern__session *session) {
+  tern_status status = TERN_OK;
+  const tern__session_plan *plan = session->at.late;
+  session->at.late = NULL;
+  for (size_t i = 0; plan && i < tern__array_count(plan->segments); i++) {
+    const tern__segment *segment = &plan->segments[i];
+    if (segment->api->device) TERN_TRY(segment->api->device->bring(segment->program, 0, NULL));
+  }
+cleanup:
+  return status;
+}
+
 tern_status tern__session_plan_for(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
                                    tern_memory_plan *out) {
   tern_status status = TERN_OK;
   tern__session_plan *plan;
   tern_memory_plan numbers;
   begin(session, cancel);
+  TERN_TRY(finish_late(session));
   TERN_TRY(find_plan(session, inputs, &plan));
   describe(session, plan, &numbers);
   if (out) *out = numbers;
@@ -426,13 +442,17 @@ cleanup:
 static tern_status run_once(tern__session *session, const tern__view *inputs, const tern_progress *progress) {
   tern_status status = TERN_OK;
   tern__session_plan *plan;
+  TERN_TRY(finish_late(session));
   TERN_TRY(find_plan(session, inputs, &plan));
   TERN_TRY(ensure_ready(session, plan, progress));
   if (!plan->ahead) tern__plan_bind(plan, session->at.activations);
   for (size_t i = 0; i < tern__array_count(session->at.graph->inputs); i++)
     tern__plan_bind_input(plan, (int32_t)i, inputs[i].data);
-  tern__run_args args = {session->at.kv, &session->cancel, plan->ahead};
+  /* With leave to fall back a failure has to be known while the run can be repeated. */
+  tern__run_args args = {.kv = session->at.kv, .cancel = &session->cancel, .ahead = plan->ahead,
+                         .late = session->late && !session->options.fallback};
   session->at.current = plan;
+  if (args.late) session->at.late = plan;
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
     TERN_TRY(plan->segments[i].api->run(plan->segments[i].program, &args));
   find_results(plan);
@@ -480,10 +500,18 @@ bool tern__session_profile(const tern__session *session, tern__json_writer *w) {
   return !w->failed;
 }
 
-void tern__session_copy_output(const tern__session *session, int32_t index, void *to) {
+tern_status tern__session_copy_output(const tern__session *session, int32_t index, void *to) {
+  const tern__session_plan *plan = session->at.current;
   const tern__view *view = tern__session_output(session, index);
+  if (view == &plan->results[index]) {
+    const tern__segment *segment = &plan->segments[plan->holders[index]];
+    return segment->api->device->bring(segment->program, plan->root[session->at.graph->outputs[index]], to);
+  }
   tern__pool_copy(session->runtime->pool, session->options.n_threads, to, view->data, view->size_bytes);
+  return TERN_OK;
 }
+
+void tern__session_allow_late(tern__session *session) { session->late = true; }
 
 const tern__view *tern__session_output(const tern__session *session, int32_t index) {
   const tern__session_plan *plan = session->at.current;
