@@ -51,16 +51,26 @@ fn linear_row_scale(row: u32) -> f32 {
   return bitcast<f32>(linear_x[linear.rows * linear.x_stride + (row >> 2u)][row & 3u]);
 }
 
+// Biases of columns `column` and `column + step`, or of others where there are none.
+fn linear_bias_pair(column: u32, step: u32) -> vec2<f32> {
+  var pair = vec2<f32>();
+  if linear.has_bias != 0u {
+    let last = linear.columns - 1u;
+    pair = vec2<f32>(linear_bias[linear.first + min(column, last)], linear_bias[linear.first + min(column + step, last)]);
+  }
+  return pair;
+}
+
 // Stores what columns `column` and `column + step` become: floats of neighbours, or a word of halves, which are two of
 // four (step 2).
-fn linear_store_pair(row: u32, column: u32, step: u32, sums: vec2<f32>, residual: vec2<f32>) {
+fn linear_store_pair(row: u32, column: u32, step: u32, sums: vec2<f32>, bias: vec2<f32>, residual: vec2<f32>) {
   if linear.ending >= LINEAR_GATED {
     linear_store_gated(row, column, sums.x, sums.y);
   } else if row < linear.rows && column < linear.columns {
     let is_there = column + step < linear.columns;
     let at = linear.first + column;
     let at1 = select(at, at + step, is_there);
-    let y = vec2<f32>(linear_ended(at, sums.x, residual.x), linear_ended(at1, sums.y, residual.y));
+    let y = vec2<f32>(linear_ending(sums.x + bias.x, residual.x), linear_ending(sums.y + bias.y, residual.y));
     if (linear.round & LINEAR_ROUND_HALVES) != 0u {
       linear_y2[(row * linear.width0 + (at & 0xfffffffcu)) / 2u + (at & 1u)] = pack2x16float(y * linear.epsilon);
     } else {
@@ -169,6 +179,9 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
     pair_step = 2u;
     pair_column = lane % 8u / 2u * 4u + lane % 2u;
   }
+  // Asked for once, not once a matrix.
+  let bias0 = linear_bias_pair(column0 + part_column + pair_column, pair_step);
+  let bias1 = linear_bias_pair(column0 + part_column + pair_column + 16u, pair_step);
   for (var matrix = 0u; matrix < 4u + 4u * linear_wide; matrix += 1u) {
     subgroupBarrier();
     switch matrix {
@@ -192,6 +205,7 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
     let at = out_at + lane / 8u * LINEAR_OUT + pair_column;
     let row = row0 + part_row + matrix / 2u * 16u + lane / 8u;
     let column = column0 + part_column + matrix % 2u * 16u + pair_column;
+    let bias = select(bias0, bias1, matrix % 2u == 1u);
     let r0 = linear_residual2(row, column);
     let r1 = linear_residual2(row + 4u, column);
     let r2 = linear_residual2(row + 8u, column);
@@ -200,7 +214,7 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
       let sums = vec2<f32>(linear_tile_y[at + i * 4u * LINEAR_OUT],
                            linear_tile_y[at + i * 4u * LINEAR_OUT + pair_step]);
       let residual = select(select(r0, r1, i == 1u), select(r2, r3, i == 3u), i >= 2u);
-      linear_store_pair(row + i * 4u, column, pair_step, sums * linear_row_scale(min(row + i * 4u, last_row)),
+      linear_store_pair(row + i * 4u, column, pair_step, sums * linear_row_scale(min(row + i * 4u, last_row)), bias,
                         residual);
     }
   }

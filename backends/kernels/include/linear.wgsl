@@ -80,12 +80,9 @@ fn linear_residual2(row: u32, column: u32) -> vec2<f32> {
   return residual;
 }
 
-// What column `at` of Y becomes.
-fn linear_ended(at: u32, sum: f32, residual: f32) -> f32 {
+// What a sum, its bias included, becomes.
+fn linear_ending(sum: f32, residual: f32) -> f32 {
   var y = sum;
-  if linear.has_bias != 0u {
-    y += linear_bias[at];
-  }
   switch linear.ending {
     case LINEAR_GELU_ERF: { y = math_gelu_erf(y); }
     case LINEAR_GELU_TANH: { y = math_gelu_tanh(y); }
@@ -99,6 +96,15 @@ fn linear_ended(at: u32, sum: f32, residual: f32) -> f32 {
     y += residual;
   }
   return y;
+}
+
+// What column `at` of Y becomes.
+fn linear_ended(at: u32, sum: f32, residual: f32) -> f32 {
+  var y = sum;
+  if linear.has_bias != 0u {
+    y += linear_bias[at];
+  }
+  return linear_ending(y, residual);
 }
 
 fn linear_gated(gate: f32, up: f32) -> f32 {
