@@ -51,6 +51,13 @@ fn linear_row_scale(row: u32) -> f32 {
   return bitcast<f32>(linear_x[linear.rows * linear.x_stride + (row >> 2u)][row & 3u]);
 }
 
+// Of every fourth row from `row` on.
+fn linear_row_scales(row: u32) -> vec4<f32> {
+  let last = linear.rows - 1u;
+  return vec4<f32>(linear_row_scale(min(row, last)), linear_row_scale(min(row + 4u, last)),
+                   linear_row_scale(min(row + 8u, last)), linear_row_scale(min(row + 12u, last)));
+}
+
 // Biases of columns `column` and `column + step`, or of others where there are none.
 fn linear_bias_pair(column: u32, step: u32) -> vec2<f32> {
   var pair = vec2<f32>();
@@ -201,11 +208,13 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
       }
     }
     subgroupBarrier();
-    // Two columns of every fourth row. Residuals are read before anything is stored, which drivers must take for them.
+    // Two columns of every fourth row. Scales and residuals are read before anything is stored: drivers must take what
+    // comes after a store for what was stored, and wait for each.
     let at = out_at + lane / 8u * LINEAR_OUT + pair_column;
     let row = row0 + part_row + matrix / 2u * 16u + lane / 8u;
     let column = column0 + part_column + matrix % 2u * 16u + pair_column;
     let bias = select(bias0, bias1, matrix % 2u == 1u);
+    let scales = linear_row_scales(row);
     let r0 = linear_residual2(row, column);
     let r1 = linear_residual2(row + 4u, column);
     let r2 = linear_residual2(row + 8u, column);
@@ -214,8 +223,8 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
       let sums = vec2<f32>(linear_tile_y[at + i * 4u * LINEAR_OUT],
                            linear_tile_y[at + i * 4u * LINEAR_OUT + pair_step]);
       let residual = select(select(r0, r1, i == 1u), select(r2, r3, i == 3u), i >= 2u);
-      linear_store_pair(row + i * 4u, column, pair_step, sums * linear_row_scale(min(row + i * 4u, last_row)), bias,
-                        residual);
+      let scale = select(select(scales.x, scales.y, i == 1u), select(scales.z, scales.w, i == 3u), i >= 2u);
+      linear_store_pair(row + i * 4u, column, pair_step, sums * scale, bias, residual);
     }
   }
 }
