@@ -106,6 +106,8 @@ void tern__gpu_destroy_program(tern__program *program) {
   TERN_ARRAY_FREE(alloc, program->constants);
   TERN_ARRAY_FREE(alloc, program->index_checks);
   TERN_ARRAY_FREE(alloc, program->offers);
+  TERN_ARRAY_FREE(alloc, program->halves);
+  TERN_ARRAY_FREE(alloc, program->lanes);
   tern__arena_deinit(&program->arena);
   tern__free(alloc, program);
 }
@@ -205,6 +207,9 @@ const tern__device_api tern__gpu_device_api = {
     .memory_destroy = memory_destroy,
     .kv_create = kv_create,
     .bind = tern__gpu_bind,
+    .hold = tern__gpu_hold,
+    .held = tern__gpu_held,
+    .bring = tern__gpu_bring,
     .want_top = tern__gpu_want_top,
     .top = tern__gpu_get_top,
     .fetch = tern__gpu_fetch,

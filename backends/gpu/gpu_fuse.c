@@ -128,28 +128,45 @@ cleanup:
 
 /* ---- products of one X ---- */
 
-static tern_status fuse_groups(finder *f) {
+/* The sum of product n and its constant bias, where that is a node of its own; -1 if it is not, or if an activation
+ * follows, which linear_bias takes along. */
+static int32_t bias_of_product(const finder *f, int32_t n, const tern__weight_product *p) {
+  const tern__graph *graph = f->graph;
+  int32_t add = p->bias >= 0 ? -1 : tern__uses_bias(&f->uses, graph, graph->nodes[n].outputs[0], (int64_t)p->source.n);
+  int32_t next = add < 0 ? -1 : tern__uses_only_reader(&f->uses, graph, graph->nodes[add].outputs[0]);
+  return next >= 0 && is_activation(&graph->nodes[next]) ? -1 : add;
+}
+
+/* Groups of products alone, or of products that each have a sum with their bias behind them. */
+static tern_status find_groups(finder *f, bool sums) {
   tern_status status = TERN_OK;
   tern__graph *graph = f->graph;
   size_t n_nodes = tern__array_count(graph->nodes);
   for (size_t n = 0; n < n_nodes; n++) {
     tern__weight_product p[MAX_GROUP];
     tern__gpu_weight_format formats[MAX_GROUP];
-    int32_t group[MAX_GROUP], size = 1, fused;
+    int32_t parts[2 * MAX_GROUP], n_parts = 0, size = 0, add = -1, fused;
     if (!read_product(f, (int32_t)n, &p[0], &formats[0])) continue;
-    group[0] = (int32_t)n;
-    for (size_t m = n + 1; m < n_nodes && size < MAX_GROUP; m++) {
+    for (size_t m = n; m < n_nodes && size < MAX_GROUP; m++) {
       if (graph->nodes[m].dead || graph->nodes[m].n_inputs < 1 || graph->nodes[m].op != graph->nodes[n].op ||
           graph->nodes[m].inputs[0] != graph->nodes[n].inputs[0] ||
-          !read_product(f, (int32_t)m, &p[size], &formats[size]))
+          !read_product(f, (int32_t)m, &p[size], &formats[size]) || !alike(f, p, formats, size + 1) ||
+          (sums && (add = bias_of_product(f, (int32_t)m, &p[size])) < 0)) {
+        if (m == n) break;
         continue;
-      if (alike(f, p, formats, size + 1)) group[size++] = (int32_t)m;
+      }
+      parts[n_parts++] = (int32_t)m;
+      if (sums) parts[n_parts++] = add;
+      size++;
     }
-    if (size > 1) TERN_TRY(tern__graph_fuse(graph, group, size, "linear_group", &fused));
+    if (size > 1) TERN_TRY(tern__graph_fuse(graph, parts, n_parts, "linear_group", &fused));
   }
 cleanup:
   return status;
 }
+
+static tern_status fuse_groups(finder *f) { return find_groups(f, false); }
+static tern_status fuse_biased_groups(finder *f) { return find_groups(f, true); }
 
 /* ---- a product that is split ---- */
 
@@ -251,9 +268,9 @@ cleanup:
 }
 
 static const struct { const char *kind; tern_status (*run)(finder *); } families[] = {
-    {"linear_gated", fuse_gated},       {"linear_bias", fuse_bias},   {"linear_split", fuse_splits},
-    {"linear_group", fuse_groups},      {"linear_residual", fuse_residuals},
-    {"norm_linear", fuse_norms},        {"skip_norm", fuse_skip_norms},
+    {"linear_gated", fuse_gated},  {"linear_group", fuse_biased_groups}, {"linear_bias", fuse_bias},
+    {"linear_split", fuse_splits}, {"linear_group", fuse_groups},        {"linear_residual", fuse_residuals},
+    {"norm_linear", fuse_norms},   {"skip_norm", fuse_skip_norms},
 };
 
 tern_status tern__gpu_fuse(tern__backend *backend, tern__graph *graph) {

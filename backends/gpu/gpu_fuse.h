@@ -1,7 +1,8 @@
 /* Groups of nodes that the GPU runs as one (tern.Fused, by its `kind`), made by gpu_fuse.c when a session opens:
  *
- *   linear_group  2 or 3 products of one X with constant weights of one format: projections to Q, K and V. Outputs are
- *                 those of the parts, in order.
+ *   linear_group  2 or 3 products of one X with constant weights of one format: projections to Q, K and V. Either each
+ *                 part is a product, or each second one is the Add of a constant of its width to the product before it.
+ *                 Outputs are those of the products or sums, in order.
  *   linear_gated  the products of gate and up, then SiluMul or GeluMul: parts 0, 1, 2
  *   linear_bias   a product without a bias, then Add of a constant of its width: parts 0, 1; and maybe an activation
  *                 (Gelu, FastGelu, Relu, ...) of the sum: part 2

@@ -12,6 +12,7 @@ typedef enum tern__gpu_operand_kind {
   TERN__GPU_VALUE,     /* a value of the graph: in the arena, a constant on the device, or an input */
   TERN__GPU_WEIGHT,    /* a packed weight: index from tern__gpu_add_weight */
   TERN__GPU_SCRATCH,   /* part of the program's scratch memory */
+  TERN__GPU_LANE,      /* part of what halves live in between steps: gpu_halves.h */
   TERN__GPU_KEPT,      /* part of what one node leaves to a later one or to its next run (tern__gpu_keep) */
   TERN__GPU_KV_KEYS,   /* index: layer. [batch][kv_heads][capacity][head_dim] float16 */
   TERN__GPU_KV_VALUES,
@@ -64,6 +65,14 @@ typedef struct tern__gpu_index_check {
 
 typedef struct tern__gpu_recording tern__gpu_recording; /* gpu_run.c */
 typedef struct tern__gpu_offer tern__gpu_offer;
+typedef struct tern__gpu_halves tern__gpu_halves;
+
+/* Memory of halves: free again for a step from number `until` on, unless it is the reader's own. */
+typedef struct tern__gpu_lane {
+  uint64_t offset, size;
+  size_t until;
+  const tern__node *reader;
+} tern__gpu_lane;
 
 struct tern__program {
   tern__backend *backend;
@@ -75,6 +84,9 @@ struct tern__program {
   tern__gpu_constant_value *constants;
   tern__gpu_index_check *index_checks;
   tern__gpu_offer *offers;     /* gpu_rounded.h */
+  tern__gpu_halves *halves;    /* gpu_halves.h, and where they live: */
+  tern__gpu_lane *lanes;
+  uint64_t lane_bytes;         /* of all lanes */
   uint64_t scratch_bytes;      /* the largest need of one node */
   uint64_t kept_bytes;         /* the needs of all nodes together */
   int64_t rotary_positions;    /* of the shortest rotary table; 0 = no table */
@@ -208,6 +220,9 @@ tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, t
 tern_status tern__gpu_run(tern__program *program, const tern__run_args *args);
 tern_status tern__gpu_recording_create(tern__program *program);
 void tern__gpu_recording_destroy(tern__program *program);
+bool tern__gpu_hold(tern__program *program, tern__value_id value);
+void *tern__gpu_held(const tern__program *program, tern__value_id value);
+tern_status tern__gpu_bring(tern__program *program, tern__value_id value, void *to);
 void tern__gpu_profile(tern__program *program, tern__json_writer *w);
 uint64_t tern__gpu_recording_bytes(const tern__program *program); /* staging, scratch, kept */
 

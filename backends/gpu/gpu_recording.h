@@ -18,12 +18,23 @@ typedef struct tern__gpu_top {
   bool fetched;                /* the last run's candidates are gone */
 } tern__gpu_top;
 
+/* Brings a part of a held export, after the pieces: the host takes one while the next is on its way. */
+typedef struct tern__gpu_tail {
+  tern__gpu_commands *commands;
+  int32_t export;
+  uint64_t offset, size;           /* in the export */
+  uint64_t ticket;                 /* of the last run */
+} tern__gpu_tail;
+
 typedef struct tern__gpu_recording {
   tern__gpu_buffer *upload, *readback, *scratch, *kept;
   tern__gpu_buffer *none[2];       /* bound for absent operands: declared read, and read_write */
   uint64_t upload_bytes, readback_bytes, scratch_bytes, positions_bytes;
   uint64_t *import_at, *export_at; /* offsets in upload and readback */
-  tern__gpu_commands **pieces;     /* base/array.h array */
+  bool *held;                      /* per export: it stays in readback */
+  bool late;                       /* tails of the last run were not waited for */
+  tern__gpu_commands **pieces;     /* base/array.h arrays */
+  tern__gpu_tail *tails;
   const tern__device_memory *arena, *kv;
   uint64_t arena_id, kv_id;        /* theirs: another one may lie where one was */
   uint64_t dispatches, barriers;   /* recorded in all pieces */

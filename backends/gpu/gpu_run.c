@@ -10,6 +10,8 @@
 enum {
   DIRECT_BYTES = 16 * 1024,    /* an input up to this size is read by kernels where the host left it */
   POLL_NS = 4 * 1000 * 1000,
+  TAIL_BYTES = 12 * 1024 * 1024, /* of a large output, that come at once */
+  HELD_BYTES = 1024 * 1024,    /* an output from this size on is left where it arrives, if nobody minds */
 };
 /* Work of one piece: some ten milliseconds of a slow device of each kind. */
 static const uint64_t matrix_piece_operations = 200000000000, piece_operations = 20000000000,
@@ -23,7 +25,8 @@ tern_status tern__gpu_recording_create(tern__program *program) {
   program->recording = r;
   r->import_at = tern__arena_calloc(&program->arena, (size_t)plan->n_imports + 1, sizeof *r->import_at);
   r->export_at = tern__arena_calloc(&program->arena, (size_t)plan->n_exports + 1, sizeof *r->export_at);
-  if (!r->import_at || !r->export_at) TERN_CHECK_ALLOC(NULL);
+  r->held = tern__arena_calloc(&program->arena, (size_t)plan->n_exports + 1, sizeof *r->held);
+  if (!r->import_at || !r->export_at || !r->held) TERN_CHECK_ALLOC(NULL);
   /* Positions come first: sequences of a run are at most what its inputs' first dimension says. */
   r->batch = 1;
   for (size_t i = 0; i < tern__array_count(plan->graph->inputs); i++) {
@@ -40,7 +43,7 @@ tern_status tern__gpu_recording_create(tern__program *program) {
     r->export_at[i] = r->readback_bytes;
     r->readback_bytes += tern__gpu_place(plan->views[plan->exports[i]].size_bytes);
   }
-  r->scratch_bytes = tern__gpu_place(program->scratch_bytes);
+  r->scratch_bytes = tern__gpu_place(program->scratch_bytes) + program->lane_bytes;
 cleanup:
   return status;
 }
@@ -55,6 +58,10 @@ static void drop_pieces(tern__program *program) {
   for (size_t i = 0; i < tern__array_count(r->pieces); i++)
     program->backend->api->commands_destroy(r->pieces[i]);
   tern__array_clear(r->pieces);
+  for (size_t i = 0; i < tern__array_count(r->tails); i++)
+    program->backend->api->commands_destroy(r->tails[i].commands);
+  tern__array_clear(r->tails);
+  r->late = false;
   tern__gpu_top_drop(program);
   r->arena = r->kv = NULL;
   r->dispatches = r->barriers = r->bytes_back = 0;
@@ -66,6 +73,7 @@ void tern__gpu_recording_destroy(tern__program *program) {
   if (!r) return;
   drop_pieces(program);
   TERN_ARRAY_FREE(backend->env.alloc, r->pieces);
+  TERN_ARRAY_FREE(backend->env.alloc, r->tails);
   backend->api->buffer_destroy(backend->device, r->upload);
   backend->api->buffer_destroy(backend->device, r->readback);
   backend->api->buffer_destroy(backend->device, r->scratch);
@@ -131,7 +139,10 @@ static tern_status range_of(const tern__gpu_recorder *rec, const tern__gpu_step 
       whole = (tern__gpu_range){constant->buffer, 0, constant->size};
       break;
     }
-    case TERN__GPU_SCRATCH: whole = (tern__gpu_range){r->scratch, 0, r->scratch_bytes}; break;
+    case TERN__GPU_SCRATCH: whole = (tern__gpu_range){r->scratch, 0, r->scratch_bytes - program->lane_bytes}; break;
+    case TERN__GPU_LANE:
+      whole = (tern__gpu_range){r->scratch, r->scratch_bytes - program->lane_bytes, program->lane_bytes};
+      break;
     case TERN__GPU_KEPT: whole = (tern__gpu_range){r->kept, 0, program->kept_bytes}; break;
     case TERN__GPU_KV_KEYS: case TERN__GPU_KV_VALUES: case TERN__GPU_KV_BOTH:
       if (r->kv && operand->index < r->kv->n_layers) {
@@ -248,6 +259,32 @@ tern_status tern__gpu_record_export(tern__gpu_recorder *rec, int32_t i) {
                                &(tern__gpu_range){r->readback, r->export_at[i], size});
 }
 
+/* A browser's buffer is mapped once a submit copies into it: there all of an export comes with the last piece. */
+static bool has_tails(const tern__program *program, int32_t export) {
+  return program->recording->held[export] && !program->backend->info->one_thread &&
+         !tern__gpu_top_replaces(program, export);
+}
+
+static tern_status record_tails(tern__program *program, int32_t export) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  const tern__gpu_api *api = program->backend->api;
+  tern__value_id root = program->plan->exports[export];
+  uint64_t size = (program->plan->views[root].size_bytes + 3) / 4 * 4, from = program->plan->offsets[root];
+  for (uint64_t at = 0; at < size; at += TAIL_BYTES) {
+    tern__gpu_tail tail = {.export = export, .offset = at, .size = size - at < TAIL_BYTES ? size - at : TAIL_BYTES};
+    TERN_ARRAY_RESERVE(program->backend->env.alloc, r->tails, 1);
+    TERN_TRY(api->commands_create(program->backend->device, &tail.commands));
+    tern__array_put(r->tails, tail);
+    TERN_TRY(api->copy(tail.commands, &(tern__gpu_range){r->arena->buffer, from + at, tail.size},
+                       &(tern__gpu_range){r->readback, r->export_at[export] + at, tail.size}));
+    TERN_TRY(api->commands_finish(tail.commands));
+    r->bytes_back += tail.size;
+  }
+cleanup:
+  return status;
+}
+
 static tern_status record(tern__program *program) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
@@ -264,9 +301,11 @@ static tern_status record(tern__program *program) {
   for (size_t s = 0; s < tern__array_count(program->steps); s++) TERN_TRY(record_step(&rec, &program->steps[s]));
   for (int32_t i = 0; i < plan->n_exports; i++) {
     if (tern__gpu_top_replaces(program, i)) TERN_TRY(tern__gpu_top_record(&rec, i));
-    else TERN_TRY(tern__gpu_record_export(&rec, i));
+    else if (!has_tails(program, i)) TERN_TRY(tern__gpu_record_export(&rec, i));
   }
   TERN_TRY(program->backend->api->commands_finish(rec.commands));
+  for (int32_t i = 0; i < plan->n_exports; i++)
+    if (has_tails(program, i)) TERN_TRY(record_tails(program, i));
 cleanup:
   return status;
 }
@@ -348,12 +387,34 @@ static tern_status fetch_outputs(tern__program *program) {
   const uint8_t *host = program->backend->api->buffer_host(r->readback);
   for (int32_t i = 0; i < plan->n_exports; i++) {
     const tern__view *view = &plan->views[plan->exports[i]];
-    if (!tern__gpu_top_replaces(program, i))
+    if (!tern__gpu_top_replaces(program, i) && !r->held[i])
       tern__pool_copy(program->backend->env.pool, plan->n_threads, view->data, host + r->export_at[i],
                       view->size_bytes);
   }
 cleanup:
   return status;
+}
+
+static int32_t export_of(const tern__plan *plan, tern__value_id root) {
+  for (int32_t i = 0; i < plan->n_exports; i++)
+    if (plan->exports[i] == root) return i;
+  return -1;
+}
+
+bool tern__gpu_hold(tern__program *program, tern__value_id value) {
+  const tern__plan *plan = program->plan;
+  int32_t i = export_of(plan, plan->root[value]);
+  if (i < 0 || plan->views[plan->exports[i]].size_bytes < HELD_BYTES) return false;
+  if (!program->recording->held[i]) drop_pieces(program); /* recorded otherwise */
+  return program->recording->held[i] = true;
+}
+
+/* The largest of a value in its place, and what is fetched after them, are not held. */
+void *tern__gpu_held(const tern__program *program, tern__value_id value) {
+  const tern__gpu_recording *r = program->recording;
+  int32_t i = export_of(program->plan, program->plan->root[value]);
+  if (i < 0 || !r->held[i] || !r->readback || tern__gpu_top_replaces(program, i)) return NULL;
+  return (uint8_t *)program->backend->api->buffer_host(r->readback) + r->export_at[i];
 }
 
 /* Waits for the ticket, whatever happens: memory that the device still uses must not be touched. */
@@ -393,12 +454,42 @@ cleanup:
   return status;
 }
 
+tern_status tern__gpu_bring(tern__program *program, tern__value_id value, void *to) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  const tern__backend *backend = program->backend;
+  int32_t export = to ? export_of(program->plan, program->plan->root[value]) : -1;
+  uint8_t *host = to ? tern__gpu_held(program, value) : NULL;
+  size_t n_tails = tern__array_count(r->tails), n_copied = 0;
+  for (size_t i = 0; i < n_tails; i++) {
+    const tern__gpu_tail *tail = &r->tails[i];
+    if (to && tail->export != export) continue;
+    if (r->late) {
+      TERN_TRY(tern__gpu_wait_for(program, tail->ticket));
+      tern__gpu_range range = {r->readback, r->export_at[tail->export] + tail->offset, tail->size};
+      TERN_TRY(backend->api->invalidate(backend->device, &range));
+    }
+    if (!to) continue;
+    uint64_t left = program->plan->views[program->plan->exports[export]].size_bytes - tail->offset;
+    tern__pool_copy(backend->env.pool, program->plan->n_threads, (uint8_t *)to + tail->offset, host + tail->offset,
+                    tail->size < left ? tail->size : left);
+    n_copied++;
+  }
+  if (to && !n_copied)
+    tern__pool_copy(backend->env.pool, program->plan->n_threads, to, host,
+                    program->plan->views[program->plan->exports[export]].size_bytes);
+  if (!to) r->late = false;
+cleanup:
+  return status;
+}
+
 tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
   const tern__gpu_api *api = program->backend->api;
-  uint64_t last = 0, before = 0;
+  uint64_t last = 0, before = 0, computed = 0;
   r->top.fetched = false;
+  if (r->late) TERN_TRY(tern__gpu_bring(program, 0, NULL));
   TERN_TRY(check_positions(program, args));
   TERN_TRY(check_indices(program));
   TERN_TRY(send_inputs(program, args));
@@ -409,9 +500,15 @@ tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
     before = last, last = ticket;
     if (before && tern__array_count(r->pieces) > 2) TERN_TRY(tern__gpu_wait_for(program, before));
   }
+  computed = last;
+  for (size_t i = 0; i < tern__array_count(r->tails); i++) {
+    TERN_TRY(api->submit(program->backend->device, r->tails[i].commands, &r->tails[i].ticket));
+    last = r->tails[i].ticket;
+  }
+  r->late = args->late && tern__array_count(r->tails);
 cleanup:
   if (last) {
-    tern_status finished = tern__gpu_wait_for(program, last);
+    tern_status finished = tern__gpu_wait_for(program, r->late ? computed : last);
     if (status == TERN_OK) status = finished;
   }
   if (status == TERN_OK && tern__cancelled(args->cancel)) status = tern__fail(TERN_STATUS_CANCELLED, "cancelled");
@@ -465,7 +562,7 @@ void tern__gpu_profile(tern__program *program, tern__json_writer *w) {
     operations += program->steps[s].operations, bytes += program->steps[s].bytes;
   tern__json_put_int(w, "dispatches", (int64_t)r->dispatches);
   tern__json_put_int(w, "barriers", (int64_t)r->barriers);
-  tern__json_put_int(w, "submits", (int64_t)tern__array_count(r->pieces));
+  tern__json_put_int(w, "submits", (int64_t)(tern__array_count(r->pieces) + tern__array_count(r->tails)));
   tern__json_put_int(w, "bytes_to_device", (int64_t)r->upload_bytes);
   tern__json_put_int(w, "bytes_from_device", (int64_t)r->bytes_back);
   tern__json_put_int(w, "operations", (int64_t)operations);

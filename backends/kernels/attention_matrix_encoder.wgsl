@@ -1,16 +1,28 @@
 // tern.EncoderAttention of many queries by cooperative matrices: keys and values are rounded to float16 on their way.
 //
 // Formula, workgroup: include/attention_matrix.wgsl. Bindings: group 0, 0 = q [batch, rows, heads dim], 1 = y alike,
-// 2 = k, 3 = v [batch, keys, heads dim], 4 = mask, of any shape that broadcasts. Parameters:
+// 2 = k, 3 = v [batch, keys, heads dim], 4 = mask, of any shape that broadcasts, 5 = half of y as float16 in place of y
+// (flag 8), of each four in the order 0 2 1 3 (weight_matrix.wgsl); y is a mean of halves and so fits. Parameters:
 // include/attention_params.wgsl. Grid: x = block of 64 queries, y = batch and head.
 enable f16;
 enable subgroups;
 enable wgpu_cooperative_matrix;
 
 @group(0) @binding(0) var<storage, read_write> attention_q: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> attention_y: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> attention_k: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> attention_v: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> attention_mask: array<f32>;
+@group(0) @binding(5) var<storage, read_write> attention_y_halves: array<vec2<u32>>;
+
+fn attention_store(at: u32, y: vec4<f32>) {
+  if (attention.flags & 8u) != 0u {
+    let half = y * 0.5;
+    attention_y_halves[at] = vec2<u32>(pack2x16float(half.xz), pack2x16float(half.yw));
+  } else {
+    attention_y[at] = y;
+  }
+}
 
 fn attention_query(batch: u32, kv_head: u32, query: u32, quad: u32) -> vec4<f32> {
   return attention_q[attention_at(batch, kv_head, query) / 4u + quad];

@@ -9,8 +9,13 @@ enable subgroups;
 enable wgpu_cooperative_matrix;
 
 @group(0) @binding(0) var<storage, read_write> attention_q: array<f32>;
+@group(0) @binding(1) var<storage, read_write> attention_y: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> attention_keys: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> attention_values: array<vec4<u32>>;
+
+fn attention_store(at: u32, y: vec4<f32>) {
+  attention_y[at] = y;
+}
 
 // Element of either, in eights.
 fn attention_part(batch: u32, kv_head: u32, key: u32, part: u32) -> u32 {

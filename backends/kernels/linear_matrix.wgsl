@@ -1,4 +1,5 @@
 enable f16;
+enable subgroups;
 enable wgpu_cooperative_matrix;
 // Linear of many rows by cooperative matrices (numerics FAST): float16 products, float32 sums. Eight subgroups make a tile
 // of 128 x 128 outputs, each 64 x 32, or of 128 x 64, each 32 x 32, where few wide tiles would leave a device idle. Along
@@ -9,7 +10,8 @@ enable wgpu_cooperative_matrix;
 // vec4s of words. Workgroup: 256 x 1 x 1, subgroups of 32; x of the grid goes over columns, y over rows, in tiles.
 //
 // Nothing reaches the elements of a cooperative matrix: sums go out through workgroup memory, a matrix of each subgroup
-// at a time. naga has no arrays of matrices: sum_RC is row R, column C of a subgroup's part.
+// at a time, which its own invocations wait for alone. naga has no arrays of matrices: sum_RC is row R, column C of a
+// subgroup's part.
 
 override linear_wide: u32 = 1u;  // 128 columns; 0: 64
 
@@ -43,7 +45,48 @@ fn linear_keep_w(at: u32, packed: WeightPacked) {
 
 // What brings a row's sums back to their size.
 fn linear_row_scale(row: u32) -> f32 {
+  if linear.x_scale != 0.0 {
+    return linear.x_scale;
+  }
   return bitcast<f32>(linear_x[linear.rows * linear.x_stride + (row >> 2u)][row & 3u]);
+}
+
+// Of every fourth row from `row` on.
+fn linear_row_scales(row: u32) -> vec4<f32> {
+  let last = linear.rows - 1u;
+  return vec4<f32>(linear_row_scale(min(row, last)), linear_row_scale(min(row + 4u, last)),
+                   linear_row_scale(min(row + 8u, last)), linear_row_scale(min(row + 12u, last)));
+}
+
+// Biases of columns `column` and `column + step`, or of others where there are none.
+fn linear_bias_pair(column: u32, step: u32) -> vec2<f32> {
+  var pair = vec2<f32>();
+  if linear.has_bias != 0u {
+    let last = linear.columns - 1u;
+    pair = vec2<f32>(linear_bias[linear.first + min(column, last)], linear_bias[linear.first + min(column + step, last)]);
+  }
+  return pair;
+}
+
+// Stores what columns `column` and `column + step` become: floats of neighbours, or a word of halves, which are two of
+// four (step 2).
+fn linear_store_pair(row: u32, column: u32, step: u32, sums: vec2<f32>, bias: vec2<f32>, residual: vec2<f32>) {
+  if linear.ending >= LINEAR_GATED {
+    linear_store_gated(row, column, sums.x, sums.y);
+  } else if row < linear.rows && column < linear.columns {
+    let is_there = column + step < linear.columns;
+    let at = linear.first + column;
+    let at1 = select(at, at + step, is_there);
+    let y = vec2<f32>(linear_ending(sums.x + bias.x, residual.x), linear_ending(sums.y + bias.y, residual.y));
+    if (linear.round & LINEAR_ROUND_HALVES) != 0u {
+      linear_y2[(row * linear.width0 + (at & 0xfffffffcu)) / 2u + (at & 1u)] = pack2x16float(y * linear.epsilon);
+    } else {
+      linear_put(row, at, y.x);
+      if is_there {
+        linear_put(row, at1, y.y);
+      }
+    }
+  }
 }
 
 @compute @workgroup_size(256, 1, 1)
@@ -137,8 +180,17 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
     }
   }
   let out_at = subgroup * 16u * LINEAR_OUT;
+  var pair_step = 1u;
+  var pair_column = lane % 8u * 2u;
+  if (linear.round & LINEAR_ROUND_HALVES) != 0u {
+    pair_step = 2u;
+    pair_column = lane % 8u / 2u * 4u + lane % 2u;
+  }
+  // Asked for once, not once a matrix.
+  let bias0 = linear_bias_pair(column0 + part_column + pair_column, pair_step);
+  let bias1 = linear_bias_pair(column0 + part_column + pair_column + 16u, pair_step);
   for (var matrix = 0u; matrix < 4u + 4u * linear_wide; matrix += 1u) {
-    workgroupBarrier();
+    subgroupBarrier();
     switch matrix {
       case 0u: { coopStoreT(sum_00, &linear_tile_y[out_at], LINEAR_OUT); }
       case 1u: { coopStoreT(sum_01, &linear_tile_y[out_at], LINEAR_OUT); }
@@ -155,19 +207,24 @@ fn linear_matrix(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id)
         }
       }
     }
-    workgroupBarrier();
-    // Two columns of every fourth row. Residuals are read before anything is stored, which drivers must take for them.
-    let at = out_at + lane / 8u * LINEAR_OUT + lane % 8u * 2u;
+    subgroupBarrier();
+    // Two columns of every fourth row. Scales and residuals are read before anything is stored: drivers must take what
+    // comes after a store for what was stored, and wait for each.
+    let at = out_at + lane / 8u * LINEAR_OUT + pair_column;
     let row = row0 + part_row + matrix / 2u * 16u + lane / 8u;
-    let column = column0 + part_column + matrix % 2u * 16u + lane % 8u * 2u;
+    let column = column0 + part_column + matrix % 2u * 16u + pair_column;
+    let bias = select(bias0, bias1, matrix % 2u == 1u);
+    let scales = linear_row_scales(row);
     let r0 = linear_residual2(row, column);
     let r1 = linear_residual2(row + 4u, column);
     let r2 = linear_residual2(row + 8u, column);
     let r3 = linear_residual2(row + 12u, column);
     for (var i = 0u; i < 4u; i += 1u) {
-      let sums = vec2<f32>(linear_tile_y[at + i * 4u * LINEAR_OUT], linear_tile_y[at + i * 4u * LINEAR_OUT + 1u]);
+      let sums = vec2<f32>(linear_tile_y[at + i * 4u * LINEAR_OUT],
+                           linear_tile_y[at + i * 4u * LINEAR_OUT + pair_step]);
       let residual = select(select(r0, r1, i == 1u), select(r2, r3, i == 3u), i >= 2u);
-      linear_finish2(row + i * 4u, column, sums * linear_row_scale(min(row + i * 4u, last_row)), residual);
+      let scale = select(select(scales.x, scales.y, i == 1u), select(scales.z, scales.w, i == 3u), i >= 2u);
+      linear_store_pair(row + i * 4u, column, pair_step, sums * scale, bias, residual);
     }
   }
 }

@@ -2,9 +2,10 @@
 // 1: centred) and RMSNormalization (mean taken as 0), with or without a residual (include/norm_skip.wgsl,
 // norm_plain.wgsl).
 //
-// Bindings: group 0, 0 = x, 1 = scale, 2 = bias (flag 2), 3 = y (aliases none). Workgroup: 64 x 1 x 1, one
-// row; rows beyond a dispatch's width continue in y. Sums in float32: 64 partial sums, then one order. Comes
-// after include/lanes_*.wgsl, row_sum.wgsl and a norm_*.wgsl.
+// Bindings: group 0, 0 = x, 1 = scale, 2 = bias (flag 2), 3 = y (aliases none; flag 32: not stored), and one for y
+// as float16 (flag 16; include/norm_halves_4.wgsl). Workgroup: 64 x 1 x 1, one row; rows beyond a dispatch's width
+// continue in y. Sums in float32: 64 partial sums, then one order. Comes after include/lanes_*.wgsl, row_sum.wgsl,
+// norm_plain.wgsl or norm_skip.wgsl, and norm_halves_*.wgsl.
 
 struct NormParams {
   rows: u32,
@@ -13,6 +14,7 @@ struct NormParams {
   flags: u32,
   n: f32,           // elements of a row
   epsilon: f32,
+  up: f32,          // what y is multiplied by on its way to float16, a power of two
 }
 
 @group(0) @binding(0) var<storage, read_write> norm_x: array<Lane>;
@@ -51,6 +53,9 @@ fn norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if (norm_params.flags & 2u) != 0u {
       y += norm_bias[i];
     }
-    norm_y[base + i] = y;
+    if (norm_params.flags & 32u) == 0u {
+      norm_y[base + i] = y;
+    }
+    norm_round(base + i, y);
   }
 }

@@ -42,6 +42,7 @@ tern_status tern_session_create(tern_model *model, const tern_session_desc *desc
     options.kv_capacity =
         model->context_length > 0 && model->context_length < 4096 ? model->context_length : 4096;
   TERN_TRY(tern__session_create(model->runtime, s->graph, model->packs, &options, &s->session));
+  tern__session_allow_late(s->session);
   if (d.kv_cache && !tern__session_kv(s->session))
     TERN_FAIL(TERN_STATUS_UNSUPPORTED,
               "kv_cache was asked for, but the graph has no attention over past_key_values in a known form");
@@ -178,7 +179,7 @@ tern_status tern_session_submit(tern_session *session, int32_t n_inputs, const c
 static tern_status copy_output(tern_session *s, int32_t index, tern_tensor **out) {
   const tern__view *view = tern__session_output(s->session, index);
   tern_status status = tern__tensor_create_unset(s->model->runtime, view->dtype, &view->shape, out);
-  if (status == TERN_OK) tern__session_copy_output(s->session, index, (*out)->view.data);
+  if (status == TERN_OK) status = tern__session_copy_output(s->session, index, (*out)->view.data);
   return status;
 }
 

@@ -55,6 +55,7 @@ typedef struct tern__program_info {
 typedef struct tern__run_args {
   const tern__kv_cache *kv;   /* NULL unless the session has one */
   const tern_cancel *cancel;  /* may be NULL */
+  bool late;                  /* run may return while values that a device holds are on their way (tern__device_api) */
   bool ahead;                 /* run may return while threads are still in the program (tern__backend_api.left) */
 } tern__run_args;
 
@@ -85,6 +86,14 @@ typedef struct tern__device_api {
   tern_status (*kv_create)(tern__backend *backend, const tern__kv_cache *layers, tern__device_memory **out);
   /* Points a prepared program at the session's memory; cheap if it is the same as before. `kv` may be NULL. */
   tern_status (*bind)(tern__program *program, tern__device_memory *arena, tern__device_memory *kv);
+  /* From now on `value`, exported by the program and read by the caller alone, is not copied into its view after a run.
+   * False: it is all the same, as the program has no such export, or a small one. */
+  bool (*hold)(tern__program *program, tern__value_id value);
+  /* Where such a value's bytes are, after a run and until the next one or the program's end; NULL: in its view. */
+  void *(*held)(const tern__program *program, tern__value_id value);
+  /* Copies such a value to `to`, each part as it arrives; NULL: waits until all that the program holds is there. After
+   * a late run the latter comes before anything else that uses the memory of the run. */
+  tern_status (*bring)(tern__program *program, tern__value_id value, void *to);
   /* From the next bind on, of `value` (float32, exported by the program, read by the caller alone) the k largest of
    * each row come back in place of all; k = 0: all again. False: the program cannot, all of it comes. */
   bool (*want_top)(tern__program *program, tern__value_id value, int32_t k);

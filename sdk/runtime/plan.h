@@ -46,6 +46,8 @@ typedef struct tern__session_plan {
   uint8_t *memory;                /* activation_bytes, then the outputs; and where late threads still store these, */
   tern__view *copies;             /* the caller gets copies: per output; */
   bool copied;                    /* of the last run */
+  tern__view *results;            /* per output: data NULL, or where the device holds it (tern__device_api.held); */
+  int32_t *holders;               /* the segment that may, -1 = none. NULL = not asked yet */
   tern__segment *segments;        /* base/array.h array, in the order of running */
   bool top_told;                  /* the segments know which output's largest values are wanted: */
   int32_t top_output, top_k, top; /* top: the segment that brings them; -1 = the whole output comes */

@@ -22,6 +22,7 @@ typedef struct place {
   size_t kv_bytes;
   tern__session_plan *plans[MAX_PLANS];
   tern__session_plan *current;
+  tern__session_plan *late;    /* outputs of its run may be on their way */
   uint8_t *activations;
   size_t activation_capacity;
   tern__device_memory *arena_there, *kv_there; /* of a device with memory of its own */
@@ -36,6 +37,7 @@ struct tern__session {
   const tern__graph *source;   /* as the caller gave it */
   place at;
   uint64_t clock;
+  bool late;                   /* tern__session_allow_late */
   int32_t top_output, top_k;   /* tern__session_want_top; top_k 0 = whole outputs */
   tern_cancel cancel; /* of the session; follows the token of the call in progress */
 };
@@ -267,12 +269,26 @@ static void begin(tern__session *session, const tern_cancel *cancel) {
   session->cancel.parent = cancel;
 }
 
+/* What is on its way arrives before memory is used for anything else. */
+static tern_status finish_late(tern__session *session) {
+  tern_status status = TERN_OK;
+  const tern__session_plan *plan = session->at.late;
+  session->at.late = NULL;
+  for (size_t i = 0; plan && i < tern__array_count(plan->segments); i++) {
+    const tern__segment *segment = &plan->segments[i];
+    if (segment->api->device) TERN_TRY(segment->api->device->bring(segment->program, 0, NULL));
+  }
+cleanup:
+  return status;
+}
+
 tern_status tern__session_plan_for(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
                                    tern_memory_plan *out) {
   tern_status status = TERN_OK;
   tern__session_plan *plan;
   tern_memory_plan numbers;
   begin(session, cancel);
+  TERN_TRY(finish_late(session));
   TERN_TRY(find_plan(session, inputs, &plan));
   describe(session, plan, &numbers);
   if (out) *out = numbers;
@@ -355,6 +371,51 @@ tern_status tern__session_fetch(tern__session *session, const tern_cancel *cance
   return segment->api->device->fetch(segment->program, cancel);
 }
 
+/* ---- outputs that stay where the device brought them ---- */
+
+static bool is_imported(const tern__session_plan *plan, tern__value_id root) {
+  for (size_t i = 0; i < tern__array_count(plan->segments); i++)
+    for (int32_t k = 0; k < plan->segments[i].base.n_imports; k++)
+      if (plan->segments[i].base.imports[k] == root) return true;
+  return false;
+}
+
+/* Asks the segments to hold what only the caller reads: one copy of it less. */
+static tern_status hold_outputs(tern__session_plan *plan) {
+  tern_status status = TERN_OK;
+  const tern__graph *graph = plan->base.graph;
+  size_t n = tern__array_count(graph->outputs);
+  if (plan->holders) return TERN_OK;
+  plan->results = tern__arena_calloc(&plan->arena, n + 1, sizeof *plan->results);
+  TERN_CHECK_ALLOC(plan->results);
+  int32_t *holders = tern__arena_calloc(&plan->arena, n + 1, sizeof *holders);
+  TERN_CHECK_ALLOC(holders);
+  for (size_t o = 0; o < n; o++) {
+    tern__value_id root = plan->root[graph->outputs[o]];
+    bool free = !plan->ahead && !host_reads(plan, root) && !is_imported(plan, root);
+    holders[o] = -1;
+    for (size_t i = 0; free && i < tern__array_count(plan->segments); i++) {
+      const tern__segment *segment = &plan->segments[i];
+      if (segment->api->device && segment->api->device->hold(segment->program, root)) holders[o] = (int32_t)i;
+    }
+  }
+  plan->holders = holders;
+cleanup:
+  return status;
+}
+
+/* After a run. */
+static void find_results(tern__session_plan *plan) {
+  for (size_t o = 0; o < tern__array_count(plan->base.graph->outputs); o++) {
+    tern__value_id output = plan->base.graph->outputs[o];
+    plan->results[o] = plan->base.views[output];
+    plan->results[o].data = NULL;
+    if (plan->holders[o] < 0) continue;
+    const tern__segment *segment = &plan->segments[plan->holders[o]];
+    plan->results[o].data = segment->api->device->held(segment->program, plan->root[output]);
+  }
+}
+
 static tern_status ensure_ready(tern__session *session, tern__session_plan *plan, const tern_progress *progress) {
   tern_status status = TERN_OK;
   tern_memory_plan numbers;
@@ -369,6 +430,7 @@ static tern_status ensure_ready(tern__session *session, tern__session_plan *plan
   else TERN_TRY(grow_host_arena(session, plan->activation_bytes));
   TERN_TRY(grow_device_arena(session, plan->device_bytes));
   tell_top(session, plan);
+  TERN_TRY(hold_outputs(plan));
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
     if (plan->segments[i].api->device)
       TERN_TRY(plan->segments[i].api->device->bind(plan->segments[i].program, session->at.arena_there,
@@ -380,15 +442,20 @@ cleanup:
 static tern_status run_once(tern__session *session, const tern__view *inputs, const tern_progress *progress) {
   tern_status status = TERN_OK;
   tern__session_plan *plan;
+  TERN_TRY(finish_late(session));
   TERN_TRY(find_plan(session, inputs, &plan));
   TERN_TRY(ensure_ready(session, plan, progress));
   if (!plan->ahead) tern__plan_bind(plan, session->at.activations);
   for (size_t i = 0; i < tern__array_count(session->at.graph->inputs); i++)
     tern__plan_bind_input(plan, (int32_t)i, inputs[i].data);
-  tern__run_args args = {session->at.kv, &session->cancel, plan->ahead};
+  /* With leave to fall back a failure has to be known while the run can be repeated. */
+  tern__run_args args = {.kv = session->at.kv, .cancel = &session->cancel, .ahead = plan->ahead,
+                         .late = session->late && !session->options.fallback};
   session->at.current = plan;
+  if (args.late) session->at.late = plan;
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)
     TERN_TRY(plan->segments[i].api->run(plan->segments[i].program, &args));
+  find_results(plan);
   if (plan->ahead) tern__plan_settle_outputs(plan);
 cleanup:
   return status;
@@ -433,14 +500,23 @@ bool tern__session_profile(const tern__session *session, tern__json_writer *w) {
   return !w->failed;
 }
 
-void tern__session_copy_output(const tern__session *session, int32_t index, void *to) {
+tern_status tern__session_copy_output(const tern__session *session, int32_t index, void *to) {
+  const tern__session_plan *plan = session->at.current;
   const tern__view *view = tern__session_output(session, index);
+  if (view == &plan->results[index]) {
+    const tern__segment *segment = &plan->segments[plan->holders[index]];
+    return segment->api->device->bring(segment->program, plan->root[session->at.graph->outputs[index]], to);
+  }
   tern__pool_copy(session->runtime->pool, session->options.n_threads, to, view->data, view->size_bytes);
+  return TERN_OK;
 }
+
+void tern__session_allow_late(tern__session *session) { session->late = true; }
 
 const tern__view *tern__session_output(const tern__session *session, int32_t index) {
   const tern__session_plan *plan = session->at.current;
-  return plan->copied ? &plan->copies[index] : &plan->base.views[session->at.graph->outputs[index]];
+  if (plan->copied) return &plan->copies[index];
+  return plan->results[index].data ? &plan->results[index] : &plan->base.views[session->at.graph->outputs[index]];
 }
 
 void tern__session_memory(const tern__session *session, tern_memory_plan *out) {

@@ -39,7 +39,11 @@ tern_status tern__session_plan_for(tern__session *session, const tern__view *inp
 tern_status tern__session_run(tern__session *session, const tern__view *inputs, const tern_cancel *cancel,
                               const tern_progress *progress);
 const tern__view *tern__session_output(const tern__session *session, int32_t index);
-void tern__session_copy_output(const tern__session *session, int32_t index, void *to); /* its size_bytes */
+/* Its size_bytes. */
+tern_status tern__session_copy_output(const tern__session *session, int32_t index, void *to);
+/* From now on outputs are taken by tern__session_copy_output alone, of tern__session_output just dtype and shape: large
+ * ones may arrive meanwhile. */
+void tern__session_allow_late(tern__session *session);
 /* From the next run on: of output `index` only the k largest values of each row are wanted (k = 0: all). A device that
  * can then brings no more than these; the CPU has all of them anyway. */
 void tern__session_want_top(tern__session *session, int32_t index, int32_t k);

@@ -355,6 +355,33 @@ Test(fused, group) {
     }
 }
 
+/* Biases that are sums of their own, as exporters write them, first or second, of weights that lie either way. */
+Test(fused, group_of_sums) {
+  const tern_dtype types[] = {TERN_DTYPE_F16, TERN_DTYPE_F32, TERN_DTYPE_Q4_0};
+  const int widths[] = {66, 19, 33};
+  for (int r = 0; r < 3; r++)
+    for (int form = 0; form < 6; form++) {
+      one_op t;
+      tern_dtype dtype = types[form % 3];
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 1, fused_rows[r], 96);
+      for (int i = 0; i < (form < 3 ? 3 : 2); i++) {
+        tern__value_id in[2] = {t.ids[0]}, out;
+        if (form % 3 == 0) {
+          constant(&t, dtype, 2, 96, widths[i]), in[1] = t.ids[t.n_inputs - 1];
+          out = add_node(&t, "MatMul", "", in, 2, 1, &out);
+        } else {
+          out = add_linear(&t, dtype, widths[i], 96, false);
+        }
+        constant(&t, TERN_DTYPE_F32, 1, widths[i]);
+        in[i & 1] = out, in[!(i & 1)] = t.ids[t.n_inputs - 1];
+        add_output(&t, add_node(&t, "Add", "", in, 2, 1, &out));
+      }
+      check_fused(&t, "linear_group", f32_error);
+      end(&t);
+    }
+}
+
 Test(fused, gated) {
   for (int r = 0; r < 3; r++)
     for (int form = 0; form < 3; form++) {
@@ -703,6 +730,145 @@ Test(consistent, rounded_by_products) {
     drop(&many, &all), end(&many);
   }
   as_hardware = false;
+}
+
+/* ---- halves that one step stores for the next ---- */
+
+enum { ENCODER_ROWS = 35, ENCODER_WIDTH = 96, ENCODER_INNER = 160,
+       ENCODER_PLAIN = 0, ENCODER_INNER_IS_READ, ENCODER_INFINITE, ENCODER_FORMS };
+
+static tern__value_id add_half_product(one_op *t, tern__value_id x, int n, int k) {
+  tern__value_id in[2] = {x}, out;
+  uint16_t *w = constant(t, TERN_DTYPE_F16, 2, k, n);
+  in[1] = t->ids[t->n_inputs - 1];
+  for (int i = 0; i < n * k; i++) w[i] = tern__f32_to_f16(tern__f16_to_f32(w[i]) / 8);
+  in[0] = add_node(t, "MatMul", "", in, 2, 1, &out);
+  constant(t, TERN_DTYPE_F32, 1, n), in[1] = t->ids[t->n_inputs - 1];
+  return add_node(t, "Add", "", in, 2, 1, &out);
+}
+
+static tern__value_id add_sum_and_norm(one_op *t, tern__value_id a, tern__value_id b) {
+  tern__value_id in[3] = {a, b}, out;
+  in[0] = add_node(t, "Add", "", in, 2, 1, &out);
+  for (int i = 1; i < 3; i++) constant(t, TERN_DTYPE_F32, 1, ENCODER_WIDTH), in[i] = t->ids[t->n_inputs - 1];
+  add_node(t, "LayerNormalization", "", in, 3, 1, &out);
+  tern__node_set_float(t->graph, t->node, "epsilon", 1e-12f);
+  return out;
+}
+
+/* A layer of an encoder behind its embeddings' norm, and a product of what it gives. */
+static void build_encoder(one_op *t, int form) {
+  tern__value_id x, qkv[3], y, out;
+  begin(t, "Fused", "tern", 1);
+  for (int i = 0; i < 2; i++) input(t, TERN_DTYPE_F32, 3, 2, ENCODER_ROWS, ENCODER_WIDTH);
+  x = add_sum_and_norm(t, t->ids[0], t->ids[1]);
+  for (int i = 0; i < 3; i++) qkv[i] = add_half_product(t, x, ENCODER_WIDTH, ENCODER_WIDTH);
+  y = add_node(t, "EncoderAttention", "tern", qkv, 3, 1, &out);
+  tern__node_set_int(t->graph, t->node, "num_heads", 3);
+  x = add_sum_and_norm(t, add_half_product(t, y, ENCODER_WIDTH, ENCODER_WIDTH), x);
+  y = add_half_product(t, x, ENCODER_INNER, ENCODER_WIDTH);
+  if (form == ENCODER_INFINITE) ((uint16_t *)t->graph->values[t->ids[t->n_inputs - 2]].data)[7] = 0x7c00;
+  y = add_node(t, "Gelu", "", (tern__value_id[]){y}, 1, 1, &out);
+  if (form == ENCODER_INNER_IS_READ) add_output(t, y);
+  x = add_sum_and_norm(t, add_half_product(t, y, ENCODER_WIDTH, ENCODER_INNER), x);
+  add_output(t, x);
+  add_output(t, add_half_product(t, x, 33, ENCODER_WIDTH));
+}
+
+/* FAST, with cooperative matrices: no dispatch makes halves of rows but of those that others want as float32, too. The
+ * errors of four products and of attention come together. */
+Test(halves, encoder_layer) {
+  const double f32_chain_error = 1e-5, matrix_chain_error = 1e-3;
+  for (int form = 0; form < ENCODER_INFINITE; form++) {
+    one_op t;
+    build_encoder(&t, form);
+    result want = run_on_cpu(&t);
+    cr_assert_eq(tern__gpu_fuse(open_machine(&t)->gpu, t.graph), TERN_OK, "%s", tern_last_error());
+    cr_assert_eq(tern__array_count(t.graph->nodes), 9);
+    t.numerics = TERN_NUMERICS_FAST;
+    as_hardware = true;
+    result got = run_on_gpu(&t, "an encoder's layer");
+    as_hardware = false;
+    if (by_matrices) cr_expect_eq(n_halves, form == ENCODER_INNER_IS_READ);
+    for (int i = 0; i < t.n_outputs; i++) {
+      double d = distance(&got, &want, i), most = by_matrices ? matrix_chain_error : f32_chain_error;
+      cr_expect(d <= most, "form %d, output %d: error %.3g > %.3g", form, i, d, most);
+    }
+    drop(&t, &want), drop(&t, &got), end(&t);
+  }
+}
+
+static const tern__gpu_linear_immediates *product_of(const tern__program *program, size_t step) {
+  cr_assert_eq(strncmp(tern__gpu_kernels[program->steps[step].kernel].name, "linear_matrix", 13), 0, "step %zu is %s",
+               step, tern__gpu_kernels[program->steps[step].kernel].name);
+  return (const tern__gpu_linear_immediates *)(const void *)program->steps[step].immediates;
+}
+
+static bool same_place(tern__gpu_operand a, tern__gpu_operand b) {
+  return a.kind == b.kind && a.index == b.index && a.offset == b.offset;
+}
+
+static void check_norm_halves(const tern__program *program, size_t norm, size_t reader) {
+  const tern__gpu_step *step = &program->steps[norm];
+  uint32_t flags;
+  float up;
+  cr_expect_eq(step->kernel, TERN__KERNEL_skip_norm_quads);
+  memcpy(&flags, step->immediates + 12, sizeof flags), memcpy(&up, step->immediates + 24, sizeof up);
+  cr_expect_eq(flags & 48, 16, "both are stored");
+  cr_expect_eq(step->operands[3].kind, TERN__GPU_VALUE);
+  cr_expect_eq(step->operands[7].kind, TERN__GPU_LANE);
+  cr_expect(same_place(step->operands[7], program->steps[reader].operands[0]));
+  /* sqrt(96) times a scale below 1, and a bias below 1 */
+  cr_expect(up >= 2048 && up <= 8192, "rows of a norm are multiplied by %g", (double)up);
+  cr_expect_eq(product_of(program, reader)->x_scale * up, 1.0f);
+}
+
+/* Which steps store halves, and where, were the device one with matrices: it only plans. */
+Test(halves, are_planned) {
+  for (int form = 0; form < ENCODER_FORMS; form++) {
+    one_op t;
+    tern__pack_cache *cache;
+    tern__session_plan *plan;
+    build_encoder(&t, form);
+    machine *at = open_machine(&t);
+    cr_assert_eq(tern__gpu_fuse(at->gpu, t.graph), TERN_OK, "%s", tern_last_error());
+    tern__gpu_info *info = at->gpu->info, before = *info;
+    info->software = false, info->subgroup_min = info->subgroup_max = 32, info->shared_bytes = 49152;
+    info->max_invocations = 256, info->features = ~0u;
+    cr_assert_eq(tern__pack_cache_create(&t.alloc, &cache), TERN_OK);
+    tern__plan_options options = {.api = &GPU_BACKEND, .backend = at->gpu, .host_api = &tern__backend_cpu,
+                                  .host_backend = at->cpu, .cache = cache, .numerics = TERN_NUMERICS_FAST,
+                                  .n_threads = 1, .all_on_device = true};
+    cr_assert_eq(tern__plan_create(&t.alloc, t.graph, t.feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
+    const tern__program *program = plan->segments[0].program;
+    const tern__gpu_step *steps = program->steps;
+    size_t inner = 5, outer = form == ENCODER_PLAIN ? 6 : 7, n = outer + 3;
+    cr_assert_eq(tern__array_count(steps), n, "form %d: %zu steps", form, tern__array_count(steps));
+    check_norm_halves(program, 0, 1), check_norm_halves(program, 4, inner), check_norm_halves(program, n - 2, n - 1);
+    cr_expect_eq(tern__array_count(program->lanes), 1, "they are not needed at once");
+    cr_expect_eq(program->lane_bytes, tern__gpu_place(2 * ENCODER_ROWS * ENCODER_WIDTH * 2));
+    /* Attention's, and the inner product's, are in the values' own memory. */
+    cr_expect_eq(steps[2].kernel, TERN__KERNEL_attention_matrix_encoder_32);
+    cr_expect_eq(steps[2].operands[1].kind, TERN__GPU_NONE);
+    cr_expect(same_place(steps[2].operands[5], steps[3].operands[0]) && steps[3].operands[0].kind == TERN__GPU_VALUE);
+    cr_expect_eq(product_of(program, 3)->x_scale, 2.0f);
+    if (form == ENCODER_PLAIN) {
+      cr_expect_eq(product_of(program, inner)->round, 4u);
+      cr_expect_eq(steps[inner].operands[1].kind, TERN__GPU_NONE);
+      cr_expect_eq(steps[inner].operands[4].kind, TERN__GPU_VALUE);
+      cr_expect(same_place(steps[inner].operands[4], steps[outer].operands[0]));
+      cr_expect_eq(product_of(program, outer)->x_scale * product_of(program, inner)->epsilon, 1.0f);
+    } else { /* others read it, or no bound is known */
+      cr_expect_eq(product_of(program, inner)->round, 0u);
+      cr_expect_eq(steps[inner].operands[1].kind, TERN__GPU_VALUE);
+      cr_expect_eq(steps[inner + 1].kernel, TERN__KERNEL_linear_half);
+      cr_expect_eq(product_of(program, outer)->x_scale, 0.0f);
+    }
+    tern__plan_destroy(&t.alloc, plan);
+    tern__pack_cache_destroy(cache);
+    *info = before;
+    end(&t);
+  }
 }
 
 #endif

@@ -2,6 +2,8 @@
  * real GPU's name; empty: the best one). One node per case, through the real planner; it must not fall back to the
  * CPU. Skipped (77) where there is no such device. */
 #include "gpu/gpu_fuse.h"
+#include "gpu/gpu_halves.h"
+#include "gpu/ops/gpu_product.h"
 #include "ops/op_builder.h"
 
 #if defined(__wasm__)
@@ -28,8 +30,8 @@ static uint64_t binding_limit;
 static bool as_hardware;
 /* The last dispatch of the last run. */
 static tern__gpu_kernel_id last_kernel;
-/* Dispatches of it that only round rows. */
-static int n_rounds;
+/* Dispatches of it that only round rows, or make halves of them. */
+static int n_rounds, n_halves;
 static const double fast_error = 2e-4; /* 15-bit activations; gate and up are two such products multiplied */
 /* Cooperative matrices, which only FAST gets: operands are halves, rounded to 11 bits, which moves a value by 2e-4 of
  * itself in the mean square, and a sum of products of two with random signs by 3e-4. Of attention's, scores, about 1 in the
@@ -186,8 +188,11 @@ static result run_on_gpu(one_op *t, const char *what) {
   by_matrices = uses_matrices(program);
   size_t n_steps = tern__array_count(program->steps);
   last_kernel = n_steps ? program->steps[n_steps - 1].kernel : TERN__KERNEL_COUNT;
-  n_rounds = 0;
-  for (size_t s = 0; s < n_steps; s++) n_rounds += program->steps[s].kernel == TERN__KERNEL_linear_round;
+  n_rounds = n_halves = 0;
+  for (size_t s = 0; s < n_steps; s++) {
+    n_rounds += program->steps[s].kernel == TERN__KERNEL_linear_round;
+    n_halves += program->steps[s].kernel == TERN__KERNEL_linear_half;
+  }
   cr_assert_eq(tern__gpu_prepare(program, NULL, NULL), TERN_OK, "%s", tern_last_error());
   if (plan->device_bytes)
     cr_assert_eq(device->memory_create(at->gpu, plan->device_bytes, &arena), TERN_OK, "%s", tern_last_error());
@@ -242,17 +247,16 @@ static void check(one_op *t, double tolerance, const char *what) {
   drop(t, &want);
 }
 
-/* A graph of several nodes: on the CPU as it is, then fused on the GPU, which must leave one node. */
-static void check_fused(one_op *t, const char *kind, double tolerance) {
+/* A graph of several nodes, on the CPU as it is. */
+static result run_on_cpu(one_op *t) {
   machine *at = open_machine(t);
   tern__pack_cache *cache;
   tern__session_plan *plan;
-  result want;
+  result r;
   cr_assert_eq(tern__pack_cache_create(&t->alloc, &cache), TERN_OK);
   tern__plan_options options = {.api = &tern__backend_cpu, .backend = at->cpu, .host_api = &tern__backend_cpu,
                                 .host_backend = at->cpu, .cache = cache, .numerics = TERN_NUMERICS_CONSISTENT,
                                 .n_threads = 1};
-  t->numerics = TERN_NUMERICS_CONSISTENT;
   cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
   uint8_t *memory = aligned_alloc(64, (plan->activation_bytes + 127) / 64 * 64);
   tern__plan_bind(plan, memory);
@@ -260,11 +264,19 @@ static void check_fused(one_op *t, const char *kind, double tolerance) {
   cr_assert_eq(tern__backend_cpu.prepare(plan->segments[0].program, NULL, NULL), TERN_OK, "%s", tern_last_error());
   cr_assert_eq(tern__backend_cpu.run(plan->segments[0].program, &(tern__run_args){0}), TERN_OK, "%s",
                tern_last_error());
-  keep(t, plan, &want);
+  keep(t, plan, &r);
   tern__plan_destroy(&t->alloc, plan);
   tern__pack_cache_destroy(cache);
-  cr_assert_eq(tern__gpu_fuse(at->gpu, t->graph), TERN_OK, "%s", tern_last_error());
   free(memory);
+  return r;
+}
+
+/* Then fused on the GPU, which must leave one node. */
+static void check_fused(one_op *t, const char *kind, double tolerance) {
+  machine *at = open_machine(t);
+  result want = run_on_cpu(t);
+  t->numerics = TERN_NUMERICS_CONSISTENT;
+  cr_assert_eq(tern__gpu_fuse(at->gpu, t->graph), TERN_OK, "%s", tern_last_error());
   size_t fused = 0;
   for (size_t n = 0; n < tern__array_count(t->graph->nodes); n++)
     fused += !t->graph->nodes[n].dead && !strcmp(t->graph->nodes[n].op->name, "Fused") &&

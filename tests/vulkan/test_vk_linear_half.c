@@ -1,5 +1,8 @@
-/* kernels/linear_half.wgsl, which is chosen only before kernels that no software driver runs: alone, on any driver with
- * subgroups. A row comes as float16 times a power of two, in the order that linear_matrix.wgsl takes. */
+/* What makes halves of rows for linear_matrix.wgsl: kernels/linear_half.wgsl, and norms (below), as they are chosen only
+ * before kernels that no software driver runs: alone, on any driver with subgroups. A row comes as float16 times a
+ * power of two, in the order that linear_matrix.wgsl takes. */
+#include <stddef.h>
+
 #include "base/half.h"
 #include "vk_rig.h"
 
@@ -92,5 +95,72 @@ Test(vk_linear_half, rows) {
   }
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
     for (int norm = 0; norm < 2; norm++) check(&r, sizes[i][0], sizes[i][1], norm);
+  rig_close(&r);
+}
+
+/* ---- norms that store halves of their rows ---- */
+
+typedef struct norm_params { uint32_t rows, cells, skip_cells, flags; float n, epsilon, up; } norm_params;
+
+enum { NORM_ROWS = 5, NORM_N = 96, NORM_COUNT = NORM_ROWS * NORM_N, CENTRED = 1, HAS_BIAS = 2, HALVES = 16,
+       NO_FLOATS = 32, MOST_BINDINGS = 8 };
+
+/* One norm of x (and skip) with `flags`: y, then halves, into `out`. */
+static void run_norm(rig *r, bool skip, uint32_t flags, float *y, uint32_t *halves) {
+  const uint64_t bytes = NORM_COUNT * 4, place = 2048;
+  float data[MOST_BINDINGS][NORM_COUNT];
+  tern__gpu_buffer *there, *back;
+  tern__gpu_pipeline *pipeline;
+  tern__gpu_commands *c;
+  uint64_t ticket;
+  tern__gpu_range ranges[MOST_BINDINGS], to = {NULL, 0, 2 * place};
+  tern__gpu_kernel_id kernel = skip ? TERN__KERNEL_skip_norm_quads : TERN__KERNEL_norm_quads;
+  int last = skip ? 7 : 4;
+  OK(r->api->buffer_create(r->device, TERN__GPU_DEVICE, MOST_BINDINGS * place, &there));
+  OK(r->api->buffer_create(r->device, TERN__GPU_READBACK, 2 * place, &back));
+  for (int b = 0; b < MOST_BINDINGS; b++) {
+    for (uint32_t i = 0; i < NORM_COUNT; i++) data[b][i] = value_of((uint32_t)b * 5, i * 13 + 1);
+    OK(r->api->write(r->device, there, (uint64_t)b * place, data[b], bytes));
+    ranges[b] = (tern__gpu_range){there, (uint64_t)b * place, bytes};
+  }
+  OK(r->api->pipeline(r->device, kernel, &pipeline));
+  OK(r->api->commands_create(r->device, &c));
+  norm_params params = {NORM_ROWS, NORM_N / 4, NORM_COUNT / 4, flags, NORM_N, 1e-5f, 1024};
+  OK(r->api->dispatch(c, &(tern__gpu_dispatch){pipeline, ranges, &params, {NORM_ROWS, 1, 1}}));
+  OK(r->api->barrier(c));
+  to.buffer = back, to.size = bytes;
+  OK(r->api->copy(c, &ranges[3], &to));
+  to.offset = place, to.size = NORM_COUNT * 2;
+  OK(r->api->copy(c, &(tern__gpu_range){there, (uint64_t)last * place, NORM_COUNT * 2}, &to));
+  OK(r->api->commands_finish(c));
+  OK(r->api->submit(r->device, c, &ticket));
+  OK(r->api->wait(r->device, ticket, UINT64_MAX));
+  OK(r->api->invalidate(r->device, &(tern__gpu_range){back, 0, 2 * place}));
+  memcpy(y, r->api->buffer_host(back), bytes);
+  memcpy(halves, (uint8_t *)r->api->buffer_host(back) + place, NORM_COUNT * 2);
+  r->api->commands_destroy(c);
+  r->api->buffer_destroy(r->device, there);
+  r->api->buffer_destroy(r->device, back);
+}
+
+/* Halves are y times the power of two; y itself is stored beside them, or not. */
+Test(vk_linear_half, norms) {
+  rig r;
+  rig_open(&r, NULL, NULL);
+  for (int skip = 0; skip < 2; skip++) {
+    static float y[NORM_COUNT], same[NORM_COUNT], before[NORM_COUNT];
+    static uint32_t halves[NORM_COUNT / 2], alone[NORM_COUNT / 2];
+    uint32_t flags = CENTRED | HAS_BIAS;
+    run_norm(&r, skip, flags, y, halves);
+    run_norm(&r, skip, flags | HALVES, same, halves);
+    cr_expect_eq(memcmp(y, same, sizeof y), 0, "y is another one beside halves");
+    run_norm(&r, skip, flags | HALVES | NO_FLOATS, before, alone);
+    cr_expect_eq(memcmp(alone, halves, sizeof halves), 0, "halves alone are others");
+    for (uint32_t i = 0; i < NORM_COUNT; i++) {
+      double want = (double)y[i] * 1024, got = (double)tern__f16_to_f32(half_at(halves, NORM_N, i / NORM_N, i % NORM_N));
+      cr_assert(fabs(got - want) <= fabs(want) * 0x1p-11 + 0x1p-25, "value %u: %g, want %g", i, got, want);
+      cr_assert_eq(before[i], value_of(15, i * 13 + 1), "y is stored all the same");
+    }
+  }
   rig_close(&r);
 }

@@ -4,6 +4,8 @@
 #include "vk_hooks.h"
 #include "vk_hooked_runtime.h"
 
+#include "runtime/session.h"
+
 #include <string.h>
 
 enum { NEW_TOKENS = 12, PROMPT = 20 };
@@ -466,5 +468,114 @@ Test(vk_sessions, session_with_cache) {
   tern_session_destroy(cpu);
   tern_model_close(model);
   heal();
+  hooked_close(&h);
+}
+
+/* ---- outputs that stay where the device brings them ---- */
+
+enum { WIDE = 1024 };
+
+/* Outputs: relu(x), the same in another shape, -x, and what the CPU makes of that, which has no kernel on the device. */
+static tern__graph *build_large(tern__alloc *alloc, tern__arena *arena) {
+  tern__graph *graph;
+  tern__value_id x, shape, out[4];
+  int32_t index;
+  static const int64_t flat[] = {-1};
+  static const char *const ops[] = {"Relu", "Reshape", "Neg", "Tan"};
+  OK(tern__graph_create(alloc, arena, &graph));
+  OK(tern__graph_add_value(graph, "x", TERN_DTYPE_F32, 2, (int64_t[]){-1, WIDE}, &x));
+  OK(tern__graph_add_input(graph, x));
+  OK(tern__graph_add_constant(graph, "flat", TERN_DTYPE_I64, 1, (int64_t[]){1}, flat, sizeof flat, &shape));
+  for (int i = 0; i < 4; i++) {
+    OK(tern__graph_add_value(graph, ops[i], TERN_DTYPE_NONE, -1, NULL, &out[i]));
+    tern__value_id in[] = {i % 2 ? out[i - 1] : x, shape};
+    OK(tern__graph_add_node(graph, tern__op_find(ops[i], "", 13), ops[i], 13, in, i == 1 ? 2 : 1, &out[i], 1, &index));
+    OK(tern__graph_add_output(graph, out[i]));
+  }
+  return graph;
+}
+
+/* `late`: outputs are copied as they arrive, but for one, which nobody takes. */
+static void run_large(tern__session *session, int32_t rows, float *x, bool late) {
+  tern__view in = {TERN_DTYPE_F32, {2, {rows, WIDE}}, x, (size_t)rows * WIDE * sizeof *x};
+  float *copy = malloc(in.size_bytes);
+  for (int32_t i = 0; i < rows * WIDE; i++) x[i] = (float)((i * 37 + rows) % 1999 - 999) / 512.0f;
+  OK(tern__session_run(session, &in, NULL, NULL));
+  for (int o = 0; o < 4; o++) {
+    const tern__view *view = tern__session_output(session, o);
+    const float *y = late ? copy : view->data;
+    cr_assert_eq(view->size_bytes, in.size_bytes);
+    cr_assert_eq(view->shape.rank, o == 1 ? 1 : 2);
+    if (late && rows % 5 == o) continue;
+    memset(copy, 0x55, in.size_bytes);
+    OK(tern__session_copy_output(session, o, copy));
+    if (!late) cr_assert_eq(memcmp(copy, y, in.size_bytes), 0);
+    for (int32_t i = 0; i < rows * WIDE; i++) {
+      float want = o < 2 ? (x[i] > 0 ? x[i] : 0) : o == 2 ? -x[i] : tanf(-x[i]);
+      cr_assert(o < 3 ? y[i] == want : fabsf(y[i] - want) <= 1e-4f * (1 + fabsf(want)),
+                "%d rows, output %d, value %d: %g, not %g", rows, o, i, (double)y[i], (double)want);
+    }
+  }
+  bool same = tern__session_output(session, 0)->data == tern__session_output(session, 1)->data;
+  cr_assert(same);
+  free(copy);
+}
+
+/* More shapes than a session keeps plans for; small ones (which are copied) and some of several parts among them. */
+static void run_all_large(bool late, bool fallback) {
+  hooked h;
+  tern__arena arena;
+  tern__pack_cache *cache;
+  tern__session *session;
+  enum { MANY = 7001 };
+  hooked_open(&h);
+  tern__alloc *alloc = &h.runtime->alloc;
+  tern__arena_init(&arena, alloc);
+  tern__graph *graph = build_large(alloc, &arena);
+  float *x = malloc(sizeof *x * WIDE * MANY);
+  OK(tern__pack_cache_create(alloc, &cache));
+  OK(tern__session_create(h.runtime, graph, cache, &(tern__session_options){.device = 1, .fallback = fallback}, &session));
+  if (late) tern__session_allow_late(session);
+  for (int32_t rows = 300; rows < 318; rows++) run_large(session, rows, x, late);
+  for (int32_t rows = MANY; rows > 1; rows /= 3) run_large(session, rows, x, late), run_large(session, 310, x, late);
+  run_large(session, MANY, x, late);
+  tern__session_destroy(session); /* late: what nobody took may still be on its way */
+  tern__pack_cache_destroy(cache);
+  tern__graph_destroy(graph);
+  tern__arena_deinit(&arena);
+  free(x);
+  hooked_close(&h);
+}
+
+Test(vk_sessions, large_outputs) { run_all_large(false, false); }
+Test(vk_sessions, large_outputs_that_come_late) { run_all_large(true, false); }
+Test(vk_sessions, large_outputs_with_leave) { run_all_large(true, true); }
+
+/* The device is lost while outputs are on their way. */
+Test(vk_sessions, lost_before_outputs_came) {
+  hooked h;
+  tern__arena arena;
+  tern__pack_cache *cache;
+  tern__session *session;
+  hooked_open(&h);
+  tern__alloc *alloc = &h.runtime->alloc;
+  tern__arena_init(&arena, alloc);
+  tern__graph *graph = build_large(alloc, &arena);
+  float *x = malloc(sizeof *x * WIDE * 400);
+  OK(tern__pack_cache_create(alloc, &cache));
+  OK(tern__session_create(h.runtime, graph, cache, &(tern__session_options){.device = 1}, &session));
+  tern__session_allow_late(session);
+  run_large(session, 400, x, true);
+  tern__view in = {TERN_DTYPE_F32, {2, {400, WIDE}}, x, sizeof *x * 400 * WIDE};
+  hook.stays_lost = true;
+  fail("QueueSubmit", 2, VK_ERROR_DEVICE_LOST); /* the first of them is the work, then come parts of outputs */
+  cr_assert_eq(tern__session_run(session, &in, NULL, NULL), TERN_STATUS_DEVICE_LOST);
+  cr_assert_eq(tern__session_run(session, &in, NULL, NULL), TERN_STATUS_DEVICE_LOST);
+  heal();
+  tern__session_destroy(session);
+  tern__pack_cache_destroy(cache);
+  tern__graph_destroy(graph);
+  tern__arena_deinit(&arena);
+  free(x);
   hooked_close(&h);
 }

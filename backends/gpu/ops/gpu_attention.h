@@ -5,7 +5,8 @@
 #include "gpu/gpu_program.h"
 
 enum { TERN__GPU_ATTENTION_MAX_DIM = 256, TERN__GPU_ATTENTION_INTERLEAVED = 1, TERN__GPU_ATTENTION_MASK = 2,
-       TERN__GPU_ATTENTION_ROUND = 4 /* attention_step.wgsl: y is written rounded, too */ };
+       TERN__GPU_ATTENTION_ROUND = 4,   /* attention_step.wgsl: y is written rounded, too */
+       TERN__GPU_ATTENTION_HALVES = 8 /* attention_matrix_encoder.wgsl: y is written as float16 alone */ };
 
 typedef struct tern__gpu_attention {
   uint32_t rows, keys, kv_heads, group, dim, quad_lanes, block_queries, half_rotary, flags, window;

@@ -1,6 +1,8 @@
 /* tern.EncoderAttention: kernels/attention_encoder.wgsl, or attention_matrix_encoder.wgsl. */
 #include <math.h>
+#include <stddef.h>
 
+#include "gpu/gpu_halves.h"
 #include "gpu/ops/gpu_attention.h"
 
 tern_status tern__gpu_compile_encoder_attention(tern__program *program, const tern__node *node, bool *taken) {
@@ -25,13 +27,19 @@ tern_status tern__gpu_compile_encoder_attention(tern__program *program, const te
     if (mask->shape.dims[i] != 1) a.mask_step[i + 4 - mask->shape.rank] = stride;
   tern__gpu_attention_tile(&a);
   tern__gpu_kernel_id kernel = TERN__KERNEL_attention_encoder;
-  (void)tern__gpu_attention_matrix(program, &a, TERN__KERNEL_attention_matrix_encoder_32, &kernel);
-  tern__gpu_operand operands[] = {tern__gpu_input(node, 0), tern__gpu_output(node, 0), tern__gpu_input(node, 1),
-                                  tern__gpu_input(node, 2), tern__gpu_input(node, 3)};
+  bool matrix = tern__gpu_attention_matrix(program, &a, TERN__KERNEL_attention_matrix_encoder_32, &kernel);
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {tern__gpu_input(node, 0), tern__gpu_output(node, 0),
+                                                        tern__gpu_input(node, 1), tern__gpu_input(node, 2),
+                                                        tern__gpu_input(node, 3)};
   if (tern__gpu_attention_blocks(&a) > limit) return TERN_OK;
   TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &a, tern__gpu_attention_blocks(&a),
                               (uint32_t)(batch * heads), 1));
   tern__gpu_cost(program, 4 * batch * a.rows * a.keys * width, 8 * batch * (a.rows + a.keys) * width);
+  if (matrix)
+    TERN_TRY(tern__gpu_offer_halves(
+        program, &(tern__gpu_halves){.y = operands[1], .rows = batch * a.rows, .width = width, .plain = 1, .halves = 5,
+                                     .flags = offsetof(tern__gpu_attention, flags) / 4, .factor = -1, .fixed = 0.5f,
+                                     .alone = TERN__GPU_ATTENTION_HALVES}));
   *taken = true;
 cleanup:
   return status;

@@ -36,7 +36,7 @@ static tern_status build_biases(void *user_data, void *packed) {
 }
 
 /* Constant biases one after the other, as a weight of its own. */
-static tern_status join_biases(tern__program *program, const tern__node *node, const int32_t *inputs, int32_t n,
+static tern_status join_biases(tern__program *program, const void *const *biases, int32_t n,
                                const tern__gpu_linear *product, tern__gpu_operand *out) {
   tern_status status = TERN_OK;
   uint64_t layout = TERN__PACK_HASH, count = 0;
@@ -44,7 +44,7 @@ static tern_status join_biases(tern__program *program, const tern__node *node, c
   bias_job *job = tern__gpu_params(program, sizeof *job);
   TERN_CHECK_ALLOC(job);
   for (int32_t i = 0; i < n; i++) {
-    job->parts[i] = tern__gpu_constant(program, &node->parts[i], inputs[i]), job->counts[i] = product->widths[i];
+    job->parts[i] = biases[i], job->counts[i] = product->widths[i];
     layout = tern__pack_hash(layout, job->parts[i], job->counts[i] * sizeof(float));
     count += job->counts[i];
   }
@@ -66,24 +66,36 @@ static int32_t bias_input(const tern__node *part) {
 typedef tern_status (*compile_after)(tern__program *program, const tern__node *node, const tern__node *norm,
                                      bool *taken);
 
+/* The next product of a group and its bias, which may be a part of its own; moves `part` behind both. */
+static bool read_member(const tern__program *program, const tern__node *node, const tern__node *norm, int32_t *part,
+                        tern__gpu_linear *out, const void **bias) {
+  const tern__node *of = &node->parts[*part], *add = of + 1;
+  if (!read_part(program, node, (*part)++, norm, out)) return false;
+  *bias = NULL;
+  if (out->bias.kind != TERN__GPU_NONE) return (*bias = tern__gpu_constant(program, of, bias_input(of))) != NULL;
+  if (*part == node->n_parts || strcmp(add->op->name, "Add") != 0) return true;
+  (*part)++;
+  out->outputs[0] = tern__gpu_output(add, 0);
+  return (*bias = tern__gpu_constant(program, add, add->inputs[0] == of->outputs[0])) != NULL;
+}
+
 static tern_status compile_group(tern__program *program, const tern__node *node, const tern__node *norm, bool *taken) {
   tern_status status = TERN_OK;
-  tern__gpu_linear product, more;
-  int32_t biases[TERN__GPU_MAX_SOURCES], n_biases = 0;
-  if (node->n_parts > TERN__GPU_MAX_SOURCES || !read_part(program, node, 0, norm, &product)) return TERN_OK;
-  for (int32_t i = 0; i < node->n_parts; i++) {
-    if (!read_part(program, node, i, norm, &more) || more.x.index != product.x.index || more.rows != product.rows)
-      return TERN_OK;
-    if (more.bias.kind != TERN__GPU_NONE) {
-      biases[n_biases++] = bias_input(&node->parts[i]);
-      if (!tern__gpu_constant(program, &node->parts[i], biases[n_biases - 1])) return TERN_OK;
-    }
-    product.sources.list[i] = more.sources.list[0], product.outputs[i] = more.outputs[0];
-    product.widths[i] = more.widths[0];
+  tern__gpu_linear product = {0}, more;
+  const void *biases[TERN__GPU_MAX_SOURCES];
+  int32_t n = 0, n_biases = 0;
+  for (int32_t part = 0; part < node->n_parts; n++) {
+    const void *bias;
+    if (n == TERN__GPU_MAX_SOURCES || !read_member(program, node, norm, &part, &more, &bias)) return TERN_OK;
+    if (!n) product = more;
+    if (more.x.index != product.x.index || more.rows != product.rows) return TERN_OK;
+    if (bias) biases[n_biases++] = bias;
+    product.sources.list[n] = more.sources.list[0], product.outputs[n] = more.outputs[0];
+    product.widths[n] = more.widths[0];
   }
-  product.sources.n = node->n_parts;
-  if (n_biases && n_biases != node->n_parts) return TERN_OK;
-  if (n_biases) TERN_TRY(join_biases(program, node, biases, n_biases, &product, &product.bias));
+  product.sources.n = n;
+  if (n_biases && n_biases != n) return TERN_OK;
+  if (n_biases) TERN_TRY(join_biases(program, biases, n, &product, &product.bias));
   TERN_TRY(add_after(program, &product, norm, taken));
 cleanup:
   return status;

@@ -1,8 +1,10 @@
 /* LayerNormalization, RMSNormalization, SimplifiedLayerNormalization and their Skip forms: norm.wgsl.
  * Float32. */
+#include <stddef.h>
 #include <string.h>
 
 #include "gpu/gpu_fuse.h"
+#include "gpu/gpu_halves.h"
 #include "gpu/gpu_walk.h"
 #include "gpu/ops/gpu_product.h"
 
@@ -13,10 +15,11 @@ typedef struct norm_layout {
   bool centred;
 } norm_layout;
 
-typedef struct norm_params { uint32_t rows, cells, skip_cells, flags; float n, epsilon; } norm_params;
+typedef struct norm_params { uint32_t rows, cells, skip_cells, flags; float n, epsilon, up; } norm_params;
 typedef struct statistics_params { uint32_t rows, cells, flags; float epsilon; } statistics_params;
 
-enum { CENTRED = 1, HAS_BIAS = 2, HAS_INPUT_BIAS = 4, KEEP_SUM = 8, WANT_MEAN = 2, WANT_DEVIATION = 4 };
+enum { CENTRED = 1, HAS_BIAS = 2, HAS_INPUT_BIAS = 4, KEEP_SUM = 8, HALVES = 16, NO_FLOATS = 32,
+       WANT_MEAN = 2, WANT_DEVIATION = 4 };
 
 static bool all_f32(const tern__program *program, const tern__node *node) {
   for (int32_t i = 0; i < node->n_inputs; i++) {
@@ -32,6 +35,22 @@ static bool all_f32(const tern__program *program, const tern__node *node) {
 
 static tern__gpu_operand optional_output(const tern__node *node, int32_t i) {
   return i < 0 ? (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0} : tern__gpu_output(node, i);
+}
+
+/* A norm of `n` values in whole quads, the last step added, can store its rows as halves; `halves`: the binding. */
+static tern_status offer_halves(tern__program *program, const norm_params *p, uint64_t n, int32_t halves,
+                                tern__gpu_operand y, const float *scale, const float *bias) {
+  if (program->dry || n % 4 || !scale || (p->flags & HAS_BIAS && !bias)) return TERN_OK;
+  return tern__gpu_offer_halves(program, &(tern__gpu_halves){.y = y,
+                                                             .rows = p->rows,
+                                                             .width = n,
+                                                             .bound = tern__gpu_norm_bound(scale, bias, n, p->epsilon),
+                                                             .plain = 3,
+                                                             .halves = halves,
+                                                             .flags = offsetof(norm_params, flags) / 4,
+                                                             .factor = offsetof(norm_params, up) / 4,
+                                                             .alone = HALVES | NO_FLOATS,
+                                                             .beside = HALVES});
 }
 
 /* Mean and inverse deviation of the rows of `x`, if somebody wants them. */
@@ -70,7 +89,7 @@ static tern_status add_norm(tern__program *program, const tern__node *node, cons
   }
   bool quads = n % 4 == 0;
   norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), 0, layout->centred ? CENTRED : 0, (float)n,
-                   epsilon};
+                   epsilon, 0};
   tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {
       tern__gpu_input(node, 0), tern__gpu_input(node, layout->scale), bias, tern__gpu_output(node, 0)};
   if (bias.kind) p.flags |= HAS_BIAS;
@@ -85,6 +104,9 @@ static tern_status add_norm(tern__program *program, const tern__node *node, cons
                                     : (quads ? TERN__KERNEL_norm_quads : TERN__KERNEL_norm);
   TERN_TRY(tern__gpu_add_1d(program, node, kernel, operands, &p, rows, 1));
   tern__gpu_cost(program, 6 * rows * n, (2 + (skip ? 2 : 0)) * 4 * rows * n);
+  if (tern__gpu_elements(tern__gpu_in(program, node, layout->scale)) == n)
+    TERN_TRY(offer_halves(program, &p, n, skip ? 7 : 4, operands[3], tern__gpu_constant(program, node, layout->scale),
+                          bias.kind ? tern__gpu_constant(program, node, layout->bias) : NULL));
   TERN_TRY(add_statistics(program, node, layout, skip ? sum : tern__gpu_input(node, 0),
                           (statistics_params){(uint32_t)rows, (uint32_t)n, 0, epsilon}));
 cleanup:
@@ -129,8 +151,8 @@ tern_status tern__gpu_add_rms_norm(tern__program *program, const tern__node *nod
   tern_status status = TERN_OK;
   bool quads = n % 4 == 0;
   norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), 0, 0, (float)n,
-                   tern__node_float(norm, "epsilon", 1e-5f)};
-  tern__gpu_operand operands[] = {x, tern__gpu_input(norm, 1), {TERN__GPU_NONE, -1, 0, 0}, y};
+                   tern__node_float(norm, "epsilon", 1e-5f), 0};
+  tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {x, tern__gpu_input(norm, 1), {TERN__GPU_NONE, -1, 0, 0}, y};
   TERN_TRY(tern__gpu_add_1d(program, node, quads ? TERN__KERNEL_norm_quads : TERN__KERNEL_norm, operands, &p, rows, 1));
   tern__gpu_cost(program, 6 * rows * n, 8 * rows * n);
 cleanup:
@@ -174,6 +196,8 @@ tern_status tern__gpu_compile_skip_norm(tern__program *program, const tern__node
   TERN_TRY(tern__gpu_add_1d(program, node, quads ? TERN__KERNEL_skip_norm_quads : TERN__KERNEL_skip_norm, operands, &p,
                             p.rows, 1));
   tern__gpu_cost(program, 7 * count, (3 + keeps) * 4 * count);
+  TERN_TRY(offer_halves(program, &p, n, 7, operands[3], tern__gpu_constant(program, part, 1),
+                        bias ? tern__gpu_constant(program, part, 2) : NULL));
 cleanup:
   return status;
 }

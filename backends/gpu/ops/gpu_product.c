@@ -2,6 +2,7 @@
  * dispatches of their own, so that each fits the device's bindings. */
 #include <stddef.h>
 
+#include "gpu/gpu_halves.h"
 #include "gpu/gpu_rounded.h"
 #include "gpu/gpu_walk.h"
 #include "gpu/ops/gpu_product.h"
@@ -24,6 +25,7 @@ enum {
   MATRIX_SHARED = 47104, /* bytes of workgroup memory */
   MATRIX_ROWS = 128,   /* of a tile */
   MATRIX_TILES = 90,   /* of 128 columns that keep a large device busy: fewer are halved */
+  ROUND_HALVES = 4,    /* LINEAR_ROUND_HALVES */
   ROUND_BLOCKS = 32    /* of a row, that a workgroup of linear_round.wgsl rounds */
 };
 
@@ -33,6 +35,7 @@ typedef struct plan {
   tern__gpu_weights weights;
   bool dot;          /* few rows of 15 bits, rounded before: one by linear_dot.wgsl, more by linear_dot_rows.wgsl */
   bool matrix;       /* many rows, by linear_matrix.wgsl, after linear_half.wgsl, which norms, too */
+  tern__gpu_halves halves; /* of x, where the step that made it stored them: at is NONE if not */
   uint64_t scratch;  /* bytes of it that are taken */
 } plan;
 
@@ -130,6 +133,40 @@ static tern_status offer_round(const plan *p) {
                                      .scale = product->bias.kind == TERN__GPU_NONE ? 2 : -1,
                                      .immediate = offsetof(tern__gpu_linear_immediates, round) / 4,
                                      .plain = 1, .scaled = 2 /* LINEAR_ROUND_* */});
+}
+
+/* linear_matrix.wgsl can store halves of what it makes in place of float32. Without an activation, and with those that
+ * make nothing larger, a value is at most the row's |x|, added up, times the largest weight, and its bias. */
+static tern_status offer_halves(const plan *p) {
+  tern_status status = TERN_OK;
+  const tern__gpu_linear *product = p->product;
+  const tern__plan *of = p->program->plan;
+  double bias = 0;
+  if (p->program->dry || !p->halves.bound.total || p->weights.parts != 1 || product->sources.n != 1 ||
+      product->widths[1] || product->ending >= TERN__GPU_GATED_SILU || product->residual.kind != TERN__GPU_NONE)
+    return TERN_OK;
+  if (product->bias.kind != TERN__GPU_NONE) {
+    const float *data = product->bias.kind == TERN__GPU_VALUE ? of->views[product->bias.index].data : NULL;
+    if (!data) return TERN_OK;
+    bias = tern__gpu_largest(data, product->widths[0]);
+  }
+  if (product->ending == TERN__GPU_SIGMOID) bias += 1; /* of 0 it is a half */
+  tern__weight_source *weights = tern__gpu_params(p->program, sizeof *weights);
+  TERN_CHECK_ALLOC(weights);
+  *weights = product->sources.list[0];
+  TERN_TRY(tern__gpu_offer_halves(
+      p->program, &(tern__gpu_halves){.y = product->outputs[0],
+                                      .rows = product->rows,
+                                      .width = product->widths[0],
+                                      .bound = {bias, p->halves.bound.total},
+                                      .weights = weights,
+                                      .plain = 1,
+                                      .halves = 4,
+                                      .flags = offsetof(tern__gpu_linear_immediates, round) / 4,
+                                      .factor = offsetof(tern__gpu_linear_immediates, epsilon) / 4,
+                                      .alone = ROUND_HALVES}));
+cleanup:
+  return status;
 }
 
 /* x with rows of whole blocks, in scratch. */
@@ -232,6 +269,7 @@ static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gp
                                   .has_bias = product->bias.kind != TERN__GPU_NONE,
                                   .ending = (uint32_t)product->ending};
   tern__gpu_operand operands[5 + TERN__GPU_WEIGHT_BINDINGS] = {x, none(), product->bias};
+  if (p->halves.at.kind != TERN__GPU_NONE) immediates.x_scale = p->halves.back;
   if (p->dot && product->norm)
     immediates.norm = 1, immediates.epsilon = tern__node_float(product->norm, "epsilon", 1e-5f);
   static const int places[TERN__GPU_MAX_SOURCES] = {1, 3, 4};
@@ -269,6 +307,8 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
   p.matrix = matrix_fits(&p);
   bool norms = p.dot || (p.matrix && p.weights.k % TERN__WEIGHT_BLOCK == 0);
   TERN_TRY(tern__gpu_pack_weights(program, &product->sources, &p.weights));
+  if (p.matrix && !product->norm && p.weights.k % TERN__WEIGHT_BLOCK == 0)
+    TERN_TRY(tern__gpu_take_halves(program, product->node, product->x, product->rows, p.weights.k, &p.halves));
   for (uint64_t row = 0; row < product->rows; row += step) {
     uint64_t rows = product->rows - row < step ? product->rows - row : step, k = p.weights.k;
     tern__gpu_operand x = product->x;
@@ -277,10 +317,16 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
     if (p.dot) TERN_TRY(add_round(&p, rows, &x));
     else if (product->norm && !norms) TERN_TRY(add_norm(&p, rows, &x));
     if (k % TERN__WEIGHT_BLOCK) TERN_TRY(add_pad(&p, rows, &x));
-    if (p.matrix) TERN_TRY(add_half(&p, rows, norms ? product->norm : NULL, &x));
+    if (p.halves.at.kind != TERN__GPU_NONE) {
+      x = p.halves.at;
+      x.offset += row * k * 2, x.size = rows * k * 2;
+    } else if (p.matrix) {
+      TERN_TRY(add_half(&p, rows, norms ? product->norm : NULL, &x));
+    }
     for (int32_t part = 0; part < p.weights.parts; part++) TERN_TRY(add_part(&p, row, rows, x, part));
   }
   if (p.dot) TERN_TRY(offer_round(&p));
+  if (p.matrix && step == product->rows) TERN_TRY(offer_halves(&p));
   *taken = true;
 cleanup:
   return status;

@@ -15,8 +15,9 @@ typedef enum tern__gpu_ending {
 typedef struct tern__gpu_linear_immediates {
   uint32_t rows, columns, blocks, x_stride, first, has_bias, ending, lanes, width[TERN__GPU_MAX_SOURCES];
   uint32_t residual, norm;
-  float epsilon;
-  uint32_t round, pad;
+  float epsilon; /* or what halves of y are multiplied by */
+  uint32_t round;
+  float x_scale;
 } tern__gpu_linear_immediates;
 
 typedef struct tern__gpu_linear {

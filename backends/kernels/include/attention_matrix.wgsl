@@ -8,12 +8,13 @@
 // largest score has grown by more than ATTENTION_GROWTH since: until then weights are up to 2^5 e^6 = 12910, well
 // within a half.
 //
-// Bindings: group 0, 1 = y; the rest are the kernel's. It defines
+// Bindings are the kernel's. It defines
 //   attention_query(batch, kv_head, query, quad): four values of a query, rotated, not scaled
 //   attention_key_part, attention_value_part(batch, kv_head, key, part): eight values of either, as halves
 //   attention_range(batch, first_query, last_query): keys [x, y) that any of these queries sees; uniform
 //   attention_sees(batch, query): keys [x, y) that the query sees
 //   attention_bias(batch, kv_head, query, key): added to a score, if flags say so
+//   attention_store(at, y): stores quad `at` of all of y
 // Workgroup: 128 x 1 x 1, subgroups of 32. Heads of up to attention_dim values, a multiple of 8.
 
 override attention_dim: u32 = 64u;   // 32, 64, 96 or 128
@@ -28,8 +29,6 @@ const ATTENTION_LIFT: f32 = 5.0;
 const ATTENTION_HIDDEN: f32 = -2.0e38;
 const ATTENTION_SMALLEST: f32 = -1.0e38;
 const ATTENTION_LOWEST: f32 = -3.4028234663852886e38;
-
-@group(0) @binding(1) var<storage, read_write> attention_y: array<vec4<f32>>;
 
 // Rows of eight halves more than they need, so that eight of them lie in different banks. Keys, then values; at first
 // the queries.
@@ -124,7 +123,7 @@ fn attention_finish(sheet: u32, lane: u32, factor: f32, batch: u32, kv_head: u32
     let y = attention_sheet[sheet + row * ((attention_tile + 4u) / 4u) + lane % 8u] * subgroupShuffle(factor, row);
     let d = column + lane % 8u * 4u;
     if first_query + row < attention.rows * attention.group && d < attention.dim {
-      attention_y[(attention_at(batch, kv_head, first_query + row) + d) / 4u] = y;
+      attention_store((attention_at(batch, kv_head, first_query + row) + d) / 4u, y);
     }
   }
 }

@@ -23,9 +23,9 @@ struct LinearParams {
   width2: u32,
   residual: u32,   // binding 3 is no output but what is added to y, [m, n]
   norm: u32,       // linear_dot*: x is an RMS norm's input, to which the norm's scale was applied
-  epsilon: f32,    // the norm's
-  round: u32,      // linear_dot: LINEAR_ROUND_*
-  pad0: u32,
+  epsilon: f32,    // the norm's; LINEAR_ROUND_HALVES: what y is multiplied by on its way to them, a power of two
+  round: u32,      // linear_dot, linear_matrix: LINEAR_ROUND_*
+  x_scale: f32,    // linear_matrix: what sums are multiplied by; 0: a number for each row, behind x
 }
 
 const LINEAR_GROUP: u32 = 4u;  // blocks
@@ -35,6 +35,8 @@ const WEIGHT_BINDING: u32 = 5u;
 // an RMS norm's scale before, which is in the bias's place.
 const LINEAR_ROUND_PLAIN: u32 = 1u;
 const LINEAR_ROUND_SCALED: u32 = 2u;
+// linear_matrix: y is written as float16 alone, into binding 4, of each four in the order 0 2 1 3 (weight_matrix.wgsl).
+const LINEAR_ROUND_HALVES: u32 = 4u;
 
 // What becomes of a sum: nothing more, an activation, or two columns (gate, up) give one value f(gate) up.
 const LINEAR_PLAIN: u32 = 0u;
@@ -78,12 +80,9 @@ fn linear_residual2(row: u32, column: u32) -> vec2<f32> {
   return residual;
 }
 
-// What column `at` of Y becomes.
-fn linear_ended(at: u32, sum: f32, residual: f32) -> f32 {
+// What a sum, its bias included, becomes.
+fn linear_ending(sum: f32, residual: f32) -> f32 {
   var y = sum;
-  if linear.has_bias != 0u {
-    y += linear_bias[at];
-  }
   switch linear.ending {
     case LINEAR_GELU_ERF: { y = math_gelu_erf(y); }
     case LINEAR_GELU_TANH: { y = math_gelu_tanh(y); }
@@ -97,6 +96,15 @@ fn linear_ended(at: u32, sum: f32, residual: f32) -> f32 {
     y += residual;
   }
   return y;
+}
+
+// What column `at` of Y becomes.
+fn linear_ended(at: u32, sum: f32, residual: f32) -> f32 {
+  var y = sum;
+  if linear.has_bias != 0u {
+    y += linear_bias[at];
+  }
+  return linear_ending(y, residual);
 }
 
 fn linear_gated(gate: f32, up: f32) -> f32 {
