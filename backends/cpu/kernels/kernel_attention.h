@@ -26,7 +26,7 @@ INLINE const void *kv_row(const tern__cpu_attention_call *c, const void *base, s
 }
 
 /* Few queries read the cache as fast as memory gives it: each pass over a block asks for what the next one reads, the
- * scores for the values, the values for the next block's keys. */
+ * scores for the values, the values for the keys of the next block, or of the next call's first. */
 INLINE void ask_for(bool f16, const tern__cpu_attention_call *c, const void *base, size_t j) {
   size_t bytes = c->d * (f16 ? 2 : 4);
   const char *row = kv_row(c, base, j, f16);
@@ -84,6 +84,7 @@ INLINE void add_columns(int n, int n_vecs, bool f16, const tern__cpu_attention_c
     const void *row = kv_row(c, c->v, j, f16);
     vf value[COLUMNS_AT_ONCE];
     if (i == 0 && j + KEYS < c->end) ask_for(f16, c, c->k, j + KEYS);
+    else if (i == 0 && c->next_k) ask_for(f16, c, c->next_k, j - j0);
     if (PREFETCH_FAR && i == 0 && c->asking) tern__cpu_ask(c->asking, ASK_LINES);
     UNROLL for (int h = 0; h < n_vecs; h++) value[h] = load_kv(f16, row, i + (size_t)(h * VF));
     UNROLL for (int t = 0; t < n; t++) {

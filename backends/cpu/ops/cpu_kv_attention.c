@@ -179,6 +179,9 @@ static tern_status run_split(const tern__cpu_step *step, const tern__cpu_context
     call.n_queries = p->group;
     call.begin = s.first + split * s.keys, call.end = split + 1 < s.n ? call.begin + s.keys : s.end;
     call.out = out, call.maximum = maximum, call.sum = sum;
+    const tern__kv_cache *kv = context->args->kv;
+    if (split + 1 < s.n) call.next_k = cache_row(kv, kv->k, p, b, head, call.end);
+    else if (head + 1 < p->kv_heads) call.next_k = cache_row(kv, kv->k, p, b, head + 1, s.first);
     context->kernels->attention(&call);
     memcpy(partial(p, context, b, head, row, split), out, p->group * (p->dim + 2) * sizeof *out);
   }
