@@ -142,7 +142,7 @@ typedef struct tern__cpu_attention_call {
   float *maximum, *sum;        /* [n_queries] */
   float *scratch;              /* tern__cpu_attention_scratch(d) bytes, 64-byte aligned, for many queries;
                                   NULL: few. Sums are in another order, so the choice must depend on shapes alone */
-  const void *next_k;          /* of few queries: the row of keys that the thread's next call begins with; NULL = none */
+  const void *next_k;          /* of few queries: the keys that the thread's next call begins with; NULL = none */
   tern__cpu_asking *asking;    /* of few queries, which read little: what else to ask for; NULL = nothing */
 } tern__cpu_attention_call;
 

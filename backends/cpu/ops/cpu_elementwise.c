@@ -5,6 +5,7 @@
 
 enum {
   CHUNK_ELEMENTS = 16 * 1024,
+  ASK_ELEMENTS = 256, ASK_LINES = 16, /* of the next product's weights, with so many elements of a single row */
   SHARE_ELEMENTS = 2 * 1024 /* fewest of a row that another thread gets a part of: handing over takes a microsecond */
 };
 
@@ -67,7 +68,7 @@ tern_status tern__cpu_compile_unary(tern__program *program, const tern__node *no
 typedef struct binary_params {
   tern__cpu_binary op;
   size_t n, rows, pieces, piece; /* elements of a row, cut into pieces where rows are long */
-  size_t rows_per_chunk;
+  size_t rows_per_chunk, at_once;
   int32_t rank;                                    /* of the rows' index */
   size_t dims[TERN_MAX_RANK], a_steps[TERN_MAX_RANK], b_steps[TERN_MAX_RANK];
   size_t a_step, b_step;                           /* within a row: 1 or 0 */
@@ -82,8 +83,13 @@ static tern_status run_binary(const tern__cpu_step *step, const tern__cpu_contex
     size_t a_at = from * p->a_step, b_at = from * p->b_step, rest = row;
     for (int32_t i = p->rank; i-- > 0; rest /= p->dims[i])
       a_at += rest % p->dims[i] * p->a_steps[i], b_at += rest % p->dims[i] * p->b_steps[i];
-    context->kernels->binary[p->op](a + a_at, p->a_step, b + b_at, p->b_step,
-                                    (float *)step->out[0]->data + row * p->n + from, n);
+    float *y = (float *)step->out[0]->data + row * p->n + from;
+    for (size_t i = 0, some; i < n; i += some) {
+      some = n - i < p->at_once ? n - i : p->at_once;
+      tern__cpu_ask(context->asking, ASK_LINES);
+      context->kernels->binary[p->op](a + a_at + i * p->a_step, p->a_step, b + b_at + i * p->b_step, p->b_step, y + i,
+                                      some);
+    }
   }
   return TERN_OK;
 }
@@ -133,6 +139,7 @@ static tern_status add_binary(tern__program *program, const tern__node *node, te
   p->rows = tern__cpu_elements(y) / p->n;
   p->piece = p->n < CHUNK_ELEMENTS ? p->n : CHUNK_ELEMENTS;
   if (p->rows == 1) p->piece = tern__cpu_share(program, p->piece, SHARE_ELEMENTS);
+  p->at_once = p->rows == 1 ? ASK_ELEMENTS : p->piece;
   p->pieces = tern__cpu_divide_up(p->n, p->piece);
   p->rows_per_chunk = CHUNK_ELEMENTS / p->piece;
   TERN_TRY(tern__cpu_add_step(program, node, run_binary,
