@@ -143,6 +143,7 @@ static tern_status fill(tern__program *program, tern__gpu_halves *offer, const t
   tern__gpu_step *step = &program->steps[offer->step];
   TERN_TRY(tern__gpu_set_operand(program, step, offer->halves, offer->at));
   if (alone) step->operands[offer->plain] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  if (alone && offer->kernel) step->kernel = (tern__gpu_kernel_id)offer->kernel;
   memcpy(&word, step->immediates + 4 * offer->flags, sizeof word);
   word |= alone ? offer->alone : offer->beside;
   memcpy(step->immediates + 4 * offer->flags, &word, sizeof word);

@@ -28,6 +28,7 @@ struct tern__gpu_halves {
                                          kernel has its own, `fixed`): */
   uint32_t alone, beside;             /* in place of y; beside it, 0 = it cannot */
   float fixed;
+  int32_t kernel;                     /* that stores halves alone, in place of the step's; 0 = the step's own does */
   size_t step;                        /* set by tern__gpu_offer_halves, as all below */
   tern__gpu_operand at;               /* where they were put; NONE = nobody wanted them yet */
   float back;                         /* what halves are to be multiplied by */

@@ -798,6 +798,39 @@ Test(halves, encoder_layer) {
   }
 }
 
+enum { WIDE_ROWS = 5768 /* of two sequences: 91 tiles of 128, the last one of 16 */ };
+
+/* A norm, three products of it, and two more one behind the other, of so many rows that tiles are wide. */
+static void build_wide_products(one_op *t) {
+  tern__value_id x, y, out;
+  begin(t, "Fused", "tern", 1);
+  for (int i = 0; i < 2; i++) input(t, TERN_DTYPE_F32, 3, 2, WIDE_ROWS, ENCODER_WIDTH);
+  x = add_sum_and_norm(t, t->ids[0], t->ids[1]);
+  for (int i = 0; i < 3; i++) add_output(t, add_half_product(t, x, i == 1 ? 80 : 64, ENCODER_WIDTH));
+  y = add_half_product(t, x, ENCODER_INNER, ENCODER_WIDTH);
+  y = add_node(t, "Gelu", "", (tern__value_id[]){y}, 1, 1, &out);
+  add_output(t, add_half_product(t, y, ENCODER_WIDTH, ENCODER_INNER));
+}
+
+Test(halves, wide_products) {
+  const double f32_chain_error = 1e-5, matrix_chain_error = 1e-3;
+  one_op t;
+  build_wide_products(&t);
+  result want = run_on_cpu(&t);
+  cr_assert_eq(tern__gpu_fuse(open_machine(&t)->gpu, t.graph), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__array_count(t.graph->nodes), 4);
+  t.numerics = TERN_NUMERICS_FAST;
+  as_hardware = true;
+  result got = run_on_gpu(&t, "wide products");
+  as_hardware = false;
+  if (by_matrices) cr_expect_eq(last_kernel, TERN__KERNEL_linear_matrix128_straight_f16);
+  for (int i = 0; i < t.n_outputs; i++) {
+    double d = distance(&got, &want, i), most = by_matrices ? matrix_chain_error : f32_chain_error;
+    cr_expect(d <= most, "output %d: error %.3g > %.3g", i, d, most);
+  }
+  drop(&t, &want), drop(&t, &got), end(&t);
+}
+
 static const tern__gpu_linear_immediates *product_of(const tern__program *program, size_t step) {
   cr_assert_eq(strncmp(tern__gpu_kernels[program->steps[step].kernel].name, "linear_matrix", 13), 0, "step %zu is %s",
                step, tern__gpu_kernels[program->steps[step].kernel].name);
@@ -823,23 +856,61 @@ static void check_norm_halves(const tern__program *program, size_t norm, size_t 
   cr_expect_eq(product_of(program, reader)->x_scale * up, 1.0f);
 }
 
+/* Plans for `t`, whose graph is fused, were the device one with matrices. */
+static tern__session_plan *plan_for_matrices(one_op *t, tern__pack_cache **cache) {
+  machine *at = open_machine(t);
+  tern__session_plan *plan;
+  tern__gpu_info *info = at->gpu->info, before = *info;
+  cr_assert_eq(tern__gpu_fuse(at->gpu, t->graph), TERN_OK, "%s", tern_last_error());
+  info->software = false, info->subgroup_min = info->subgroup_max = 32, info->shared_bytes = 49152;
+  info->max_invocations = 256, info->features = ~0u;
+  cr_assert_eq(tern__pack_cache_create(&t->alloc, cache), TERN_OK);
+  tern__plan_options options = {.api = &GPU_BACKEND, .backend = at->gpu, .host_api = &tern__backend_cpu,
+                                .host_backend = at->cpu, .cache = *cache, .numerics = TERN_NUMERICS_FAST,
+                                .n_threads = 1, .all_on_device = true};
+  cr_assert_eq(tern__plan_create(&t->alloc, t->graph, t->feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
+  *info = before;
+  return plan;
+}
+
+/* Sums that nothing follows go straight to their outputs, one of a group's after the other. */
+Test(halves, wide_products_are_planned) {
+  one_op t;
+  tern__pack_cache *cache;
+  build_wide_products(&t);
+  tern__session_plan *plan = plan_for_matrices(&t, &cache);
+  const tern__program *program = plan->segments[0].program;
+  const tern__gpu_step *steps = program->steps;
+  const uint32_t first[3] = {0, 64, 144}, widths[3] = {64, 80, 64};
+  cr_assert_eq(tern__array_count(steps), 6);
+  for (size_t i = 0; i < 3; i++) {
+    const tern__gpu_step *step = &steps[1 + i];
+    const tern__gpu_linear_immediates *p = product_of(program, 1 + i);
+    cr_expect_eq(step->kernel, TERN__KERNEL_linear_matrix128_straight_f16);
+    cr_expect_eq(p->rows, 2 * WIDE_ROWS);
+    cr_expect(p->first == first[i] && p->columns == widths[i] && p->width[0] == widths[i]);
+    cr_expect_eq(step->operands[5].offset, first[i] * ENCODER_WIDTH * 2);
+    cr_expect_eq(step->operands[5].size, widths[i] * ENCODER_WIDTH * 2);
+    cr_expect(step->groups[0] == 1 && step->groups[1] == 91);
+    cr_expect(same_place(step->operands[0], steps[0].operands[7]));
+  }
+  cr_expect_eq(steps[4].kernel, TERN__KERNEL_linear_matrix128_halves_f16);
+  cr_expect_eq(steps[4].operands[1].kind, TERN__GPU_NONE);
+  cr_expect_eq(steps[5].kernel, TERN__KERNEL_linear_matrix128_straight_f16);
+  cr_expect(same_place(steps[5].operands[0], steps[4].operands[4]));
+  cr_expect_eq(product_of(program, 5)->x_scale * product_of(program, 4)->epsilon, 1.0f);
+  tern__plan_destroy(&t.alloc, plan);
+  tern__pack_cache_destroy(cache);
+  end(&t);
+}
+
 /* Which steps store halves, and where, were the device one with matrices: it only plans. */
 Test(halves, are_planned) {
   for (int form = 0; form < ENCODER_FORMS; form++) {
     one_op t;
     tern__pack_cache *cache;
-    tern__session_plan *plan;
     build_encoder(&t, form);
-    machine *at = open_machine(&t);
-    cr_assert_eq(tern__gpu_fuse(at->gpu, t.graph), TERN_OK, "%s", tern_last_error());
-    tern__gpu_info *info = at->gpu->info, before = *info;
-    info->software = false, info->subgroup_min = info->subgroup_max = 32, info->shared_bytes = 49152;
-    info->max_invocations = 256, info->features = ~0u;
-    cr_assert_eq(tern__pack_cache_create(&t.alloc, &cache), TERN_OK);
-    tern__plan_options options = {.api = &GPU_BACKEND, .backend = at->gpu, .host_api = &tern__backend_cpu,
-                                  .host_backend = at->cpu, .cache = cache, .numerics = TERN_NUMERICS_FAST,
-                                  .n_threads = 1, .all_on_device = true};
-    cr_assert_eq(tern__plan_create(&t.alloc, t.graph, t.feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
+    tern__session_plan *plan = plan_for_matrices(&t, &cache);
     const tern__program *program = plan->segments[0].program;
     const tern__gpu_step *steps = program->steps;
     size_t inner = 5, outer = form == ENCODER_PLAIN ? 6 : 7, n = outer + 3;
@@ -853,20 +924,19 @@ Test(halves, are_planned) {
     cr_expect(same_place(steps[2].operands[5], steps[3].operands[0]) && steps[3].operands[0].kind == TERN__GPU_VALUE);
     cr_expect_eq(product_of(program, 3)->x_scale, 2.0f);
     if (form == ENCODER_PLAIN) {
-      cr_expect_eq(product_of(program, inner)->round, 4u);
+      cr_expect_eq(steps[inner].kernel, TERN__KERNEL_linear_matrix64_halves_f16);
       cr_expect_eq(steps[inner].operands[1].kind, TERN__GPU_NONE);
       cr_expect_eq(steps[inner].operands[4].kind, TERN__GPU_VALUE);
       cr_expect(same_place(steps[inner].operands[4], steps[outer].operands[0]));
       cr_expect_eq(product_of(program, outer)->x_scale * product_of(program, inner)->epsilon, 1.0f);
     } else { /* others read it, or no bound is known */
-      cr_expect_eq(product_of(program, inner)->round, 0u);
+      cr_expect_eq(steps[inner].kernel, TERN__KERNEL_linear_matrix64_f16);
       cr_expect_eq(steps[inner].operands[1].kind, TERN__GPU_VALUE);
       cr_expect_eq(steps[inner + 1].kernel, TERN__KERNEL_linear_half);
       cr_expect_eq(product_of(program, outer)->x_scale, 0.0f);
     }
     tern__plan_destroy(&t.alloc, plan);
     tern__pack_cache_destroy(cache);
-    *info = before;
     end(&t);
   }
 }

@@ -22,10 +22,10 @@ enum {
   DOT_RUN = 32,        /* fewest blocks of one, and */
   DOT_WORKGROUPS = 200, /* as many as keep a large device busy: columns beyond are not shared */
   MATRIX_SUBGROUP = 32, /* of linear_matrix.wgsl */
-  MATRIX_SHARED = 47104, /* bytes of workgroup memory */
+  MATRIX_SHARED = 47616, /* bytes of workgroup memory */
+  MATRIX_SIDE = 16,      /* of a matrix */
   MATRIX_ROWS = 128,   /* of a tile */
   MATRIX_TILES = 90,   /* of 128 columns that keep a large device busy: fewer are halved */
-  ROUND_HALVES = 4,    /* LINEAR_ROUND_HALVES */
   ROUND_BLOCKS = 32    /* of a row, that a workgroup of linear_round.wgsl rounds */
 };
 
@@ -120,6 +120,11 @@ cleanup:
   return status;
 }
 
+/* Whether tiles of linear_matrix.wgsl are 128 columns wide. */
+static bool is_wide(uint64_t rows, uint64_t columns) {
+  return (uint64_t)divide_up(columns, 128) * divide_up(rows, MATRIX_ROWS) >= MATRIX_TILES;
+}
+
 /* A row that linear_dot.wgsl has just made may be wanted rounded. */
 static tern_status offer_round(const plan *p) {
   const tern__gpu_linear *product = p->product;
@@ -135,6 +140,14 @@ static tern_status offer_round(const plan *p) {
                                      .plain = 1, .scaled = 2 /* LINEAR_ROUND_* */});
 }
 
+/* The variant of linear_matrix.wgsl that stores halves, of so many columns and this format; 0: there is none. */
+static int32_t halves_kernel(bool wide, tern__gpu_weight_format format) {
+  if (format != TERN__GPU_WEIGHT_f16 && format != TERN__GPU_WEIGHT_bf16) return 0;
+  if (format == TERN__GPU_WEIGHT_f16)
+    return wide ? TERN__KERNEL_linear_matrix128_halves_f16 : TERN__KERNEL_linear_matrix64_halves_f16;
+  return wide ? TERN__KERNEL_linear_matrix128_halves_bf16 : TERN__KERNEL_linear_matrix64_halves_bf16;
+}
+
 /* linear_matrix.wgsl can store halves of what it makes in place of float32. Without an activation, and with those that
  * make nothing larger, a value is at most the row's |x|, added up, times the largest weight, and its bias. */
 static tern_status offer_halves(const plan *p) {
@@ -142,7 +155,8 @@ static tern_status offer_halves(const plan *p) {
   const tern__gpu_linear *product = p->product;
   const tern__plan *of = p->program->plan;
   double bias = 0;
-  if (p->program->dry || !p->halves.bound.total || p->weights.parts != 1 || product->sources.n != 1 ||
+  int32_t kernel = halves_kernel(is_wide(p->product->rows, p->product->widths[0]), p->weights.format);
+  if (!kernel || p->program->dry || !p->halves.bound.total || p->weights.parts != 1 || product->sources.n != 1 ||
       product->widths[1] || product->ending >= TERN__GPU_GATED_SILU || product->residual.kind != TERN__GPU_NONE)
     return TERN_OK;
   if (product->bias.kind != TERN__GPU_NONE) {
@@ -164,7 +178,7 @@ static tern_status offer_halves(const plan *p) {
                                       .halves = 4,
                                       .flags = offsetof(tern__gpu_linear_immediates, round) / 4,
                                       .factor = offsetof(tern__gpu_linear_immediates, epsilon) / 4,
-                                      .alone = ROUND_HALVES}));
+                                      .kernel = kernel}));
 cleanup:
   return status;
 }
@@ -235,10 +249,10 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
     uint32_t all = divide_up(values, (uint64_t)(subgroups > lanes ? subgroups / lanes : 1) * DOT_VALUES);
     grid[1] = divide_up(all, info->max_groups), grid[0] = divide_up(all, grid[1]);
   } else if (p->matrix) {
-    uint64_t wide = (uint64_t)divide_up(columns, 128) * divide_up(rows, MATRIX_ROWS);
-    first = wide < MATRIX_TILES ? TERN__KERNEL_linear_matrix64_f16 : TERN__KERNEL_linear_matrix128_f16;
+    bool wide = is_wide(rows, columns);
+    first = wide ? TERN__KERNEL_linear_matrix128_f16 : TERN__KERNEL_linear_matrix64_f16;
     first = (tern__gpu_kernel_id)(first - TERN__GPU_WEIGHT_f16);
-    grid[0] = divide_up(columns, wide < MATRIX_TILES ? 64 : 128), grid[1] = divide_up(rows, MATRIX_ROWS);
+    grid[0] = divide_up(columns, wide ? 128 : 64), grid[1] = divide_up(rows, MATRIX_ROWS);
   } else if (rows > FEW_ROWS && info->max_invocations >= TILE_INVOCATIONS) {
     first = TERN__KERNEL_linear_tiled_f32;
     grid[0] = divide_up(columns, TILE), grid[1] = divide_up(rows, TILE);
@@ -253,6 +267,54 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
   }
   immediates->lanes = lanes;
   return tern__gpu_weight_kernel(first, p->weights.format);
+}
+
+/* Whether sums are all there is to store, in whole matrices: LINEAR_END_STRAIGHT of linear_matrix.wgsl. It has one
+ * output, so that several of one X are a dispatch each, of their rows of the weights. */
+static bool is_straight(const plan *p, uint64_t rows) {
+  const tern__gpu_linear *product = p->product;
+  if (!p->matrix || p->halves.at.kind == TERN__GPU_NONE || p->weights.parts != 1 || product->sources.in_turn ||
+      (p->weights.format != TERN__GPU_WEIGHT_f16 && p->weights.format != TERN__GPU_WEIGHT_bf16) ||
+      product->ending != TERN__GPU_PLAIN || product->residual.kind != TERN__GPU_NONE || rows % MATRIX_SIDE)
+    return false;
+  uint64_t all = 0, block = TERN__WEIGHT_BLOCK * 2; /* bytes */
+  for (int i = 0; i < TERN__GPU_MAX_SOURCES && product->widths[i]; i++) {
+    uint64_t width = product->widths[i];
+    if (width % MATRIX_SIDE || !is_wide(rows, width) || all * p->weights.blocks * block % TERN__GPU_PLACE) return false;
+    all += width;
+  }
+  return all == tern__gpu_weight_rows(&p->weights, 0);
+}
+
+static tern_status add_straight(const plan *p, uint64_t row, uint64_t rows, tern__gpu_operand x) {
+  tern_status status = TERN_OK;
+  const tern__gpu_linear *product = p->product;
+  const tern__gpu_weights *w = &p->weights;
+  uint64_t first = 0;
+  for (int i = 0; i < TERN__GPU_MAX_SOURCES && product->widths[i]; first += product->widths[i], i++) {
+    uint64_t columns = product->widths[i], column_bytes = w->blocks * TERN__WEIGHT_BLOCK * 2;
+    tern__gpu_linear_immediates immediates = {.rows = (uint32_t)rows,
+                                              .columns = (uint32_t)columns,
+                                              .blocks = (uint32_t)w->blocks,
+                                              .x_stride = (uint32_t)(w->blocks * TERN__WEIGHT_BLOCK / 8),
+                                              .has_bias = product->bias.kind != TERN__GPU_NONE,
+                                              .width = {(uint32_t)columns},
+                                              .x_scale = p->halves.back};
+    tern__gpu_operand operands[5 + TERN__GPU_WEIGHT_BINDINGS] = {x, product->outputs[i], product->bias, none(), none()};
+    immediates.first = (uint32_t)first;
+    if (rows < product->rows)
+      operands[1].offset += row * columns * sizeof(float), operands[1].size = rows * columns * sizeof(float);
+    tern__gpu_weight_operands(w, 0, operands + 5);
+    operands[5].offset += first * column_bytes, operands[5].size = columns * column_bytes;
+    TERN_TRY(tern__gpu_add_step(p->program, product->node,
+                                w->format == TERN__GPU_WEIGHT_f16 ? TERN__KERNEL_linear_matrix128_straight_f16
+                                                                  : TERN__KERNEL_linear_matrix128_straight_bf16,
+                                operands, &immediates, divide_up(columns, 128), divide_up(rows, MATRIX_ROWS), 1));
+    tern__gpu_cost(p->program, 2 * rows * columns * w->k,
+                   operands[5].size + rows * w->k * 2 + rows * columns * sizeof(float));
+  }
+cleanup:
+  return status;
 }
 
 static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gpu_operand x, int32_t part) {
@@ -323,7 +385,9 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
     } else if (p.matrix) {
       TERN_TRY(add_half(&p, rows, norms ? product->norm : NULL, &x));
     }
-    for (int32_t part = 0; part < p.weights.parts; part++) TERN_TRY(add_part(&p, row, rows, x, part));
+    bool straight = is_straight(&p, rows);
+    if (straight) TERN_TRY(add_straight(&p, row, rows, x));
+    for (int32_t part = 0; !straight && part < p.weights.parts; part++) TERN_TRY(add_part(&p, row, rows, x, part));
   }
   if (p.dot) TERN_TRY(offer_round(&p));
   if (p.matrix && step == product->rows) TERN_TRY(offer_halves(&p));

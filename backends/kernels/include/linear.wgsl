@@ -23,8 +23,8 @@ struct LinearParams {
   width2: u32,
   residual: u32,   // binding 3 is no output but what is added to y, [m, n]
   norm: u32,       // linear_dot*: x is an RMS norm's input, to which the norm's scale was applied
-  epsilon: f32,    // the norm's; LINEAR_ROUND_HALVES: what y is multiplied by on its way to them, a power of two
-  round: u32,      // linear_dot, linear_matrix: LINEAR_ROUND_*
+  epsilon: f32,    // the norm's; linear_matrix: what y is multiplied by on its way to halves, a power of two
+  round: u32,      // linear_dot: LINEAR_ROUND_*
   x_scale: f32,    // linear_matrix: what sums are multiplied by; 0: a number for each row, behind x
 }
 
@@ -35,8 +35,6 @@ const WEIGHT_BINDING: u32 = 5u;
 // an RMS norm's scale before, which is in the bias's place.
 const LINEAR_ROUND_PLAIN: u32 = 1u;
 const LINEAR_ROUND_SCALED: u32 = 2u;
-// linear_matrix: y is written as float16 alone, into binding 4, of each four in the order 0 2 1 3 (weight_matrix.wgsl).
-const LINEAR_ROUND_HALVES: u32 = 4u;
 
 // What becomes of a sum: nothing more, an activation, or two columns (gate, up) give one value f(gate) up.
 const LINEAR_PLAIN: u32 = 0u;
