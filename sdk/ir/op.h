@@ -55,6 +55,7 @@ enum {
   TERN__OP_NOT_FOLDED = 2,   /* never evaluated at load time (random, stateful) */
   TERN__OP_ALIAS = 4,        /* output 0 is input 0's bytes with another shape (Reshape, Identity, ...) */
   TERN__OP_ALIAS_OF_ROW = 16, /* the same where input 0 is one row: all its dimensions but the last are 1 */
+  TERN__OP_ALIAS_OF_TYPE = 32, /* the same where it is to have input 0's type (Cast) */
   TERN__OP_SHAPE_ONLY = 8    /* the result depends on the inputs' shapes alone (Shape, Size): known while planning */
 };
 

@@ -51,6 +51,13 @@ static tern_status reference(tern__op_call *call) {
       memcpy(&v, (const char *)x->data + 4 * i, 4);
       ((float *)y->data)[i] = (float)v;
     }
+  else if (x->dtype == TERN_DTYPE_I64 && y->dtype == TERN_DTYPE_BOOL) /* masks */
+    for (size_t i = 0; i < n; i++) {
+      TERN_TRY(tern__op_poll(call, i));
+      int64_t v;
+      memcpy(&v, (const char *)x->data + 8 * i, 8);
+      ((uint8_t *)y->data)[i] = v != 0;
+    }
   else if (x->dtype == TERN_DTYPE_I8 && y->dtype == TERN_DTYPE_F32) /* weights of a quantized file */
     for (size_t i = 0; i < n; i++) ((float *)y->data)[i] = ((const int8_t *)x->data)[i];
   else if (x->dtype == TERN_DTYPE_U8 && y->dtype == TERN_DTYPE_F32)
@@ -73,7 +80,7 @@ static const tern__attr_def like_attrs[] = {
 
 const tern__op_def tern__op_cast = {
     .name = "Cast", .domain = "", .since = 6, .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
-    .max_outputs = 1, .attrs = attrs, .infer = infer, .reference = reference};
+    .max_outputs = 1, .flags = TERN__OP_ALIAS_OF_TYPE, .attrs = attrs, .infer = infer, .reference = reference};
 const tern__op_def tern__op_cast_like = {
     .name = "CastLike", .domain = "", .since = 15, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-    .max_outputs = 1, .attrs = like_attrs, .infer = infer_like, .reference = reference};
+    .max_outputs = 1, .flags = TERN__OP_ALIAS_OF_TYPE, .attrs = like_attrs, .infer = infer_like, .reference = reference};

@@ -20,17 +20,32 @@ cleanup:
   return status;
 }
 
+/* n neighbours along the last dimension; steps are 0 or 1. */
+static void where_row(const uint8_t *yes, const char *a, const char *b, const int64_t step[3], size_t n, size_t size,
+                      char *y) {
+  for (size_t i = 0; i < n; i++) {
+    const char *from = yes[i * (size_t)step[0]] ? a + i * (size_t)step[1] * size : b + i * (size_t)step[2] * size;
+    if (size == 4) memcpy(y + i * 4, from, 4); /* a size that is known is a move */
+    else memcpy(y + i * size, from, size);
+  }
+}
+
 static tern_status where_reference(tern__op_call *call) {
-  const tern__view *y = &call->outputs[0];
-  int64_t strides[3][TERN_MAX_RANK], index[TERN_MAX_RANK] = {0};
-  size_t size = tern__element_size(y->dtype);
-  for (int i = 0; i < 3; i++) tern__broadcast_strides(&call->inputs[i].shape, &y->shape, strides[i]);
-  for (size_t i = 0, n = tern__view_count(y); i < n; i++) {
-    bool yes = ((const uint8_t *)call->inputs[0].data)[tern__offset_of(index, strides[0], y->shape.rank)];
-    int from = yes ? 1 : 2;
-    size_t at = (size_t)tern__offset_of(index, strides[from], y->shape.rank);
-    memcpy((char *)y->data + i * size, (const char *)call->inputs[from].data + at * size, size);
-    (void)tern__next_index(y->shape.dims, y->shape.rank, index);
+  const tern__view *in = call->inputs, *y = &call->outputs[0];
+  int64_t strides[3][TERN_MAX_RANK], index[TERN_MAX_RANK] = {0}, step[3] = {0};
+  size_t size = tern__element_size(y->dtype), count = tern__view_count(y), n = 1;
+  int32_t rank = y->shape.rank > 0 ? y->shape.rank - 1 : 0;
+  for (int i = 0; i < 3; i++) tern__broadcast_strides(&in[i].shape, &y->shape, strides[i]);
+  if (y->shape.rank > 0) {
+    n = (size_t)y->shape.dims[rank];
+    for (int i = 0; i < 3; i++) step[i] = strides[i][rank];
+  }
+  for (size_t i = 0; i < count; i += n) {
+    where_row((const uint8_t *)in[0].data + tern__offset_of(index, strides[0], rank),
+              (const char *)in[1].data + (size_t)tern__offset_of(index, strides[1], rank) * size,
+              (const char *)in[2].data + (size_t)tern__offset_of(index, strides[2], rank) * size, step, n, size,
+              (char *)y->data + i * size);
+    (void)tern__next_index(y->shape.dims, rank, index);
   }
   return TERN_OK;
 }

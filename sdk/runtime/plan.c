@@ -102,8 +102,9 @@ cleanup:
 }
 
 /* Whether a node's result is what it reads: it is no step then. */
-static bool is_alias(const tern__node *node, const tern__view *in) {
+static bool is_alias(const tern__node *node, const tern__view *in, const tern__view *out) {
   if (node->op->flags & TERN__OP_ALIAS) return true;
+  if (node->op->flags & TERN__OP_ALIAS_OF_TYPE) return in->dtype == out->dtype;
   if (!(node->op->flags & TERN__OP_ALIAS_OF_ROW)) return false;
   for (int32_t d = 0; d + 1 < in->shape.rank; d++)
     if (in->shape.dims[d] != 1) return false;
@@ -136,7 +137,7 @@ static tern_status infer_all(tern__session_plan *plan, const tern__graph *graph,
           node->name, node->op->name);
     }
     if (folded) continue;
-    if (is_alias(node, &in[0])) {
+    if (is_alias(node, &in[0], &out[0])) {
       plan->root[node->outputs[0]] = plan->root[node->inputs[0]];
       continue;
     }
