@@ -83,4 +83,5 @@ const tern__op_def tern__op_cast = {
     .max_outputs = 1, .flags = TERN__OP_ALIAS_OF_TYPE, .attrs = attrs, .infer = infer, .reference = reference};
 const tern__op_def tern__op_cast_like = {
     .name = "CastLike", .domain = "", .since = 15, .min_inputs = 2, .max_inputs = 2, .min_outputs = 1,
-    .max_outputs = 1, .flags = TERN__OP_ALIAS_OF_TYPE, .attrs = like_attrs, .infer = infer_like, .reference = reference};
+    .max_outputs = 1, .flags = TERN__OP_ALIAS_OF_TYPE, .attrs = like_attrs, .infer = infer_like,
+    .reference = reference};
