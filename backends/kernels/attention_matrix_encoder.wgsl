@@ -24,8 +24,13 @@ fn attention_store(at: u32, y: vec4<f32>) {
   }
 }
 
+// attention_at with group 1, which spares divisions.
+fn attention_place(batch: u32, kv_head: u32, query: u32) -> u32 {
+  return ((batch * attention.rows + query) * attention.kv_heads + kv_head) * attention.dim;
+}
+
 fn attention_query(batch: u32, kv_head: u32, query: u32, quad: u32) -> vec4<f32> {
-  return attention_q[attention_at(batch, kv_head, query) / 4u + quad];
+  return attention_q[attention_place(batch, kv_head, query) / 4u + quad];
 }
 
 // Quad of k and v.

@@ -13,6 +13,10 @@ enable wgpu_cooperative_matrix;
 @group(0) @binding(2) var<storage, read> attention_keys: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> attention_values: array<vec4<u32>>;
 
+fn attention_place(batch: u32, kv_head: u32, query: u32) -> u32 {
+  return attention_at(batch, kv_head, query);
+}
+
 fn attention_store(at: u32, y: vec4<f32>) {
   attention_y[at] = y;
 }

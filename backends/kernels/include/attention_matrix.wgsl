@@ -14,11 +14,16 @@
 //   attention_range(batch, first_query, last_query): keys [x, y) that any of these queries sees; uniform
 //   attention_sees(batch, query): keys [x, y) that the query sees
 //   attention_bias(batch, kv_head, query, key): added to a score, if flags say so
+//   attention_place(batch, kv_head, query): element of y where the query's head starts
 //   attention_store(at, y): stores quad `at` of all of y
+// With attention_plain every query sees all keys of its range and there is no cap, so that a mask which is one for all
+// queries, and where the keys end, are numbers added to the scores of a tile.
 // Workgroup: 128 x 1 x 1, subgroups of 32. Heads of up to attention_dim values, a multiple of 8.
 
 override attention_dim: u32 = 64u;   // 32, 64, 96 or 128
 override attention_tile: u32 = 64u;  // keys that go by at once, 32 or 64; attention_dim * attention_tile <= 4096
+
+override attention_plain: u32 = 0u;
 
 const ATTENTION_QUERIES: u32 = 64u;
 const ATTENTION_GROWTH: f32 = 6.0;
@@ -38,6 +43,8 @@ var<workgroup> attention_sheet: array<vec4<f32>, 16u * (attention_tile + 4u)>;
 var<workgroup> attention_weights: array<vec4<f16>, 16u * (attention_tile + 8u)>;
 // A mask that is one for all queries.
 var<workgroup> attention_biases: array<f32, attention_tile>;
+// The same by fours, with attention_plain: what is added to a key's score, less than ATTENTION_HIDDEN if it is hidden.
+var<workgroup> attention_added: array<vec4<f32>, attention_tile / 4u>;
 
 // Between invocations of a subgroup, which alone use its rows of the sheet and of the weights.
 fn attention_sync() {
@@ -80,6 +87,23 @@ fn attention_load_bias(t: u32, batch: u32, kv_head: u32, key0: u32, end: u32) ->
   return 0.0;
 }
 
+// What is added to the score of one of the tile's keys. A mask's number, however low, leaves a key seen; -inf does not.
+fn attention_load_added(t: u32, batch: u32, kv_head: u32, key0: u32, end: u32) -> f32 {
+  if t < attention_tile && key0 + t < end {
+    let bias = attention_load_bias(t, batch, kv_head, key0, end);
+    let seen = select(bias, ATTENTION_SMALLEST, bias < ATTENTION_SMALLEST);
+    return select(seen, ATTENTION_LOWEST, bias < ATTENTION_LOWEST);
+  }
+  return ATTENTION_LOWEST;
+}
+
+// Four scores as they count. NaN stays.
+fn attention_plain_final(scores: vec4<f32>, added: vec4<f32>) -> vec4<f32> {
+  let s = scores + added;
+  let hidden = vec4<f32>(ATTENTION_HIDDEN);
+  return select(s, hidden, (s < hidden) | (added < hidden));
+}
+
 // A score as it counts; `column` within the tile. NaN stays.
 fn attention_final(score: f32, batch: u32, kv_head: u32, query: u32, key0: u32, column: u32, sees: vec2<u32>) -> f32 {
   let key = key0 + column;
@@ -98,6 +122,15 @@ fn attention_final(score: f32, batch: u32, kv_head: u32, query: u32, key0: u32, 
 
 fn attention_largest(s: vec4<f32>) -> f32 {
   return max(max(s.x, s.y), max(s.z, s.w));
+}
+
+// Whether scores of a tile have to be looked at one by one; `part`: the query sees a part of it.
+fn attention_hides(part: bool) -> bool {
+  let p = attention;
+  if attention_plain == 1u {
+    return (p.flags & 2u) != 0u && p.mask_row != 0u;
+  }
+  return subgroupAny((p.softcap > 0.0) | ((p.flags & 2u) != 0u) | part);
 }
 
 // Four weights, stored; their sum.
@@ -123,7 +156,7 @@ fn attention_finish(sheet: u32, lane: u32, factor: f32, batch: u32, kv_head: u32
     let y = attention_sheet[sheet + row * ((attention_tile + 4u) / 4u) + lane % 8u] * subgroupShuffle(factor, row);
     let d = column + lane % 8u * 4u;
     if first_query + row < attention.rows * attention.group && d < attention.dim {
-      attention_store((attention_at(batch, kv_head, first_query + row) + d) / 4u, y);
+      attention_store((attention_place(batch, kv_head, first_query + row) + d) / 4u, y);
     }
   }
 }
@@ -218,7 +251,11 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     k3 = attention_load_key(batch, kv_head, range.x + u3.x, u3.y, range.y);
     v3 = attention_load_value(batch, kv_head, range.x + u3.x, u3.y, range.y);
   }
-  bias = attention_load_bias(t, batch, kv_head, range.x, range.y);
+  if attention_plain == 1u {
+    bias = attention_load_added(t, batch, kv_head, range.x, range.y);
+  } else {
+    bias = attention_load_bias(t, batch, kv_head, range.x, range.y);
+  }
   var started = false;                 // a key was seen, and so
   var reference = 0.0;                 // a score that weights are relative to
   var total = 0.0;                     // of the weights of this invocation
@@ -239,25 +276,35 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
       attention_put(values + u3.x * stride + u3.y * 2u, v3);
     }
     if t < attention_tile {
-      attention_biases[t] = bias;
+      if attention_plain == 1u {
+        attention_added[t / 4u][t % 4u] = bias;
+      } else {
+        attention_biases[t] = bias;
+      }
     }
     workgroupBarrier();
     let next = key0 + attention_tile;
-    k0 = attention_load_key(batch, kv_head, next + u0.x, u0.y, range.y);
-    v0 = attention_load_value(batch, kv_head, next + u0.x, u0.y, range.y);
-    if attention_dim * attention_tile > 1024u {
-      k1 = attention_load_key(batch, kv_head, next + u1.x, u1.y, range.y);
-      v1 = attention_load_value(batch, kv_head, next + u1.x, u1.y, range.y);
+    if attention_plain == 0u || next < range.y {  // few tiles: nothing is read for one that does not come
+      k0 = attention_load_key(batch, kv_head, next + u0.x, u0.y, range.y);
+      v0 = attention_load_value(batch, kv_head, next + u0.x, u0.y, range.y);
+      if attention_dim * attention_tile > 1024u {
+        k1 = attention_load_key(batch, kv_head, next + u1.x, u1.y, range.y);
+        v1 = attention_load_value(batch, kv_head, next + u1.x, u1.y, range.y);
+      }
+      if attention_dim * attention_tile > 2048u {
+        k2 = attention_load_key(batch, kv_head, next + u2.x, u2.y, range.y);
+        v2 = attention_load_value(batch, kv_head, next + u2.x, u2.y, range.y);
+      }
+      if attention_dim * attention_tile > 3072u {
+        k3 = attention_load_key(batch, kv_head, next + u3.x, u3.y, range.y);
+        v3 = attention_load_value(batch, kv_head, next + u3.x, u3.y, range.y);
+      }
+      if attention_plain == 1u {
+        bias = attention_load_added(t, batch, kv_head, next, range.y);
+      } else {
+        bias = attention_load_bias(t, batch, kv_head, next, range.y);
+      }
     }
-    if attention_dim * attention_tile > 2048u {
-      k2 = attention_load_key(batch, kv_head, next + u2.x, u2.y, range.y);
-      v2 = attention_load_value(batch, kv_head, next + u2.x, u2.y, range.y);
-    }
-    if attention_dim * attention_tile > 3072u {
-      k3 = attention_load_key(batch, kv_head, next + u3.x, u3.y, range.y);
-      v3 = attention_load_value(batch, kv_head, next + u3.x, u3.y, range.y);
-    }
-    bias = attention_load_bias(t, batch, kv_head, next, range.y);
 
     for (var n = 0u; n < attention_tile; n += 32u) {
       let at0 = n * stride;
@@ -295,7 +342,7 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     }
     attention_sync();
 
-    if subgroupAny((p.softcap > 0.0) | ((p.flags & 2u) != 0u) | (key0 < sees.x) | (next > sees.y)) {
+    if attention_hides(key0 < sees.x || next > sees.y) {
       for (var i = 0u; i < attention_tile / 8u; i += 1u) {
         let column = (lane / 16u) * (attention_tile / 2u) + i * 4u;
         let s = attention_sheet[my_scores + i];
@@ -306,10 +353,17 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
                     attention_final(s.w, batch, kv_head, query, key0, column + 3u, sees));
       }
     }
-    let x0 = attention_sheet[my_scores + 0u];
-    let x1 = attention_sheet[my_scores + 1u];
-    let x2 = attention_sheet[my_scores + 2u];
-    let x3 = attention_sheet[my_scores + 3u];
+    var x0 = attention_sheet[my_scores + 0u];
+    var x1 = attention_sheet[my_scores + 1u];
+    var x2 = attention_sheet[my_scores + 2u];
+    var x3 = attention_sheet[my_scores + 3u];
+    let my_added = (lane / 16u) * (attention_tile / 8u);
+    if attention_plain == 1u {
+      x0 = attention_plain_final(x0, attention_added[my_added]);
+      x1 = attention_plain_final(x1, attention_added[my_added + 1u]);
+      x2 = attention_plain_final(x2, attention_added[my_added + 2u]);
+      x3 = attention_plain_final(x3, attention_added[my_added + 3u]);
+    }
     var x4 = x0;
     var x5 = x0;
     var x6 = x0;
@@ -320,6 +374,12 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
       x5 = attention_sheet[my_scores + 5u];
       x6 = attention_sheet[my_scores + 6u];
       x7 = attention_sheet[my_scores + 7u];
+      if attention_plain == 1u {
+        x4 = attention_plain_final(x4, attention_added[my_added + 4u]);
+        x5 = attention_plain_final(x5, attention_added[my_added + 5u]);
+        x6 = attention_plain_final(x6, attention_added[my_added + 6u]);
+        x7 = attention_plain_final(x7, attention_added[my_added + 7u]);
+      }
       largest = max(largest, max(max(x4, x5), max(x6, x7)));
     }
     var top = attention_largest(largest);
