@@ -2,8 +2,8 @@
 // axis, a dispatch each: rows of other slices are left alone. An index out of range gives `fill`.
 //
 // Bindings: group 0, 0 = x, 1 = indices (int32 or int64), 2 = y (aliases neither). Workgroup: 64 x 1 x 1, one
-// cell of y each; a wide dispatch continues in y. Comes after include/gather_words.wgsl, gather_quads.wgsl or
-// gather_half.wgsl.
+// cell of y each; a wide dispatch continues in y. Comes after include/gather_words.wgsl, gather_quads.wgsl,
+// gather_half.wgsl or gather_half_quads.wgsl.
 
 struct GatherParams {
   count: u32,        // cells of y

@@ -36,7 +36,7 @@ tern_status tern__gpu_compile_gather(tern__program *program, const tern__node *n
   if (!tern__gpu_fits(program, y) || !tern__gpu_fits(program, j) || dim > INT32_MAX || row_bytes > limit)
     return TERN_OK;
   if (limit > INT32_MAX) limit = INT32_MAX;
-  uint64_t cell = half ? size : row_bytes % 16 ? 4 : 16, slice = dim;
+  uint64_t cell = half ? inner % 4 ? size : 4 * size : row_bytes % 16 ? 4 : 16, slice = dim;
   if (outer * dim * row_bytes > limit) {
     if (outer > 1 || row_bytes == 0) return TERN_OK;
     uint64_t even = 256 / gcd(row_bytes, 256); /* slices start where a binding may */
@@ -58,11 +58,11 @@ tern_status tern__gpu_compile_gather(tern__program *program, const tern__node *n
       operands[0].offset = at * row_bytes, operands[0].size = ((end - at) * row_bytes + 3) & ~3ull;
     p.slice_first = (uint32_t)at, p.slice_end = (uint32_t)end;
     TERN_TRY(tern__gpu_add_1d(program, node,
-                                half         ? TERN__KERNEL_gather_half
+                                half         ? cell == size ? TERN__KERNEL_gather_half : TERN__KERNEL_gather_half_quads
                                 : cell == 16 ? TERN__KERNEL_gather_quads
                                              : TERN__KERNEL_gather_words,
                                 operands, &p, p.count, WORKGROUP));
-    tern__gpu_cost(program, 0, outer * n * row_bytes * 2);
+    tern__gpu_cost(program, 0, outer * n * row_bytes * (half ? 3 : 2));
   }
 cleanup:
   return status;
