@@ -461,6 +461,9 @@ tern_status tern__gpu_bring(tern__program *program, tern__value_id value, void *
   int32_t export = to ? export_of(program->plan, program->plan->root[value]) : -1;
   uint8_t *host = to ? tern__gpu_held(program, value) : NULL;
   size_t n_tails = tern__array_count(r->tails), n_copied = 0;
+  if (to) /* while the first part is on its way */
+    tern__pool_touch(backend->env.pool, program->plan->n_threads, to,
+                     program->plan->views[program->plan->exports[export]].size_bytes);
   for (size_t i = 0; i < n_tails; i++) {
     const tern__gpu_tail *tail = &r->tails[i];
     if (to && tail->export != export) continue;

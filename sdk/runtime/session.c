@@ -507,6 +507,7 @@ tern_status tern__session_copy_output(const tern__session *session, int32_t inde
     const tern__segment *segment = &plan->segments[plan->holders[index]];
     return segment->api->device->bring(segment->program, plan->root[session->at.graph->outputs[index]], to);
   }
+  tern__pool_touch(session->runtime->pool, session->options.n_threads, to, view->size_bytes);
   tern__pool_copy(session->runtime->pool, session->options.n_threads, to, view->data, view->size_bytes);
   return TERN_OK;
 }

@@ -238,7 +238,7 @@ void tern__pool_wait(tern__pool *pool, tern__pool_ticket ticket) {
 
 /* ---- copies ---- */
 
-enum { ALONE_BYTES = 2 << 20, COPY_BYTES = 256 << 10 };
+enum { ALONE_BYTES = 2 << 20, COPY_BYTES = 256 << 10, LARGE_PAGE = 2 << 20 };
 
 typedef struct copy_job { char *to; const char *from; size_t size; _Atomic size_t next; } copy_job;
 
@@ -248,6 +248,19 @@ static void copy_some(void *arg, int32_t thread, int32_t n_threads) {
   (void)thread, (void)n_threads;
   while ((at = atomic_fetch_add_explicit(&job->next, COPY_BYTES, memory_order_relaxed)) < job->size)
     memcpy(job->to + at, job->from + at, job->size - at < COPY_BYTES ? job->size - at : COPY_BYTES);
+}
+
+static void touch_some(void *arg, int32_t thread, int32_t n_threads) {
+  copy_job *job = arg;
+  size_t before = (uintptr_t)job->to % LARGE_PAGE, at;
+  (void)thread, (void)n_threads;
+  while ((at = atomic_fetch_add_explicit(&job->next, LARGE_PAGE, memory_order_relaxed)) < before + job->size)
+    *(volatile char *)(job->to + (at < before ? 0 : at - before)) = 0;
+}
+
+void tern__pool_touch(tern__pool *pool, int32_t max_threads, void *memory, size_t size) {
+  copy_job job = {memory, NULL, size, 0};
+  if (size > ALONE_BYTES) tern__pool_run(pool, max_threads, touch_some, &job);
 }
 
 void tern__pool_copy(tern__pool *pool, int32_t max_threads, void *to, const void *from, size_t size) {

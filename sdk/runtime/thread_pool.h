@@ -21,6 +21,10 @@ void tern__pool_run(tern__pool *pool, int32_t max_threads, void (*fn)(void *arg,
  * the system has to find first. Small ones are made by the caller alone. */
 void tern__pool_copy(tern__pool *pool, int32_t max_threads, void *to, const void *from, size_t size);
 
+/* Has the system find the pages of memory that is about to be filled, and whose contents may be lost, each by one
+ * thread: where several come to a large page at once, each clears one and all but one are thrown away. */
+void tern__pool_touch(tern__pool *pool, int32_t max_threads, void *memory, size_t size);
+
 /* As tern__pool_run, but it returns as soon as the caller's fn has: others may still be in theirs, on a busy machine
  * for as long as the system gives their core to somebody else, and those that have not begun by then never do. fn
  * must bring all work to its end whoever takes part. What it uses has to stay until all have left. */

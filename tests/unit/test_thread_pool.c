@@ -238,6 +238,20 @@ Test(thread_pool, copies) {
     cr_expect_eq(memcmp(to, from, sizes[s]), 0, "%zu bytes", sizes[s]);
     cr_expect_eq(to[sizes[s]], 0, "%zu bytes: one more was written", sizes[s]);
   }
+  /* A byte of each page is written: the first, and those on boundaries of 2 MiB. */
+  for (size_t shift = 0; shift < 2; shift++)
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+      size_t n = sizes[s] > 5 ? sizes[s] - 5 : 0, touched = 0, pages = 0;
+      memset(to, 7, MOST + 1);
+      tern__pool_touch(pool, 3, to + shift, n);
+      for (size_t i = 0; i < MOST + 1; i++) {
+        bool there = n > 2 << 20 && i >= shift && i < shift + n;
+        bool page = there && (i == shift || (uintptr_t)(to + i) % (2 << 20) == 0);
+        pages += page, touched += to[i] == 0;
+        if (to[i] != (page ? 0 : 7)) cr_assert_fail("byte %zu of %zu from %zu is %d", i, n, shift, to[i]);
+      }
+      cr_expect_eq(touched, pages);
+    }
   free(from), free(to);
   tern__pool_destroy(pool);
   cr_expect_eq(alloc.live_bytes, 0);
