@@ -798,13 +798,14 @@ Test(halves, encoder_layer) {
   }
 }
 
-enum { WIDE_ROWS = 5768 /* of two sequences: 91 tiles of 128, the last one of 16 */ };
+/* Of each of two sequences: 91 tiles of 128 rows, the last one of 16, which are enough for wide ones; one of 80. */
+static const int straight_rows[2] = {5768, 40};
 
-/* A norm, three products of it, and two more one behind the other, of so many rows that tiles are wide. */
-static void build_wide_products(one_op *t) {
+/* A norm, three products of it, and two more one behind the other. */
+static void build_straight_products(one_op *t, int rows) {
   tern__value_id x, y, out;
   begin(t, "Fused", "tern", 1);
-  for (int i = 0; i < 2; i++) input(t, TERN_DTYPE_F32, 3, 2, WIDE_ROWS, ENCODER_WIDTH);
+  for (int i = 0; i < 2; i++) input(t, TERN_DTYPE_F32, 3, 2, rows, ENCODER_WIDTH);
   x = add_sum_and_norm(t, t->ids[0], t->ids[1]);
   for (int i = 0; i < 3; i++) add_output(t, add_half_product(t, x, i == 1 ? 80 : 64, ENCODER_WIDTH));
   y = add_half_product(t, x, ENCODER_INNER, ENCODER_WIDTH);
@@ -812,23 +813,29 @@ static void build_wide_products(one_op *t) {
   add_output(t, add_half_product(t, y, ENCODER_WIDTH, ENCODER_INNER));
 }
 
-Test(halves, wide_products) {
+static tern__gpu_kernel_id straight_kernel(int wide) {
+  return wide ? TERN__KERNEL_linear_matrix128_straight_f16 : TERN__KERNEL_linear_matrix64_straight_f16;
+}
+
+Test(halves, straight_products) {
   const double f32_chain_error = 1e-5, matrix_chain_error = 1e-3;
-  one_op t;
-  build_wide_products(&t);
-  result want = run_on_cpu(&t);
-  cr_assert_eq(tern__gpu_fuse(open_machine(&t)->gpu, t.graph), TERN_OK, "%s", tern_last_error());
-  cr_assert_eq(tern__array_count(t.graph->nodes), 4);
-  t.numerics = TERN_NUMERICS_FAST;
-  as_hardware = true;
-  result got = run_on_gpu(&t, "wide products");
-  as_hardware = false;
-  if (by_matrices) cr_expect_eq(last_kernel, TERN__KERNEL_linear_matrix128_straight_f16);
-  for (int i = 0; i < t.n_outputs; i++) {
-    double d = distance(&got, &want, i), most = by_matrices ? matrix_chain_error : f32_chain_error;
-    cr_expect(d <= most, "output %d: error %.3g > %.3g", i, d, most);
+  for (int r = 0; r < 2; r++) {
+    one_op t;
+    build_straight_products(&t, straight_rows[r]);
+    result want = run_on_cpu(&t);
+    cr_assert_eq(tern__gpu_fuse(open_machine(&t)->gpu, t.graph), TERN_OK, "%s", tern_last_error());
+    cr_assert_eq(tern__array_count(t.graph->nodes), 4);
+    t.numerics = TERN_NUMERICS_FAST;
+    as_hardware = true;
+    result got = run_on_gpu(&t, "products of whole matrices");
+    as_hardware = false;
+    if (by_matrices) cr_expect_eq(last_kernel, straight_kernel(!r));
+    for (int i = 0; i < t.n_outputs; i++) {
+      double d = distance(&got, &want, i), most = by_matrices ? matrix_chain_error : f32_chain_error;
+      cr_expect(d <= most, "%d rows, output %d: error %.3g > %.3g", straight_rows[r], i, d, most);
+    }
+    drop(&t, &want), drop(&t, &got), end(&t);
   }
-  drop(&t, &want), drop(&t, &got), end(&t);
 }
 
 static const tern__gpu_linear_immediates *product_of(const tern__program *program, size_t step) {
@@ -874,34 +881,37 @@ static tern__session_plan *plan_for_matrices(one_op *t, tern__pack_cache **cache
 }
 
 /* Sums that nothing follows go straight to their outputs, one of a group's after the other. */
-Test(halves, wide_products_are_planned) {
-  one_op t;
-  tern__pack_cache *cache;
-  build_wide_products(&t);
-  tern__session_plan *plan = plan_for_matrices(&t, &cache);
-  const tern__program *program = plan->segments[0].program;
-  const tern__gpu_step *steps = program->steps;
+Test(halves, straight_products_are_planned) {
   const uint32_t first[3] = {0, 64, 144}, widths[3] = {64, 80, 64};
-  cr_assert_eq(tern__array_count(steps), 6);
-  for (size_t i = 0; i < 3; i++) {
-    const tern__gpu_step *step = &steps[1 + i];
-    const tern__gpu_linear_immediates *p = product_of(program, 1 + i);
-    cr_expect_eq(step->kernel, TERN__KERNEL_linear_matrix128_straight_f16);
-    cr_expect_eq(p->rows, 2 * WIDE_ROWS);
-    cr_expect(p->first == first[i] && p->columns == widths[i] && p->width[0] == widths[i]);
-    cr_expect_eq(step->operands[5].offset, first[i] * ENCODER_WIDTH * 2);
-    cr_expect_eq(step->operands[5].size, widths[i] * ENCODER_WIDTH * 2);
-    cr_expect(step->groups[0] == 1 && step->groups[1] == 91);
-    cr_expect(same_place(step->operands[0], steps[0].operands[7]));
+  for (int r = 0; r < 2; r++) {
+    one_op t;
+    tern__pack_cache *cache;
+    build_straight_products(&t, straight_rows[r]);
+    tern__session_plan *plan = plan_for_matrices(&t, &cache);
+    const tern__program *program = plan->segments[0].program;
+    const tern__gpu_step *steps = program->steps;
+    cr_assert_eq(tern__array_count(steps), 6);
+    for (size_t i = 0; i < 3; i++) {
+      const tern__gpu_step *step = &steps[1 + i];
+      const tern__gpu_linear_immediates *p = product_of(program, 1 + i);
+      cr_expect_eq(step->kernel, straight_kernel(!r));
+      cr_expect_eq(p->rows, 2 * (uint32_t)straight_rows[r]);
+      cr_expect(p->first == first[i] && p->columns == widths[i] && p->width[0] == widths[i]);
+      cr_expect_eq(step->operands[5].offset, first[i] * ENCODER_WIDTH * 2);
+      cr_expect_eq(step->operands[5].size, widths[i] * ENCODER_WIDTH * 2);
+      cr_expect(step->groups[0] == (r && widths[i] > 64 ? 2u : 1u) && step->groups[1] == (r ? 1u : 91u));
+      cr_expect(same_place(step->operands[0], steps[0].operands[7]));
+    }
+    cr_expect_eq(steps[4].kernel,
+                 r ? TERN__KERNEL_linear_matrix64_halves_f16 : TERN__KERNEL_linear_matrix128_halves_f16);
+    cr_expect_eq(steps[4].operands[1].kind, TERN__GPU_NONE);
+    cr_expect_eq(steps[5].kernel, straight_kernel(!r));
+    cr_expect(same_place(steps[5].operands[0], steps[4].operands[4]));
+    cr_expect_eq(product_of(program, 5)->x_scale * product_of(program, 4)->epsilon, 1.0f);
+    tern__plan_destroy(&t.alloc, plan);
+    tern__pack_cache_destroy(cache);
+    end(&t);
   }
-  cr_expect_eq(steps[4].kernel, TERN__KERNEL_linear_matrix128_halves_f16);
-  cr_expect_eq(steps[4].operands[1].kind, TERN__GPU_NONE);
-  cr_expect_eq(steps[5].kernel, TERN__KERNEL_linear_matrix128_straight_f16);
-  cr_expect(same_place(steps[5].operands[0], steps[4].operands[4]));
-  cr_expect_eq(product_of(program, 5)->x_scale * product_of(program, 4)->epsilon, 1.0f);
-  tern__plan_destroy(&t.alloc, plan);
-  tern__pack_cache_destroy(cache);
-  end(&t);
 }
 
 /* Which steps store halves, and where, were the device one with matrices: it only plans. */

@@ -280,7 +280,7 @@ static bool is_straight(const plan *p, uint64_t rows) {
   uint64_t all = 0, block = TERN__WEIGHT_BLOCK * 2; /* bytes */
   for (int i = 0; i < TERN__GPU_MAX_SOURCES && product->widths[i]; i++) {
     uint64_t width = product->widths[i];
-    if (width % MATRIX_SIDE || !is_wide(rows, width) || all * p->weights.blocks * block % TERN__GPU_PLACE) return false;
+    if (width % MATRIX_SIDE || all * p->weights.blocks * block % TERN__GPU_PLACE) return false;
     all += width;
   }
   return all == tern__gpu_weight_rows(&p->weights, 0);
@@ -290,7 +290,12 @@ static tern_status add_straight(const plan *p, uint64_t row, uint64_t rows, tern
   tern_status status = TERN_OK;
   const tern__gpu_linear *product = p->product;
   const tern__gpu_weights *w = &p->weights;
+  bool wide = is_wide(rows, tern__gpu_weight_rows(w, 0));
+  tern__gpu_kernel_id kernel =
+      wide ? TERN__KERNEL_linear_matrix128_straight_f16 : TERN__KERNEL_linear_matrix64_straight_f16;
   uint64_t first = 0;
+  if (w->format == TERN__GPU_WEIGHT_bf16)
+    kernel = wide ? TERN__KERNEL_linear_matrix128_straight_bf16 : TERN__KERNEL_linear_matrix64_straight_bf16;
   for (int i = 0; i < TERN__GPU_MAX_SOURCES && product->widths[i]; first += product->widths[i], i++) {
     uint64_t columns = product->widths[i], column_bytes = w->blocks * TERN__WEIGHT_BLOCK * 2;
     tern__gpu_linear_immediates immediates = {.rows = (uint32_t)rows,
@@ -306,10 +311,8 @@ static tern_status add_straight(const plan *p, uint64_t row, uint64_t rows, tern
       operands[1].offset += row * columns * sizeof(float), operands[1].size = rows * columns * sizeof(float);
     tern__gpu_weight_operands(w, 0, operands + 5);
     operands[5].offset += first * column_bytes, operands[5].size = columns * column_bytes;
-    TERN_TRY(tern__gpu_add_step(p->program, product->node,
-                                w->format == TERN__GPU_WEIGHT_f16 ? TERN__KERNEL_linear_matrix128_straight_f16
-                                                                  : TERN__KERNEL_linear_matrix128_straight_bf16,
-                                operands, &immediates, divide_up(columns, 128), divide_up(rows, MATRIX_ROWS), 1));
+    TERN_TRY(tern__gpu_add_step(p->program, product->node, kernel, operands, &immediates,
+                                divide_up(columns, wide ? 128 : 64), divide_up(rows, MATRIX_ROWS), 1));
     tern__gpu_cost(p->program, 2 * rows * columns * w->k,
                    operands[5].size + rows * w->k * 2 + rows * columns * sizeof(float));
   }
