@@ -141,6 +141,9 @@ static inline size_t tern__cpu_product(const tern__shape *shape, int32_t from, i
 }
 static inline size_t tern__cpu_divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
+/* A step over a single row asks for so many lines of the next product's weights with so many elements. */
+enum { TERN__CPU_ASK_ELEMENTS = 256, TERN__CPU_ASK_LINES = 16 };
+
 /* Elements of each thread's part of `n`, but at least `fewest`: a multiple of 1024 unless it is all of them. */
 static inline size_t tern__cpu_share(const tern__program *program, size_t n, size_t fewest) {
   size_t share = tern__cpu_divide_up(n, (size_t)program->n_threads);

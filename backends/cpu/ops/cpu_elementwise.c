@@ -5,7 +5,6 @@
 
 enum {
   CHUNK_ELEMENTS = 16 * 1024,
-  ASK_ELEMENTS = 256, ASK_LINES = 16, /* of the next product's weights, with so many elements of a single row */
   SHARE_ELEMENTS = 2 * 1024 /* fewest of a row that another thread gets a part of: handing over takes a microsecond */
 };
 
@@ -86,7 +85,7 @@ static tern_status run_binary(const tern__cpu_step *step, const tern__cpu_contex
     float *y = (float *)step->out[0]->data + row * p->n + from;
     for (size_t i = 0, some; i < n; i += some) {
       some = n - i < p->at_once ? n - i : p->at_once;
-      tern__cpu_ask(context->asking, ASK_LINES);
+      tern__cpu_ask(context->asking, TERN__CPU_ASK_LINES);
       context->kernels->binary[p->op](a + a_at + i * p->a_step, p->a_step, b + b_at + i * p->b_step, p->b_step, y + i,
                                       some);
     }
@@ -139,7 +138,7 @@ static tern_status add_binary(tern__program *program, const tern__node *node, te
   p->rows = tern__cpu_elements(y) / p->n;
   p->piece = p->n < CHUNK_ELEMENTS ? p->n : CHUNK_ELEMENTS;
   if (p->rows == 1) p->piece = tern__cpu_share(program, p->piece, SHARE_ELEMENTS);
-  p->at_once = p->rows == 1 ? ASK_ELEMENTS : p->piece;
+  p->at_once = p->rows == 1 ? TERN__CPU_ASK_ELEMENTS : p->piece;
   p->pieces = tern__cpu_divide_up(p->n, p->piece);
   p->rows_per_chunk = CHUNK_ELEMENTS / p->piece;
   TERN_TRY(tern__cpu_add_step(program, node, run_binary,

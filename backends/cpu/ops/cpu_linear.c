@@ -9,7 +9,6 @@ enum {
   CHUNK_BYTES = 24 * 1024,
   CHUNK_PRODUCTS = 1 << 19,
   QUANTIZE_ROWS = 8,
-  ASK_ELEMENTS = 256, ASK_LINES = 16, /* of the next weights, with so many elements of a row that is quantized */
   QUANTIZE_SHARE = 2 * 1024, /* fewest elements of one row that another thread gets a part of */
   PANEL_GROUP = 8, /* dense panels that one row reads at once */
   PANEL_PAIR = 2   /* quantized panels that are read at once, of many rows with AVX-512 alone */
@@ -60,9 +59,9 @@ static tern_status run_quantize(const tern__cpu_step *step, const tern__cpu_cont
     size_t from = chunk * p->quantize_piece, left = p->k - from;
     size_t n = left < p->quantize_piece ? left : p->quantize_piece;
     tern__cpu_rows row = rows_in(p, context, 0);
-    for (size_t end = from + n; from < end; from += ASK_ELEMENTS) {
-      size_t some = end - from < ASK_ELEMENTS ? end - from : ASK_ELEMENTS;
-      tern__cpu_ask(context->asking, ASK_LINES);
+    for (size_t end = from + n; from < end; from += TERN__CPU_ASK_ELEMENTS) {
+      size_t some = end - from < TERN__CPU_ASK_ELEMENTS ? end - from : TERN__CPU_ASK_ELEMENTS;
+      tern__cpu_ask(context->asking, TERN__CPU_ASK_LINES);
       context->kernels->quantize_row(x + from, some, from + some < p->k ? some : p->padded_k - from, row.q + from,
                                      row.scales + from / TERN__CPU_BLOCK, row.sums + from / 16);
     }
