@@ -19,6 +19,8 @@ typedef struct tern__vk_queue {
   VkSemaphore timeline;        /* its value is the last finished ticket; none = fences */
   uint64_t submitted;          /* the last ticket given out */
   _Atomic uint64_t completed;  /* every ticket up to it is done */
+  _Atomic uint64_t begun_ns;   /* when the last submit was */
+  _Atomic uint64_t took_ns;    /* from the last submit to its end, when that was last waited for */
   tern__vk_flight *flights;    /* array; without a timeline */
 } tern__vk_queue;
 
