@@ -77,22 +77,6 @@ static float factor_of(double bound) {
 
 /* ---- taking ---- */
 
-/* Whether the node alone reads the value, once, and the host nothing of it. */
-static bool only_reader(const tern__program *program, tern__value_id root, const tern__node *node) {
-  const tern__plan *plan = program->plan;
-  int32_t own = 0;
-  for (int32_t i = 0; i < plan->n_exports; i++)
-    if (plan->exports[i] == root) return false;
-  for (int32_t s = 0; s < plan->n_steps; s++) {
-    const tern__node *reader = &plan->graph->nodes[plan->steps[s]];
-    for (int32_t i = 0; i < reader->n_inputs; i++) {
-      if (reader->inputs[i] < 0 || plan->root[reader->inputs[i]] != root) continue;
-      if (reader != node || own++) return false;
-    }
-  }
-  return own == 1;
-}
-
 /* Memory beside the values: that of halves which nobody reads any more when this step writes, or more of it. */
 static tern_status place(tern__program *program, tern__gpu_halves *offer) {
   tern_status status = TERN_OK;
@@ -125,7 +109,7 @@ static void use_lane(tern__program *program, const tern__gpu_halves *offer, cons
 static tern_status fill(tern__program *program, tern__gpu_halves *offer, const tern__node *node) {
   tern_status status = TERN_OK;
   tern__value_id root = program->plan->root[offer->y.index];
-  bool alone = only_reader(program, root, node);
+  bool alone = tern__gpu_only_reader(program, root, node);
   float factor = offer->factor < 0 ? offer->fixed : 0;
   uint32_t word;
   if (!alone && !offer->beside) return TERN_OK;

@@ -45,6 +45,21 @@ tern__gpu_operand tern__gpu_keep(tern__program *program, uint64_t bytes) {
   return operand;
 }
 
+bool tern__gpu_only_reader(const tern__program *program, tern__value_id root, const tern__node *node) {
+  const tern__plan *plan = program->plan;
+  int32_t own = 0;
+  for (int32_t i = 0; i < plan->n_exports; i++)
+    if (plan->exports[i] == root) return false;
+  for (int32_t s = 0; s < plan->n_steps; s++) {
+    const tern__node *reader = &plan->graph->nodes[plan->steps[s]];
+    for (int32_t i = 0; i < reader->n_inputs; i++) {
+      if (reader->inputs[i] < 0 || plan->root[reader->inputs[i]] != root) continue;
+      if (reader != node || own++) return false;
+    }
+  }
+  return own == 1;
+}
+
 void tern__gpu_groups_1d(const tern__program *program, uint64_t count, uint32_t size, uint32_t groups[2]) {
   uint64_t n = (count + size - 1) / size, limit = program->backend->info->max_groups;
   groups[0] = (uint32_t)(n < limit ? n : limit);

@@ -161,6 +161,9 @@ tern_status tern__gpu_add_index_check(tern__program *program, const tern__node *
 tern_status tern__gpu_check_indices(const tern__gpu_index_check *check, const tern__view *indices);
 void *tern__gpu_params(tern__program *program, size_t size); /* zeroed, lives with the program; NULL = no memory */
 
+/* Whether the node alone reads the value, once, and the host nothing of it; `root`: of what it is called there. */
+bool tern__gpu_only_reader(const tern__program *program, tern__value_id root, const tern__node *node);
+
 /* Groups for `count` invocations of a kernel with workgroup size `size` in x: x fills up to the device's limit and
  * continues in y; kernels compute i = id.y * groups.x * size + id.x. */
 void tern__gpu_groups_1d(const tern__program *program, uint64_t count, uint32_t size, uint32_t groups[2]);

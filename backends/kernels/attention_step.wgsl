@@ -5,11 +5,13 @@ enable subgroups;
 //
 // Formula, parameters: include/attention_params.wgsl, with values the cache's word where values begin (a multiple of 4),
 // splits at most 64, and in mask_row how many invocations of a subgroup work together: 8, 16, or 32 where it has as many
-// or more. Bindings: group 0, 0 = q, 1 = y, 2 = k, 3 = v [batch, rows, kv_heads dim], 4 = (past, fresh) of each sequence
-// (read), 5 = cos, 6 = sin, 7 = the cache: keys [batch, kv_heads, positions, dim] as halves, then values alike, 8 = parts
-// [batch, kv_head, block of queries, query, share]: (largest score, sum of weights), then weighted values [dim], 9 =
-// counters [batch, kv_head, block], zero before and after, 10 = y rounded. Heads of 8 to 256 values, a multiple of 8,
-// half_rotary a multiple of 4, at most 4 new rows.
+// or more. Bindings: group 0, 0 = q, 1 = y; where the included file has them (past, fresh) of each sequence (read), and the
+// cache: keys [batch, kv_heads, positions, dim] as halves, then values alike; and from ATTENTION_STEP_END on parts [batch,
+// kv_head, block of queries, query, share]: (largest score, sum of weights), then weighted values [dim]; counters [batch,
+// kv_head, block], zero before and after; y rounded. Heads of 8 to 256 values, a multiple of 8.
+//
+// New rows and queries are as their product left them (include/attention_step_fresh.wgsl), or it has rotated both and stored
+// the row in the cache (include/attention_step_kept.wgsl): the numbers are the same.
 //
 // Workgroup: 256 x 1 x 1 (128 for heads of more than 128 values) for four queries of a head of keys; x of the grid is the
 // share, y batch and kv_head, z the block. Share s has every splits-th tile of keys, from the s-th tile on; shares without
@@ -20,25 +22,16 @@ enable subgroups;
 //
 // The numbers do not depend on who is last, and those of a row not on the batch: parts are added in the order of shares.
 
-override attention_step_chunks: u32 = 1u;  // of a key to an invocation: 1, 2, 4 for heads of up to 64, 128, 256 values
-override attention_step_invocations: u32 = 256u;
-
 const ATTENTION_STEP_LOWEST: f32 = -3.4028234663852886e38;
 const ATTENTION_STEP_LOG2E: f32 = 1.44269502;
 const ATTENTION_STEP_SHARES: u32 = 64u;
 const ATTENTION_STEP_ROUND: u32 = 4u;  // of flags: y's only row is written rounded, too (include/linear_round.wgsl)
 
-@group(0) @binding(0) var<storage, read_write> attention_step_q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> attention_step_y: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> attention_step_k: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> attention_step_v: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> attention_step_positions: array<vec2<i32>>;
-@group(0) @binding(5) var<storage, read_write> attention_step_cos: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> attention_step_sin: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> attention_step_cache: array<vec4<u32>>;
-@coherent @group(0) @binding(8) var<storage, read_write> attention_step_parts: array<vec4<f32>>;
-@group(0) @binding(9) var<storage, read_write> attention_step_counters: array<atomic<u32>>;
-@group(0) @binding(10) var<storage, read_write> attention_step_rounded: array<u32>;
+@group(0) @binding(ATTENTION_STEP_POSITIONS) var<storage, read> attention_step_positions: array<vec2<i32>>;
+@coherent @group(0) @binding(ATTENTION_STEP_END) var<storage, read_write> attention_step_parts: array<vec4<f32>>;
+@group(0) @binding(ATTENTION_STEP_END + 1u) var<storage, read_write> attention_step_counters: array<atomic<u32>>;
+@group(0) @binding(ATTENTION_STEP_END + 2u) var<storage, read_write> attention_step_rounded: array<u32>;
 
 var<workgroup> attention_step_queries: array<vec4<f32>, 64u * attention_step_chunks>;  // [4][quads]
 var<workgroup> attention_step_new: array<vec2<u32>, 128u * attention_step_chunks>;     // [key, value][rows][quads] halves
@@ -70,110 +63,7 @@ fn attention_step_row(query: u32) -> u32 {
   return query / attention.group;
 }
 
-// ---- new rows and queries ----
-
-// A quad that the workgroup stages: of its four queries, then of new keys, then of new values.
-struct AttentionStepJob {
-  kind: u32,        // 0: query, 1: key, 2: value, 3: none
-  row: u32,
-  quad: u32,
-  x: vec4<f32>,
-  partner: vec4<f32>,
-}
-
-fn attention_step_interleaved() -> bool {
-  return (attention.flags & 1u) != 0u;
-}
-
-// The quad that a quad is paired with.
-fn attention_step_partner(quad: u32) -> u32 {
-  let half = attention.half_rotary / 4u;
-  if quad >= 2u * half || attention_step_interleaved() {
-    return quad;
-  }
-  return select(quad - half, quad + half, quad < half);
-}
-
-fn attention_step_ask(i: u32, batch: u32, kv_head: u32, first_query: u32) -> AttentionStepJob {
-  let p = attention;
-  let quads = p.dim / 4u;
-  var line = attention_step_line(i);
-  let quad = i - line * quads;
-  let partner = attention_step_partner(quad);
-  var job = AttentionStepJob(3u, 0u, quad, vec4<f32>(), vec4<f32>());
-  if line < 4u {
-    let query = first_query + line;
-    if query < p.rows * p.group {
-      let at = attention_at(batch, kv_head, query) / 4u;
-      job.row = attention_step_row(query);
-      job.x = attention_step_q[at + quad];
-      job.partner = attention_step_q[at + partner];
-    }
-    job.kind = 0u;
-    return job;
-  }
-  line -= 4u;
-  if line < 2u * p.rows {
-    job.row = line % p.rows;
-    let at = ((batch * p.rows + job.row) * p.kv_heads + kv_head) * quads;
-    if line < p.rows {
-      job.kind = 1u;
-      job.x = attention_step_k[at + quad];
-      job.partner = attention_step_k[at + partner];
-    } else {
-      job.kind = 2u;
-      job.x = attention_step_v[at + quad];
-    }
-  }
-  return job;
-}
-
-struct AttentionStepAngle {
-  cosine: vec4<f32>,
-  sine: vec4<f32>,
-}
-
-fn attention_step_angle(quad: u32, position: u32) -> AttentionStepAngle {
-  let half = attention.half_rotary / 4u;
-  if quad >= 2u * half {
-    return AttentionStepAngle(vec4<f32>(), vec4<f32>());
-  }
-  if attention_step_interleaved() {
-    let cosine = attention_step_cos[position * half + quad / 2u];
-    let sine = attention_step_sin[position * half + quad / 2u];
-    let second = (quad & 1u) != 0u;
-    return AttentionStepAngle(select(cosine.xxyy, cosine.zzww, second), select(sine.xxyy, sine.zzww, second));
-  }
-  let at = position * half + select(quad - half, quad, quad < half);
-  return AttentionStepAngle(attention_step_cos[at], attention_step_sin[at]);
-}
-
-fn attention_step_turned(job: AttentionStepJob, angle: AttentionStepAngle) -> vec4<f32> {
-  let half = attention.half_rotary / 4u;
-  if job.quad >= 2u * half {
-    return job.x;
-  }
-  let interleaved = attention_step_interleaved();
-  let other = select(job.partner, job.x.yxwz, interleaved) * angle.sine;
-  let first = select(vec4<bool>(job.quad < half), vec4<bool>(true, false, true, false), interleaved);
-  return select(job.x * angle.cosine + other, job.x * angle.cosine - other, first);
-}
-
-fn attention_step_halves(x: vec4<f32>) -> vec2<u32> {
-  return vec2<u32>(math_f32_to_f16(x.x) | (math_f32_to_f16(x.y) << 16u),
-                   math_f32_to_f16(x.z) | (math_f32_to_f16(x.w) << 16u));
-}
-
-// Two of a cache word's quads are a vec4.
-fn attention_step_keep(element: u32, quad: u32, words: vec2<u32>) {
-  if (quad & 1u) == 0u {
-    attention_step_cache[element].x = words.x;
-    attention_step_cache[element].y = words.y;
-  } else {
-    attention_step_cache[element].z = words.x;
-    attention_step_cache[element].w = words.y;
-  }
-}
+// ---- what a workgroup sees to ----
 
 // What of the keys a workgroup sees to.
 struct AttentionStepPlace {
@@ -194,59 +84,16 @@ fn attention_step_mine(place: AttentionStepPlace, key: u32) -> bool {
   return (key - place.base) / (2u * attention_step_stride()) % attention.splits == place.split;
 }
 
-// The row that the block's first query with it stores, where its key's tile is.
-fn attention_step_stores(place: AttentionStepPlace, row: u32) -> bool {
-  let key = place.past + row;
-  return row * attention.group / 4u == place.block && key < attention.keys && attention_step_mine(place, key);
-}
-
-fn attention_step_stage(job: AttentionStepJob, angle: AttentionStepAngle, i: u32, place: AttentionStepPlace) {
-  let p = attention;
-  let quads = p.dim / 4u;
-  if job.kind == 0u {
-    let value = attention_step_turned(job, angle) * p.scale;
-    attention_step_queries[i] = select(vec4<f32>(), value, job.row < place.fresh);
-  } else if job.kind < 3u && place.needed && job.row < place.fresh {
-    var x = job.x;
-    if job.kind == 1u {
-      x = attention_step_turned(job, angle);
-    }
-    let words = attention_step_halves(x);
-    attention_step_new[i - 4u * quads] = words;
-    if attention_step_stores(place, job.row) {
-      let head = place.batch * p.kv_heads + place.kv_head;
-      let at = ((head * p.keys + place.past + job.row) * p.dim + job.quad * 4u) / 8u;
-      attention_step_keep(select(at, at + p.values / 4u, job.kind == 2u), job.quad, words);
-    }
-  }
-}
-
-// Where its angles are: padding has those of some row.
-fn attention_step_position(job: AttentionStepJob, place: AttentionStepPlace) -> u32 {
-  return place.past + min(job.row, max(place.fresh, 1u) - 1u);
-}
-
 // ---- keys and values ----
 
 // Chunk of a key (or value) of the cache, from where the head's begin; what is not to be seen there is zero.
 fn attention_step_load(head: u32, key: u32, chunk: u32, place: AttentionStepPlace) -> vec4<u32> {
   let chunks = attention.dim / 8u;
   var words = vec4<u32>();
-  if chunk < chunks && key >= place.begin && key < min(place.past, place.end) {
+  if chunk < chunks && key >= place.begin && key < attention_step_stored(place) {
     words = attention_step_cache[head + key * chunks + chunk];
   }
   return words;
-}
-
-// The same, or from the new rows, which begin at `at`.
-fn attention_step_fresh(words: vec4<u32>, at: u32, key: u32, chunk: u32, place: AttentionStepPlace) -> vec4<u32> {
-  let quads = attention.dim / 4u;
-  var result = words;
-  if chunk * 2u < quads && key >= place.past && key < place.end {
-    let i = at + (key - place.past) * quads + chunk * 2u;
-    result = vec4<u32>(attention_step_new[i], attention_step_new[i + 1u]);
-  }
-  return result;
 }
 
 // Chunks of the four queries.
@@ -546,7 +393,7 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   place.needed = any && (attention_step_mine(place, max(past, base)) || attention_step_mine(place, end - 1u));
 
   // Everything is asked for at once.
-  let angle0 = attention_step_angle(job0.quad, attention_step_position(job0, place));
+  let angle0 = attention_step_angle(job0, place);
   let chunk = t & 7u;
   let group = t >> 3u;
   let keys_at = workgroup.y * p.keys * (p.dim / 8u);
@@ -590,9 +437,9 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   }
 
   attention_step_stage(job0, angle0, t, place);
-  for (var i = t + attention_step_invocations; i < (4u + 2u * p.rows) * quads; i += attention_step_invocations) {
+  for (var i = t + attention_step_invocations; i < attention_step_jobs(); i += attention_step_invocations) {
     let job = attention_step_ask(i, place.batch, place.kv_head, first_query);
-    attention_step_stage(job, attention_step_angle(job.quad, attention_step_position(job, place)), i, place);
+    attention_step_stage(job, attention_step_angle(job, place), i, place);
   }
   let odd = (t & 1u) != 0u;
   let pair = first_query + 2u * (t & 1u);
@@ -609,27 +456,29 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   let first = base + place.split * tile;
   for (var key0 = first; key0 < end; key0 += p.splits * tile) {
     key = key0 + group;
-    if key0 + tile > past {
-      let rows_at = p.rows * quads;
-      k00 = attention_step_fresh(k00, 0u, key, chunk, place);
-      k10 = attention_step_fresh(k10, 0u, key + stride, chunk, place);
-      v00 = attention_step_fresh(v00, rows_at, key, chunk, place);
-      v10 = attention_step_fresh(v10, rows_at, key + stride, chunk, place);
-      if attention_step_chunks > 1u {
-        k01 = attention_step_fresh(k01, 0u, key, chunk + 8u, place);
-        k11 = attention_step_fresh(k11, 0u, key + stride, chunk + 8u, place);
-        v01 = attention_step_fresh(v01, rows_at, key, chunk + 8u, place);
-        v11 = attention_step_fresh(v11, rows_at, key + stride, chunk + 8u, place);
-      }
-      if attention_step_chunks > 2u {
-        k02 = attention_step_fresh(k02, 0u, key, chunk + 16u, place);
-        k12 = attention_step_fresh(k12, 0u, key + stride, chunk + 16u, place);
-        k03 = attention_step_fresh(k03, 0u, key, chunk + 24u, place);
-        k13 = attention_step_fresh(k13, 0u, key + stride, chunk + 24u, place);
-        v02 = attention_step_fresh(v02, rows_at, key, chunk + 16u, place);
-        v12 = attention_step_fresh(v12, rows_at, key + stride, chunk + 16u, place);
-        v03 = attention_step_fresh(v03, rows_at, key, chunk + 24u, place);
-        v13 = attention_step_fresh(v13, rows_at, key + stride, chunk + 24u, place);
+    if ATTENTION_STEP_FRESH {
+      if key0 + tile > past {
+        let rows_at = p.rows * quads;
+        k00 = attention_step_fresh(k00, 0u, key, chunk, place);
+        k10 = attention_step_fresh(k10, 0u, key + stride, chunk, place);
+        v00 = attention_step_fresh(v00, rows_at, key, chunk, place);
+        v10 = attention_step_fresh(v10, rows_at, key + stride, chunk, place);
+        if attention_step_chunks > 1u {
+          k01 = attention_step_fresh(k01, 0u, key, chunk + 8u, place);
+          k11 = attention_step_fresh(k11, 0u, key + stride, chunk + 8u, place);
+          v01 = attention_step_fresh(v01, rows_at, key, chunk + 8u, place);
+          v11 = attention_step_fresh(v11, rows_at, key + stride, chunk + 8u, place);
+        }
+        if attention_step_chunks > 2u {
+          k02 = attention_step_fresh(k02, 0u, key, chunk + 16u, place);
+          k12 = attention_step_fresh(k12, 0u, key + stride, chunk + 16u, place);
+          k03 = attention_step_fresh(k03, 0u, key, chunk + 24u, place);
+          k13 = attention_step_fresh(k13, 0u, key + stride, chunk + 24u, place);
+          v02 = attention_step_fresh(v02, rows_at, key, chunk + 16u, place);
+          v12 = attention_step_fresh(v12, rows_at, key + stride, chunk + 16u, place);
+          v03 = attention_step_fresh(v03, rows_at, key, chunk + 24u, place);
+          v13 = attention_step_fresh(v13, rows_at, key + stride, chunk + 24u, place);
+        }
       }
     }
     let next = key + p.splits * tile;

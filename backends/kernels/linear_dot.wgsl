@@ -12,42 +12,10 @@ enable subgroups;
 var<workgroup> linear_sums: array<vec2<f32>, 128>;    // per subgroup and value: its part of the sum, or of gate and up
 var<workgroup> linear_values: array<vec2<f32>, 128>;  // y, and y times the norm's scale
 
-// A block of two columns.
-struct LinearTwo {
-  first: LinearPacked,
-  second: LinearPacked,
-}
-
-fn linear_fetch_two(at: vec2<u32>, b: u32) -> LinearTwo {
-  return LinearTwo(linear_fetch(at.x + b), linear_fetch(at.y + b));
-}
-
-fn linear_add_two(sum: vec2<f32>, w: LinearTwo, x: LinearX) -> vec2<f32> {
-  return sum + vec2<f32>(linear_part(w.first, linear_bytes(w.first, 0u), linear_bytes(w.first, 1u), x),
-                         linear_part(w.second, linear_bytes(w.second, 0u), linear_bytes(w.second, 1u), x));
-}
-
 // First blocks of columns `column` and the one after it.
 fn linear_columns(column: u32) -> vec2<u32> {
   let last = linear.columns - 1u;
   return vec2<u32>(min(column, last), min(column + 1u, last)) * linear.blocks;
-}
-
-// An invocation's part of two columns' sums over blocks [begin, end), of which it takes every size-th. The first two are
-// in w0, w1.
-fn linear_two(w0: LinearTwo, w1: LinearTwo, at: vec2<u32>, begin: u32, end: u32, size: u32) -> vec2<f32> {
-  let last = linear.blocks - 1u;
-  var next0 = w0;
-  var next1 = w1;
-  var sum = vec2<f32>();
-  for (var b = begin; b < end; b += size) {
-    let x = linear_fetch_x(0u, b);
-    let w = next0;
-    next0 = next1;
-    next1 = linear_fetch_two(at, min(b + 2u * size, last));
-    sum = linear_add_two(sum, w, x);
-  }
-  return sum;
 }
 
 // Of four columns, whose first blocks are in w0, w1.

@@ -732,6 +732,105 @@ Test(consistent, rounded_by_products) {
   as_hardware = false;
 }
 
+/* ---- rows that their product stores in the cache ---- */
+
+typedef struct rotary_shape {
+  int heads, kv_heads, dim, half;
+  bool interleaved;
+  int window, k;
+  bool norm, bias;
+} rotary_shape;
+
+enum { ROTARY_POSITIONS = 130, ROTARY_ROUNDED = 1, ROTARY_KEYS_ARE_READ = 2, ROTARY_ROWS = 4 };
+
+/* Products of a row, then attention; a product of that one, too; all keys read by others; two rows. */
+static result run_rotary(one_op *t, const rotary_shape *s, const few_weights *w, int past, int fresh, int form) {
+  int rows = form & ROTARY_ROWS ? 2 : 1, widths[3] = {s->heads * s->dim, s->kv_heads * s->dim, s->kv_heads * s->dim};
+  tern__value_id in[5], x, out;
+  seed = 11;
+  begin(t, "Fused", "tern", 1);
+  float *data = input(t, TERN_DTYPE_F32, 3, 1, rows, s->k);
+  if (rows > 1) memcpy(data + s->k, data, (size_t)s->k * sizeof *data);
+  seed = 7;
+  x = s->norm ? add_norm_of(t, t->ids[0], s->k) : t->ids[0];
+  for (int i = 0; i < 3; i++) in[i] = add_few(t, x, w, widths[i], s->k, s->bias);
+  for (int i = 3; s->half && i < 5; i++) {
+    constant(t, TERN_DTYPE_F32, 2, ROTARY_POSITIONS + 2, s->half);
+    in[i] = t->ids[t->n_inputs - 1];
+  }
+  x = add_node(t, "KvAttention", "tern", in, s->half ? 5 : 3, 1, &out);
+  tern__node_set_int(t->graph, t->node, "layer", 0), tern__node_set_int(t->graph, t->node, "num_heads", s->heads);
+  tern__node_set_int(t->graph, t->node, "kv_num_heads", s->kv_heads);
+  tern__node_set_int(t->graph, t->node, "rotary_interleaved", s->interleaved);
+  tern__node_set_int(t->graph, t->node, "local_window", s->window);
+  add_output(t, x);
+  if (form & ROTARY_ROUNDED) add_output(t, add_few(t, x, w, 40, widths[0], false));
+  if (form & ROTARY_KEYS_ARE_READ) add_output(t, in[1]);
+  int32_t kv_heads = s->kv_heads, dim = s->dim;
+  tern__kv_layout layout = {1, &kv_heads, &dim};
+  cr_assert_eq(tern__kv_cache_create(&t->alloc, &layout, 1, ROTARY_POSITIONS, true, &t->kv), TERN_OK);
+  size_t n = (size_t)(s->kv_heads * ROTARY_POSITIONS * s->dim);
+  for (size_t i = 0; i < n; i++)
+    t->kv->k[0][i] = tern__f32_to_f16(noise()), t->kv->v[0][i] = tern__f32_to_f16(noise());
+  t->kv->past[0] = past, t->kv->fresh[0] = fresh;
+  t->numerics = TERN_NUMERICS_FAST;
+  cr_assert_eq(tern__gpu_fuse(open_machine(t)->gpu, t->graph), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(tern__array_count(t->graph->nodes), form & ROTARY_ROUNDED ? 3 : 2);
+  return run_on_gpu(t, "products and attention");
+}
+
+/* Keys and values before the row, and the row, are those of the other's cache. */
+static bool same_cache(const one_op *a, const one_op *b) {
+  size_t bytes = (size_t)(a->kv->kv_heads[0] * ROTARY_POSITIONS * a->kv->head_dim[0]) * 2;
+  return !memcmp(a->kv->k[0], b->kv->k[0], bytes) && !memcmp(a->kv->v[0], b->kv->v[0], bytes);
+}
+
+static void rotary_case(const rotary_shape *s, const few_weights *w, int past, int fresh, int form) {
+  one_op alone, other;
+  result got = run_rotary(&alone, s, w, past, fresh, form);
+  const tern__gpu_info *info = m.gpu->info;
+  const uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_INT8_DOT | TERN__GPU_HAS_COHERENT;
+  bool can = (info->features & needs) == needs && info->subgroup_min == info->subgroup_max && info->subgroup_min >= 8 &&
+             info->subgroup_max <= 128 && info->max_invocations >= 512;
+  cr_expect_eq(n_rotary, can, "%d products store rows", n_rotary);
+  if (can && !form) cr_expect(last_kernel_is("attention_step_kept_"), "%s", tern__gpu_kernels[last_kernel].name);
+  result want = run_rotary(&other, s, w, past, fresh, form | ROTARY_KEYS_ARE_READ);
+  cr_expect_eq(n_rotary, 0);
+  for (int i = 0; i < alone.n_outputs; i++)
+    cr_expect(!memcmp(got.data[i], want.data[i], want.views[i].size_bytes),
+              "%s bits %d, heads %d/%d of %d, half %d, past %d, fresh %d: output %d differs", tern_dtype_name(w->dtype),
+              w->bits, s->heads, s->kv_heads, s->dim, s->half, past, fresh, i);
+  cr_expect(same_cache(&alone, &other), "%s bits %d, heads %d/%d of %d, half %d, past %d, fresh %d: the caches differ",
+            tern_dtype_name(w->dtype), w->bits, s->heads, s->kv_heads, s->dim, s->half, past, fresh);
+  drop(&alone, &got), drop(&other, &want);
+  end(&alone), end(&other);
+}
+
+/* FAST: a row that its product rotates and stores has the bits that attention would have given it. */
+Test(consistent, rotated_by_products) {
+  const few_weights weights[] = {{TERN_DTYPE_Q4_0, 0, 0}, {TERN_DTYPE_Q4_1, 0, 0}, {TERN_DTYPE_Q5_0, 0, 0},
+                                 {TERN_DTYPE_Q5_1, 0, 0}, {TERN_DTYPE_Q8_0, 0, 0}, {TERN_DTYPE_Q4_K, 0, 0},
+                                 {TERN_DTYPE_Q5_K, 0, 0}, {TERN_DTYPE_Q6_K, 0, 0}, {TERN_DTYPE_U8, 4, 0},
+                                 {TERN_DTYPE_U8, 4, 1},   {TERN_DTYPE_U8, 8, 0}};
+  const rotary_shape shapes[] = {
+      {9, 3, 64, 32, false, -1, 768, true, false},   {4, 1, 128, 64, false, -1, 768, false, true},
+      {4, 2, 80, 40, false, -1, 768, true, true},    {6, 6, 80, 20, false, 31, 768, true, false},
+      {4, 2, 64, 32, true, -1, 768, true, false},    {8, 1, 80, 12, true, -1, 768, false, true},
+      {2, 1, 64, 0, false, -1, 768, true, true},     {2, 1, 256, 128, false, 64, 768, true, false},
+      {3, 3, 40, 20, false, -1, 5376, true, true},   {4, 4, 8, 4, false, -1, 2304, true, false}};
+  const int pasts[] = {0, 1, 63, 64, ROTARY_POSITIONS - 1};
+  enum { N_SHAPES = sizeof shapes / sizeof *shapes, N_WEIGHTS = sizeof weights / sizeof *weights };
+  as_hardware = true;
+  for (size_t s = 0; s < N_SHAPES; s++)
+    for (size_t p = 0; p < sizeof pasts / sizeof *pasts; p++) {
+      bool whole = shapes[s].heads * shapes[s].dim % 32 == 0;
+      rotary_case(&shapes[s], &weights[(s + p) % 5], pasts[p], 1, p % 2 && whole ? ROTARY_ROUNDED : 0);
+    }
+  for (size_t w = 0; w < N_WEIGHTS; w++) rotary_case(&shapes[w % N_SHAPES], &weights[w], 64, 1, 0);
+  for (size_t s = 0; s < N_SHAPES; s++) rotary_case(&shapes[s], &weights[s % 5], 40, 0, 0); /* the row is padding */
+  as_hardware = false;
+}
+
 /* ---- halves that one step stores for the next ---- */
 
 enum { ENCODER_ROWS = 35, ENCODER_WIDTH = 96, ENCODER_INNER = 160,

@@ -32,6 +32,8 @@ static bool as_hardware;
 static tern__gpu_kernel_id last_kernel;
 /* Dispatches of it that only round rows, or make halves of them. */
 static int n_rounds, n_halves;
+/* Those whose product stores a row in the cache. */
+static int n_rotary;
 static const double fast_error = 2e-4; /* 15-bit activations; gate and up are two such products multiplied */
 /* Cooperative matrices, which only FAST gets: operands are halves, rounded to 11 bits, which moves a value by 2e-4 of
  * itself in the mean square, and a sum of products of two with random signs by 3e-4. Of attention's, scores, about 1 in the
@@ -135,9 +137,8 @@ static tern__device_memory *send_cache(one_op *t, const machine *at) {
 
 static int32_t in_order(uint16_t half) { return half & 0x8000 ? -(half & 0x7fff) : half; }
 
-/* What the device stored is what the reference did, but for the last bit of a half: rotations round differently. */
-static void check_layer(const machine *at, const tern__kv_cache *cache, int l, const uint16_t *want,
-                        tern__gpu_buffer *buffer, uint64_t offset, uint64_t bytes) {
+/* The device's half of a layer. */
+static uint16_t *bring_layer(const machine *at, tern__gpu_buffer *buffer, uint64_t offset, uint64_t bytes) {
   const tern__gpu_api *api = at->gpu->api;
   tern__gpu_buffer *back;
   tern__gpu_commands *commands;
@@ -149,12 +150,21 @@ static void check_layer(const machine *at, const tern__kv_cache *cache, int l, c
   cr_assert_eq(api->submit(at->gpu->device, commands, &ticket), TERN_OK);
   cr_assert_eq(api->wait(at->gpu->device, ticket, UINT64_MAX), TERN_OK);
   cr_assert_eq(api->invalidate(at->gpu->device, &(tern__gpu_range){back, 0, size}), TERN_OK);
-  const uint16_t *got = api->buffer_host(back);
+  uint16_t *got = malloc(size);
+  memcpy(got, api->buffer_host(back), size);
+  api->commands_destroy(commands);
+  api->buffer_destroy(at->gpu->device, back);
+  return got;
+}
+
+/* What the device stored is what the reference did, but for the last bit of a half: rotations round differently. */
+static void check_layer(const machine *at, const tern__kv_cache *cache, int l, const uint16_t *want,
+                        tern__gpu_buffer *buffer, uint64_t offset, uint64_t bytes) {
+  uint16_t *got = bring_layer(at, buffer, offset, bytes);
   for (size_t i = 0; i < bytes / 2; i++)
     cr_assert(abs(in_order(got[i]) - in_order(want[i])) <= is_fresh(cache, l, i), "half %zu of the cache: %04x, not %04x",
               i, got[i], want[i]);
-  api->commands_destroy(commands);
-  api->buffer_destroy(at->gpu->device, back);
+  free(got);
 }
 
 static void check_cache(one_op *t, const machine *at, const tern__device_memory *kv) {
@@ -162,6 +172,16 @@ static void check_cache(one_op *t, const machine *at, const tern__device_memory 
     check_layer(at, t->kv, l, t->kv->k[l], kv->layers[l], kv->k[l], kv->bytes[l]);
     check_layer(at, t->kv, l, t->kv->v[l], kv->layers[l], kv->v[l], kv->bytes[l]);
   }
+}
+
+/* In place of what the host's cache had. */
+static void bring_cache(one_op *t, const machine *at, const tern__device_memory *kv) {
+  for (int l = 0; l < t->kv->n_layers; l++)
+    for (int values = 0; values < 2; values++) {
+      uint16_t *got = bring_layer(at, kv->layers[l], values ? kv->v[l] : kv->k[l], kv->bytes[l]);
+      memcpy(values ? t->kv->v[l] : t->kv->k[l], got, kv->bytes[l]);
+      free(got);
+    }
 }
 
 static bool uses_matrices(const tern__program *program) {
@@ -188,10 +208,11 @@ static result run_on_gpu(one_op *t, const char *what) {
   by_matrices = uses_matrices(program);
   size_t n_steps = tern__array_count(program->steps);
   last_kernel = n_steps ? program->steps[n_steps - 1].kernel : TERN__KERNEL_COUNT;
-  n_rounds = n_halves = 0;
+  n_rounds = n_halves = n_rotary = 0;
   for (size_t s = 0; s < n_steps; s++) {
     n_rounds += program->steps[s].kernel == TERN__KERNEL_linear_round;
     n_halves += program->steps[s].kernel == TERN__KERNEL_linear_half;
+    n_rotary += !strncmp(tern__gpu_kernels[program->steps[s].kernel].name, "linear_dot_rotary_", 18);
   }
   cr_assert_eq(tern__gpu_prepare(program, NULL, NULL), TERN_OK, "%s", tern_last_error());
   if (plan->device_bytes)
@@ -207,6 +228,7 @@ static result run_on_gpu(one_op *t, const char *what) {
     cr_assert_eq(tern__gpu_run(program, &args), TERN_OK, "%s", tern_last_error());
   keep(t, plan, &r);
   if (stores(t)) check_cache(t, at, kv);
+  else if (t->kv && !strcmp(t->op->name, "Fused")) bring_cache(t, at, kv);
   tern__plan_destroy(&t->alloc, plan);
   tern__pack_cache_destroy(cache);
   device->memory_destroy(at->gpu, arena);

@@ -1,7 +1,8 @@
 /* tern.KvAttention: new rows enter the cache (kernels/kv_store.wgsl), then attention over it: in tiles of queries
  * (attention_kv.wgsl, or attention_matrix_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl,
  * attention_step.wgsl). Few new rows, as in decoding, are stored by the attention itself (attention_fresh.wgsl,
- * attention_step.wgsl). A cache that one binding does not hold is bound some heads at a time.
+ * attention_step.wgsl), and one by the product that makes it (linear_dot_rotary.wgsl). A cache that one binding does not
+ * hold is bound some heads at a time.
  * Positions are read from a buffer: what is recorded serves every position. */
 #include <math.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include "gpu/gpu_rounded.h"
 #include "gpu/gpu_walk.h"
 #include "gpu/ops/gpu_attention.h"
+#include "gpu/ops/gpu_product.h"
 
 enum {
   STORE_WORKGROUP = 64,
@@ -141,12 +143,15 @@ cleanup:
   return status;
 }
 
-/* The kernel for heads of that size; its workgroup memory. */
-static tern__gpu_kernel_id step_kernel(uint32_t dim, uint32_t *shared_bytes) {
-  *shared_bytes = dim > 64 ? 32768 : 16384;
-  return dim > 128  ? TERN__KERNEL_attention_step_256
-         : dim > 64 ? TERN__KERNEL_attention_step_128
-                    : TERN__KERNEL_attention_step_64;
+/* Bytes of workgroup memory that attention_step.wgsl has for heads of that size. */
+static uint32_t step_shared_bytes(uint32_t dim) { return dim > 64 ? 32768 : 16384; }
+
+/* The kernel for them; `kept`: the new row is in the cache, and queries are rotated. */
+static tern__gpu_kernel_id step_kernel(uint32_t dim, bool kept) {
+  static const tern__gpu_kernel_id kernels[2][3] = {
+      {TERN__KERNEL_attention_step_64, TERN__KERNEL_attention_step_128, TERN__KERNEL_attention_step_256},
+      {TERN__KERNEL_attention_step_kept_64, TERN__KERNEL_attention_step_kept_128, TERN__KERNEL_attention_step_kept_256}};
+  return kernels[kept][(dim > 64) + (dim > 128)];
 }
 
 static uint32_t step_blocks(const tern__gpu_attention *a) {
@@ -157,13 +162,12 @@ static uint32_t step_blocks(const tern__gpu_attention *a) {
  * depend neither on the batch nor on the rows. */
 static bool takes_step(const tern__program *program, tern__gpu_attention *a) {
   const tern__gpu_info *info = program->backend->info;
-  uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_COHERENT, shared_bytes;
+  uint32_t needs = TERN__GPU_HAS_SUBGROUPS | TERN__GPU_HAS_COHERENT;
   uint32_t unit = tern__gpu_attention_unit(info);
   uint32_t tile = a->dim > 128 ? SPLIT_KEYS / 2 : SPLIT_KEYS, most = (a->keys + tile - 1) / tile;
   bool fast = program->plan->numerics == TERN_NUMERICS_FAST;
-  step_kernel(a->dim, &shared_bytes);
   if (!fast || info->software || (info->features & needs) != needs || !a->values || a->dim % 8 || a->half_rotary % 4 ||
-      a->rows * a->group > MAX_SPLIT_QUERIES || !unit || info->shared_bytes < shared_bytes)
+      a->rows * a->group > MAX_SPLIT_QUERIES || !unit || info->shared_bytes < step_shared_bytes(a->dim))
     return false;
   a->unit = unit;
   a->splits = STEP_WORKGROUPS / a->kv_heads;
@@ -173,24 +177,47 @@ static bool takes_step(const tern__program *program, tern__gpu_attention *a) {
   return true;
 }
 
+/* Whether the product that makes the only new row now stores it, and rotates its queries. */
+static tern_status take_rotary(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
+                               uint64_t batch, int32_t layer, bool *kept) {
+  *kept = false;
+  if (batch != 1 || a->rows != 1) return TERN_OK;
+  return tern__gpu_take_rotary(
+      program, node,
+      &(tern__gpu_rotary){.qkv = {tern__gpu_input(node, 0), tern__gpu_input(node, 1), tern__gpu_input(node, 2)},
+                          .cos = tern__gpu_input(node, 3),
+                          .sin = tern__gpu_input(node, 4),
+                          .layer = layer,
+                          .heads = a->kv_heads * a->group,
+                          .kv_heads = a->kv_heads,
+                          .dim = a->dim,
+                          .half_rotary = a->half_rotary,
+                          .interleaved = a->flags & TERN__GPU_ATTENTION_INTERLEAVED,
+                          .positions = a->keys,
+                          .values = a->values},
+      kept);
+}
+
 static tern_status add_step(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
                             uint64_t batch, int32_t layer) {
   tern_status status = TERN_OK;
   uint64_t blocks = batch * a->kv_heads * step_blocks(a), bytes = blocks * 4 * a->splits * (a->dim + 4) * sizeof(float);
-  uint32_t shared_bytes;
   cache_part all = {0, (uint32_t)(batch * a->kv_heads), 0, 0};
   tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS];
+  bool kept;
+  TERN_TRY(take_rotary(program, node, a, batch, layer, &kept));
+  int32_t end = kept ? 4 : 8; /* ATTENTION_STEP_END */
   cache_operands(node, a, layer, &all, tern__gpu_output(node, 0), operands);
+  if (kept) operands[2] = operands[4], operands[3] = operands[7];
   tern__gpu_need_scratch(program, bytes);
-  operands[8] = tern__gpu_scratch(0, bytes), operands[9] = tern__gpu_keep(program, blocks * sizeof(uint32_t));
-  operands[10] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
-  TERN_TRY(tern__gpu_add_step(program, node, step_kernel(a->dim, &shared_bytes), operands, a,
-                              a->splits, all.n, step_blocks(a)));
+  operands[end] = tern__gpu_scratch(0, bytes), operands[end + 1] = tern__gpu_keep(program, blocks * sizeof(uint32_t));
+  operands[end + 2] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  TERN_TRY(tern__gpu_add_step(program, node, step_kernel(a->dim, kept), operands, a, a->splits, all.n, step_blocks(a)));
   count_cost(program, a, all.n);
   if (batch == 1 && a->rows == 1 && a->dim % 16 == 0) /* halves of blocks */
     TERN_TRY(tern__gpu_offer_rounded(program, &(tern__gpu_offer){.y = operands[1],
                                                                  .width = (uint64_t)a->kv_heads * a->group * a->dim,
-                                                                 .rounded = 10,
+                                                                 .rounded = end + 2,
                                                                  .scale = -1,
                                                                  .immediate = offsetof(tern__gpu_attention, flags) / 4,
                                                                  .plain = TERN__GPU_ATTENTION_ROUND}));

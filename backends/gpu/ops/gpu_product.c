@@ -1,6 +1,7 @@
 /* Steps of products with constant weights (kernels/linear_*.wgsl). Parts of the weights and blocks of rows are
  * dispatches of their own, so that each fits the device's bindings. */
 #include <stddef.h>
+#include <string.h>
 
 #include "gpu/gpu_halves.h"
 #include "gpu/gpu_rounded.h"
@@ -395,6 +396,81 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
   if (p.dot) TERN_TRY(offer_round(&p));
   if (p.matrix && step == product->rows) TERN_TRY(offer_halves(&p));
   *taken = true;
+cleanup:
+  return status;
+}
+
+/* ---- what attention wants of the product before it ---- */
+
+typedef struct rotary_immediates {
+  uint32_t columns, blocks, has_bias, lanes, norm;
+  float epsilon;
+  uint32_t heads, kv_heads, dim, half_rotary, interleaved, positions, values;
+} rotary_immediates;
+
+static bool reads_layer(const tern__gpu_step *step, int32_t layer) {
+  for (int i = 0; i < tern__gpu_kernels[step->kernel].n_bindings; i++) {
+    tern__gpu_operand o = step->operands[i];
+    if (o.index == layer &&
+        (o.kind == TERN__GPU_KV_KEYS || o.kind == TERN__GPU_KV_VALUES || o.kind == TERN__GPU_KV_BOTH))
+      return true;
+  }
+  return false;
+}
+
+/* Whether the step is one row of linear_dot.wgsl that makes what is wanted, and nothing besides. */
+static bool makes_rotary(const tern__program *program, const tern__gpu_step *step, const tern__gpu_rotary *wanted) {
+  static const int places[3] = {1, 3, 4};
+  const tern__value_id *root = program->plan->root;
+  tern__gpu_linear_immediates p;
+  if (step->kernel < TERN__KERNEL_linear_dot_q4_h || step->kernel > TERN__KERNEL_linear_dot_q8_fm2) return false;
+  memcpy(&p, step->immediates, sizeof p);
+  uint32_t keys = wanted->kv_heads * wanted->dim, width[3] = {wanted->heads * wanted->dim, keys, keys};
+  for (int i = 0; i < 3; i++) {
+    tern__gpu_operand y = step->operands[places[i]];
+    if (y.kind != TERN__GPU_VALUE || y.offset || y.size || root[y.index] != root[wanted->qkv[i].index] ||
+        p.width[i] != width[i])
+      return false;
+  }
+  return p.rows == 1 && !p.first && p.columns == width[0] + 2 * keys && p.ending == TERN__GPU_PLAIN && !p.residual &&
+         !p.round;
+}
+
+tern_status tern__gpu_take_rotary(tern__program *program, const tern__node *node, const tern__gpu_rotary *wanted,
+                                  bool *done) {
+  tern_status status = TERN_OK;
+  size_t at = tern__array_count(program->steps);
+  uint32_t needs = tern__gpu_kernels[TERN__KERNEL_linear_dot_rotary_q4_h].needs;
+  *done = false;
+  if (program->dry || (program->backend->info->features & needs) != needs) return TERN_OK;
+  if (wanted->half_rotary && (!tern__gpu_constant(program, node, 3) || !tern__gpu_constant(program, node, 4)))
+    return TERN_OK; /* tables that may not be there yet */
+  for (int i = 0; i < 3; i++) {
+    tern__gpu_operand x = wanted->qkv[i];
+    if (x.kind != TERN__GPU_VALUE || !tern__gpu_only_reader(program, program->plan->root[x.index], node))
+      return TERN_OK;
+  }
+  do {
+    if (!at || reads_layer(&program->steps[at - 1], wanted->layer)) return TERN_OK;
+    at--;
+  } while (!makes_rotary(program, &program->steps[at], wanted));
+  tern__gpu_step *step = &program->steps[at];
+  tern__gpu_linear_immediates p;
+  memcpy(&p, step->immediates, sizeof p);
+  rotary_immediates immediates = {.columns = p.columns, .blocks = p.blocks, .has_bias = p.has_bias, .lanes = p.lanes,
+                                  .norm = p.norm, .epsilon = p.epsilon, .heads = wanted->heads,
+                                  .kv_heads = wanted->kv_heads, .dim = wanted->dim,
+                                  .half_rotary = wanted->half_rotary, .interleaved = wanted->interleaved,
+                                  .positions = wanted->positions, .values = wanted->values};
+  tern__gpu_operand operands[] = {step->operands[0], step->operands[1], step->operands[2],
+                                  {TERN__GPU_POSITIONS, 0, 0, 0}, wanted->cos, wanted->sin,
+                                  {TERN__GPU_KV_BOTH, wanted->layer, 0, 0},
+                                  step->operands[5], step->operands[6], step->operands[7]};
+  step->kernel = (tern__gpu_kernel_id)(step->kernel - TERN__KERNEL_linear_dot_q4_h + TERN__KERNEL_linear_dot_rotary_q4_h);
+  for (int i = 0; i < tern__gpu_kernels[step->kernel].n_bindings; i++)
+    TERN_TRY(tern__gpu_set_operand(program, step, i, operands[i]));
+  memcpy(step->immediates, &immediates, sizeof immediates);
+  *done = true;
 cleanup:
   return status;
 }

@@ -41,6 +41,19 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
 bool tern__gpu_product_of(const tern__program *program, const tern__node *node, const tern__view *x,
                           tern__weight_read *read, tern__gpu_linear *out);
 
+/* What attention of one new row wants of the product before it (kernels/linear_dot_rotary.wgsl): queries rotated, and the
+ * new key and value in the cache. */
+typedef struct tern__gpu_rotary {
+  tern__gpu_operand qkv[3], cos, sin; /* of the attention; kind NONE = no rotation */
+  int32_t layer;                      /* of the cache */
+  uint32_t heads, kv_heads, dim, half_rotary, interleaved, positions, values;
+} tern__gpu_rotary;
+
+/* Has the product that makes Q, K and V do so, in place of storing all three; `node`: the attention. *done stays false
+ * where it cannot: another step makes them, somebody else reads them, or the cache is read before. */
+tern_status tern__gpu_take_rotary(tern__program *program, const tern__node *node, const tern__gpu_rotary *wanted,
+                                  bool *done);
+
 /* gpu_norm.c: steps of an RMS norm over the last axis, on behalf of `node`: y = x's rows of n normed. */
 tern_status tern__gpu_add_rms_norm(tern__program *program, const tern__node *node, const tern__node *norm,
                                    tern__gpu_operand x, tern__gpu_operand y, uint64_t rows, uint64_t n);
