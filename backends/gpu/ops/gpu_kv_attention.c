@@ -1,8 +1,8 @@
 /* tern.KvAttention: new rows enter the cache (kernels/kv_store.wgsl), then attention over it: in tiles of queries
  * (attention_kv.wgsl, or attention_matrix_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl,
  * attention_step.wgsl). Few new rows, as in decoding, are stored by the attention itself (attention_fresh.wgsl,
- * attention_step.wgsl), and one by the product that makes it (linear_dot_rotary.wgsl). A cache that one binding does not
- * hold is bound some heads at a time.
+ * attention_step.wgsl), and a single one by the product that makes it where that can (linear_dot_rotary.wgsl). A cache
+ * that one binding does not hold is bound some heads at a time.
  * Positions are read from a buffer: what is recorded serves every position. */
 #include <math.h>
 #include <stddef.h>
@@ -150,7 +150,8 @@ static uint32_t step_shared_bytes(uint32_t dim) { return dim > 64 ? 32768 : 1638
 static tern__gpu_kernel_id step_kernel(uint32_t dim, bool kept) {
   static const tern__gpu_kernel_id kernels[2][3] = {
       {TERN__KERNEL_attention_step_64, TERN__KERNEL_attention_step_128, TERN__KERNEL_attention_step_256},
-      {TERN__KERNEL_attention_step_kept_64, TERN__KERNEL_attention_step_kept_128, TERN__KERNEL_attention_step_kept_256}};
+      {TERN__KERNEL_attention_step_kept_64, TERN__KERNEL_attention_step_kept_128,
+       TERN__KERNEL_attention_step_kept_256}};
   return kernels[kept][(dim > 64) + (dim > 128)];
 }
 

@@ -466,7 +466,8 @@ tern_status tern__gpu_take_rotary(tern__program *program, const tern__node *node
                                   {TERN__GPU_POSITIONS, 0, 0, 0}, wanted->cos, wanted->sin,
                                   {TERN__GPU_KV_BOTH, wanted->layer, 0, 0},
                                   step->operands[5], step->operands[6], step->operands[7]};
-  step->kernel = (tern__gpu_kernel_id)(step->kernel - TERN__KERNEL_linear_dot_q4_h + TERN__KERNEL_linear_dot_rotary_q4_h);
+  int32_t format = (int32_t)step->kernel - TERN__KERNEL_linear_dot_q4_h;
+  step->kernel = (tern__gpu_kernel_id)(TERN__KERNEL_linear_dot_rotary_q4_h + format);
   for (int i = 0; i < tern__gpu_kernels[step->kernel].n_bindings; i++)
     TERN_TRY(tern__gpu_set_operand(program, step, i, operands[i]));
   memcpy(step->immediates, &immediates, sizeof immediates);

@@ -41,8 +41,8 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
 bool tern__gpu_product_of(const tern__program *program, const tern__node *node, const tern__view *x,
                           tern__weight_read *read, tern__gpu_linear *out);
 
-/* What attention of one new row wants of the product before it (kernels/linear_dot_rotary.wgsl): queries rotated, and the
- * new key and value in the cache. */
+/* What attention of one new row wants of the product before it (kernels/linear_dot_rotary.wgsl): queries rotated, and
+ * the new key and value in the cache. */
 typedef struct tern__gpu_rotary {
   tern__gpu_operand qkv[3], cos, sin; /* of the attention; kind NONE = no rotation */
   int32_t layer;                      /* of the cache */
