@@ -742,23 +742,28 @@ typedef struct rotary_shape {
 } rotary_shape;
 
 enum { ROTARY_POSITIONS = 130, ROTARY_MANY = 1200, /* that the cache has room for */
-       ROTARY_ROUNDED = 1, ROTARY_KEYS_ARE_READ = 2 };
+       ROTARY_ROUNDED = 1, ROTARY_KEYS_ARE_READ = 2, ROTARY_TABLES_ARE_COMPUTED = 4 };
 
 static int rotary_positions(int past) { return past < ROTARY_POSITIONS ? ROTARY_POSITIONS : ROTARY_MANY; }
 
-/* Products of a row, then attention; maybe a product of that one, or others that read the new keys. */
+/* Products of a row, then attention; maybe a product of that one, others that read the new keys, or tables that a node
+ * makes. */
 static result run_rotary(one_op *t, const rotary_shape *s, const few_weights *w, int past, int fresh, int form) {
   int positions = rotary_positions(past), widths[3] = {s->heads * s->dim, s->kv_heads * s->dim, s->kv_heads * s->dim};
   tern__value_id in[5], x, out;
   seed = 11;
   begin(t, "Fused", "tern", 1);
   input(t, TERN_DTYPE_F32, 3, 1, 1, s->k);
+  int zero = t->n_inputs;
+  if (form & ROTARY_TABLES_ARE_COMPUTED) *(float *)input(t, TERN_DTYPE_F32, 1, 1) = 0;
   seed = 7;
   x = s->norm ? add_norm_of(t, t->ids[0], s->k) : t->ids[0];
   for (int i = 0; i < 3; i++) in[i] = add_few(t, x, w, widths[i], s->k, s->bias);
   for (int i = 3; s->half && i < 5; i++) {
     constant(t, TERN_DTYPE_F32, 2, positions + 2, s->half);
     in[i] = t->ids[t->n_inputs - 1];
+    if (form & ROTARY_TABLES_ARE_COMPUTED)
+      in[i] = add_node(t, "Sub", "", (tern__value_id[]){in[i], t->ids[zero]}, 2, 1, &out);
   }
   x = add_node(t, "KvAttention", "tern", in, s->half ? 5 : 3, 1, &out);
   tern__node_set_int(t->graph, t->node, "layer", 0), tern__node_set_int(t->graph, t->node, "num_heads", s->heads);
@@ -777,7 +782,8 @@ static result run_rotary(one_op *t, const rotary_shape *s, const few_weights *w,
   t->kv->past[0] = past, t->kv->fresh[0] = fresh;
   t->numerics = TERN_NUMERICS_FAST;
   cr_assert_eq(tern__gpu_fuse(open_machine(t)->gpu, t->graph), TERN_OK, "%s", tern_last_error());
-  cr_assert_eq(tern__array_count(t->graph->nodes), form & ROTARY_ROUNDED ? 3 : 2);
+  cr_assert_eq(tern__array_count(t->graph->nodes),
+               2u + !!(form & ROTARY_ROUNDED) + (form & ROTARY_TABLES_ARE_COMPUTED ? 2u : 0));
   return run_on_gpu(t, "products and attention");
 }
 
@@ -787,7 +793,8 @@ static bool same_cache(const one_op *a, const one_op *b) {
   return !memcmp(a->kv->k[0], b->kv->k[0], bytes) && !memcmp(a->kv->v[0], b->kv->v[0], bytes);
 }
 
-static void rotary_case(const rotary_shape *s, const few_weights *w, int past, int fresh, int form) {
+/* `as`: how else the same is computed. */
+static void rotary_case(const rotary_shape *s, const few_weights *w, int past, int fresh, int form, int as) {
   one_op alone, other;
   result got = run_rotary(&alone, s, w, past, fresh, form);
   const tern__gpu_info *info = m.gpu->info;
@@ -796,7 +803,7 @@ static void rotary_case(const rotary_shape *s, const few_weights *w, int past, i
              info->subgroup_max <= 128 && info->max_invocations >= 512;
   cr_expect_eq(n_rotary, can, "%d products store rows", n_rotary);
   if (can && !form) cr_expect(last_kernel_is("attention_step_kept_"), "%s", tern__gpu_kernels[last_kernel].name);
-  result want = run_rotary(&other, s, w, past, fresh, form | ROTARY_KEYS_ARE_READ);
+  result want = run_rotary(&other, s, w, past, fresh, form | as);
   cr_expect_eq(n_rotary, 0);
   for (int i = 0; i < alone.n_outputs; i++)
     cr_expect(!memcmp(got.data[i], want.data[i], want.views[i].size_bytes),
@@ -826,10 +833,14 @@ Test(consistent, rotated_by_products) {
   for (size_t s = 0; s < N_SHAPES; s++)
     for (size_t p = 0; p < sizeof pasts / sizeof *pasts; p++) {
       bool whole = shapes[s].heads * shapes[s].dim % 32 == 0;
-      rotary_case(&shapes[s], &weights[(s + p) % 5], pasts[p], 1, p % 2 && whole ? ROTARY_ROUNDED : 0);
+      rotary_case(&shapes[s], &weights[(s + p) % 5], pasts[p], 1, p % 2 && whole ? ROTARY_ROUNDED : 0,
+                  ROTARY_KEYS_ARE_READ);
     }
-  for (size_t w = 0; w < N_WEIGHTS; w++) rotary_case(&shapes[w % N_SHAPES], &weights[w], 64, 1, 0);
-  for (size_t s = 0; s < N_SHAPES; s++) rotary_case(&shapes[s], &weights[s % 5], 40, 0, 0); /* the row is padding */
+  for (size_t w = 0; w < N_WEIGHTS; w++)
+    rotary_case(&shapes[w % N_SHAPES], &weights[w], 64, 1, 0, ROTARY_KEYS_ARE_READ);
+  rotary_case(&shapes[0], &weights[1], 7, 1, 0, ROTARY_TABLES_ARE_COMPUTED);
+  for (size_t s = 0; s < N_SHAPES; s++) /* the row is padding: nothing is stored */
+    rotary_case(&shapes[s], &weights[s % 5], 40, 0, 0, ROTARY_KEYS_ARE_READ);
   as_hardware = false;
 }
 
