@@ -253,7 +253,7 @@ fn attention_step_round(quad: u32, y: vec4<f32>) {
 fn attention_step_finish(place: AttentionStepPlace, slot: u32, quad: u32, sum: vec4<f32>, total: f32) {
   let query = place.block * 4u + slot;
   if query < attention.rows * attention.group {
-    let at = attention_at(place.batch, place.kv_head, query) / 4u;
+    let at = attention_step_at(place.batch, place.kv_head, query) / 4u;
     let y = sum * select(0.0, 1.0 / total, total > 0.0);
     attention_step_y[at + quad] = y;
     if (attention.flags & ATTENTION_STEP_ROUND) != 0u {
@@ -362,8 +362,8 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   let unit = p.mask_row;
   let quads = p.dim / 4u;
   var place: AttentionStepPlace;
-  place.batch = workgroup.y / p.kv_heads;
-  place.kv_head = workgroup.y % p.kv_heads;
+  place.batch = attention_step_batch(workgroup.y);
+  place.kv_head = workgroup.y - place.batch * p.kv_heads;
   place.split = workgroup.x;
   place.block = workgroup.z;
   let first_query = place.block * 4u;

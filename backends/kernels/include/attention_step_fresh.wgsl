@@ -15,6 +15,14 @@ const ATTENTION_STEP_END: u32 = 8u;
 @group(0) @binding(6) var<storage, read_write> attention_step_sin: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> attention_step_cache: array<vec4<u32>>;
 
+fn attention_step_batch(y: u32) -> u32 {
+  return y / attention.kv_heads;
+}
+
+fn attention_step_at(batch: u32, kv_head: u32, query: u32) -> u32 {
+  return attention_at(batch, kv_head, query);
+}
+
 // A quad that the workgroup stages: of its four queries, then of new keys, then of new values.
 struct AttentionStepJob {
   kind: u32,        // 0: query, 1: key, 2: value, 3: none
@@ -52,7 +60,7 @@ fn attention_step_ask(i: u32, batch: u32, kv_head: u32, first_query: u32) -> Att
   if line < 4u {
     let query = first_query + line;
     if query < p.rows * p.group {
-      let at = attention_at(batch, kv_head, query) / 4u;
+      let at = attention_step_at(batch, kv_head, query) / 4u;
       job.row = attention_step_row(query);
       job.x = attention_step_q[at + quad];
       job.partner = attention_step_q[at + partner];

@@ -11,6 +11,15 @@ const ATTENTION_STEP_END: u32 = 4u;
 @group(0) @binding(0) var<storage, read> attention_step_q: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> attention_step_cache: array<vec4<u32>>;
 
+// There is one sequence, and one row of it: nothing is divided to find either.
+fn attention_step_batch(y: u32) -> u32 {
+  return 0u;
+}
+
+fn attention_step_at(batch: u32, kv_head: u32, query: u32) -> u32 {
+  return (kv_head * attention.group + query) * attention.dim;
+}
+
 // A quad of the workgroup's four queries.
 struct AttentionStepJob {
   x: vec4<f32>,
@@ -27,7 +36,7 @@ fn attention_step_ask(i: u32, batch: u32, kv_head: u32, first_query: u32) -> Att
   let query = first_query + line;
   var job: AttentionStepJob;
   if line < 4u && query < attention.group {
-    job.x = attention_step_q[attention_at(batch, kv_head, query) / 4u + i - line * quads];
+    job.x = attention_step_q[attention_step_at(batch, kv_head, query) / 4u + i - line * quads];
   }
   return job;
 }
