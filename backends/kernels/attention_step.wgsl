@@ -87,13 +87,64 @@ fn attention_step_mine(place: AttentionStepPlace, key: u32) -> bool {
 // ---- keys and values ----
 
 // Chunk of a key (or value) of the cache, from where the head's begin; what is not to be seen there is zero.
-fn attention_step_load(head: u32, key: u32, chunk: u32, place: AttentionStepPlace) -> vec4<u32> {
+fn attention_step_chunk(head: u32, key: u32, chunk: u32, place: AttentionStepPlace) -> vec4<u32> {
   let chunks = attention.dim / 8u;
   var words = vec4<u32>();
   if chunk < chunks && key >= place.begin && key < attention_step_stored(place) {
     words = attention_step_cache[head + key * chunks + chunk];
   }
   return words;
+}
+
+// An invocation's chunks of a tile's two keys (or values) of its own: the first one's, the second one's.
+struct AttentionStepChunks {
+  a0: vec4<u32>,
+  b0: vec4<u32>,
+  a1: vec4<u32>,
+  b1: vec4<u32>,
+  a2: vec4<u32>,
+  b2: vec4<u32>,
+  a3: vec4<u32>,
+  b3: vec4<u32>,
+}
+
+fn attention_step_load(head: u32, key: u32, chunk: u32, place: AttentionStepPlace) -> AttentionStepChunks {
+  let other = key + attention_step_stride();
+  var words: AttentionStepChunks;
+  words.a0 = attention_step_chunk(head, key, chunk, place);
+  words.b0 = attention_step_chunk(head, other, chunk, place);
+  if attention_step_chunks > 1u {
+    words.a1 = attention_step_chunk(head, key, chunk + 8u, place);
+    words.b1 = attention_step_chunk(head, other, chunk + 8u, place);
+  }
+  if attention_step_chunks > 2u {
+    words.a2 = attention_step_chunk(head, key, chunk + 16u, place);
+    words.b2 = attention_step_chunk(head, other, chunk + 16u, place);
+    words.a3 = attention_step_chunk(head, key, chunk + 24u, place);
+    words.b3 = attention_step_chunk(head, other, chunk + 24u, place);
+  }
+  return words;
+}
+
+// Chunks that were asked for before it was known which keys there are: zero of others.
+fn attention_step_seen(words: AttentionStepChunks, key: u32, place: AttentionStepPlace) -> AttentionStepChunks {
+  let end = attention_step_stored(place);
+  let a = vec4<bool>(key < end);
+  let b = vec4<bool>(key + attention_step_stride() < end);
+  var seen: AttentionStepChunks;
+  seen.a0 = select(vec4<u32>(), words.a0, a);
+  seen.b0 = select(vec4<u32>(), words.b0, b);
+  if attention_step_chunks > 1u {
+    seen.a1 = select(vec4<u32>(), words.a1, a);
+    seen.b1 = select(vec4<u32>(), words.b1, b);
+  }
+  if attention_step_chunks > 2u {
+    seen.a2 = select(vec4<u32>(), words.a2, a);
+    seen.b2 = select(vec4<u32>(), words.b2, b);
+    seen.a3 = select(vec4<u32>(), words.a3, a);
+    seen.b3 = select(vec4<u32>(), words.b3, b);
+  }
+  return seen;
 }
 
 // Chunks of the four queries.
@@ -369,6 +420,21 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   let first_query = place.block * 4u;
   let sequence = attention_step_positions[place.batch];
   let job0 = attention_step_ask(t, place.batch, place.kv_head, first_query);
+  let chunk = t & 7u;
+  let group = t >> 3u;
+  let keys_at = workgroup.y * p.keys * (p.dim / 8u);
+  let values_at = keys_at + p.values / 4u;
+  var k: AttentionStepChunks;
+  var v: AttentionStepChunks;
+  if !ATTENTION_STEP_FRESH {
+    // All keys are in the cache, and the first ones begin with the first: they are asked for beside the positions.
+    if p.window == 0u {
+      var all: AttentionStepPlace;
+      all.end = p.keys;
+      k = attention_step_load(keys_at, workgroup.x * tile + group, chunk, all);
+      v = attention_step_load(values_at, workgroup.x * tile + group, chunk, all);
+    }
+  }
 
   // What the queries see. All of this is the same for all shares.
   let past = u32(sequence.x);
@@ -394,46 +460,16 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
 
   // Everything is asked for at once.
   let angle0 = attention_step_angle(job0, place);
-  let chunk = t & 7u;
-  let group = t >> 3u;
-  let keys_at = workgroup.y * p.keys * (p.dim / 8u);
-  let values_at = keys_at + p.values / 4u;
   var key = base + place.split * tile + group;
-  var k00 = attention_step_load(keys_at, key, chunk, place);
-  var k10 = attention_step_load(keys_at, key + stride, chunk, place);
-  var k01 = vec4<u32>();
-  var k11 = vec4<u32>();
-  var k02 = vec4<u32>();
-  var k12 = vec4<u32>();
-  var k03 = vec4<u32>();
-  var k13 = vec4<u32>();
-  if attention_step_chunks > 1u {
-    k01 = attention_step_load(keys_at, key, chunk + 8u, place);
-    k11 = attention_step_load(keys_at, key + stride, chunk + 8u, place);
-  }
-  if attention_step_chunks > 2u {
-    k02 = attention_step_load(keys_at, key, chunk + 16u, place);
-    k12 = attention_step_load(keys_at, key + stride, chunk + 16u, place);
-    k03 = attention_step_load(keys_at, key, chunk + 24u, place);
-    k13 = attention_step_load(keys_at, key + stride, chunk + 24u, place);
-  }
-  var v00 = attention_step_load(values_at, key, chunk, place);
-  var v10 = attention_step_load(values_at, key + stride, chunk, place);
-  var v01 = vec4<u32>();
-  var v11 = vec4<u32>();
-  var v02 = vec4<u32>();
-  var v12 = vec4<u32>();
-  var v03 = vec4<u32>();
-  var v13 = vec4<u32>();
-  if attention_step_chunks > 1u {
-    v01 = attention_step_load(values_at, key, chunk + 8u, place);
-    v11 = attention_step_load(values_at, key + stride, chunk + 8u, place);
-  }
-  if attention_step_chunks > 2u {
-    v02 = attention_step_load(values_at, key, chunk + 16u, place);
-    v12 = attention_step_load(values_at, key + stride, chunk + 16u, place);
-    v03 = attention_step_load(values_at, key, chunk + 24u, place);
-    v13 = attention_step_load(values_at, key + stride, chunk + 24u, place);
+  if ATTENTION_STEP_FRESH {
+    k = attention_step_load(keys_at, key, chunk, place);
+    v = attention_step_load(values_at, key, chunk, place);
+  } else if p.window != 0u {
+    k = attention_step_load(keys_at, key, chunk, place);
+    v = attention_step_load(values_at, key, chunk, place);
+  } else {
+    k = attention_step_seen(k, key, place);
+    v = attention_step_seen(v, key, place);
   }
 
   attention_step_stage(job0, angle0, t, place);
@@ -459,25 +495,25 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     if ATTENTION_STEP_FRESH {
       if key0 + tile > past {
         let rows_at = p.rows * quads;
-        k00 = attention_step_fresh(k00, 0u, key, chunk, place);
-        k10 = attention_step_fresh(k10, 0u, key + stride, chunk, place);
-        v00 = attention_step_fresh(v00, rows_at, key, chunk, place);
-        v10 = attention_step_fresh(v10, rows_at, key + stride, chunk, place);
+        k.a0 = attention_step_fresh(k.a0, 0u, key, chunk, place);
+        k.b0 = attention_step_fresh(k.b0, 0u, key + stride, chunk, place);
+        v.a0 = attention_step_fresh(v.a0, rows_at, key, chunk, place);
+        v.b0 = attention_step_fresh(v.b0, rows_at, key + stride, chunk, place);
         if attention_step_chunks > 1u {
-          k01 = attention_step_fresh(k01, 0u, key, chunk + 8u, place);
-          k11 = attention_step_fresh(k11, 0u, key + stride, chunk + 8u, place);
-          v01 = attention_step_fresh(v01, rows_at, key, chunk + 8u, place);
-          v11 = attention_step_fresh(v11, rows_at, key + stride, chunk + 8u, place);
+          k.a1 = attention_step_fresh(k.a1, 0u, key, chunk + 8u, place);
+          k.b1 = attention_step_fresh(k.b1, 0u, key + stride, chunk + 8u, place);
+          v.a1 = attention_step_fresh(v.a1, rows_at, key, chunk + 8u, place);
+          v.b1 = attention_step_fresh(v.b1, rows_at, key + stride, chunk + 8u, place);
         }
         if attention_step_chunks > 2u {
-          k02 = attention_step_fresh(k02, 0u, key, chunk + 16u, place);
-          k12 = attention_step_fresh(k12, 0u, key + stride, chunk + 16u, place);
-          k03 = attention_step_fresh(k03, 0u, key, chunk + 24u, place);
-          k13 = attention_step_fresh(k13, 0u, key + stride, chunk + 24u, place);
-          v02 = attention_step_fresh(v02, rows_at, key, chunk + 16u, place);
-          v12 = attention_step_fresh(v12, rows_at, key + stride, chunk + 16u, place);
-          v03 = attention_step_fresh(v03, rows_at, key, chunk + 24u, place);
-          v13 = attention_step_fresh(v13, rows_at, key + stride, chunk + 24u, place);
+          k.a2 = attention_step_fresh(k.a2, 0u, key, chunk + 16u, place);
+          k.b2 = attention_step_fresh(k.b2, 0u, key + stride, chunk + 16u, place);
+          k.a3 = attention_step_fresh(k.a3, 0u, key, chunk + 24u, place);
+          k.b3 = attention_step_fresh(k.b3, 0u, key + stride, chunk + 24u, place);
+          v.a2 = attention_step_fresh(v.a2, rows_at, key, chunk + 16u, place);
+          v.b2 = attention_step_fresh(v.b2, rows_at, key + stride, chunk + 16u, place);
+          v.a3 = attention_step_fresh(v.a3, rows_at, key, chunk + 24u, place);
+          v.b3 = attention_step_fresh(v.b3, rows_at, key + stride, chunk + 24u, place);
         }
       }
     }
@@ -487,35 +523,24 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     var s1 = vec4<f32>();
     {
       let q = attention_step_queries_at(chunk);
-      s0 = attention_step_score(q, k00, s0);
-      s1 = attention_step_score(q, k10, s1);
+      s0 = attention_step_score(q, k.a0, s0);
+      s1 = attention_step_score(q, k.b0, s1);
     }
     if attention_step_chunks > 1u {
       let q = attention_step_queries_at(chunk + 8u);
-      s0 = attention_step_score(q, k01, s0);
-      s1 = attention_step_score(q, k11, s1);
+      s0 = attention_step_score(q, k.a1, s0);
+      s1 = attention_step_score(q, k.b1, s1);
     }
     if attention_step_chunks > 2u {
       let q = attention_step_queries_at(chunk + 16u);
-      s0 = attention_step_score(q, k02, s0);
-      s1 = attention_step_score(q, k12, s1);
+      s0 = attention_step_score(q, k.a2, s0);
+      s1 = attention_step_score(q, k.b2, s1);
       let r = attention_step_queries_at(chunk + 24u);
-      s0 = attention_step_score(r, k03, s0);
-      s1 = attention_step_score(r, k13, s1);
+      s0 = attention_step_score(r, k.a3, s0);
+      s1 = attention_step_score(r, k.b3, s1);
     }
     if more {
-      k00 = attention_step_load(keys_at, next, chunk, place);
-      k10 = attention_step_load(keys_at, next + stride, chunk, place);
-      if attention_step_chunks > 1u {
-        k01 = attention_step_load(keys_at, next, chunk + 8u, place);
-        k11 = attention_step_load(keys_at, next + stride, chunk + 8u, place);
-      }
-      if attention_step_chunks > 2u {
-        k02 = attention_step_load(keys_at, next, chunk + 16u, place);
-        k12 = attention_step_load(keys_at, next + stride, chunk + 16u, place);
-        k03 = attention_step_load(keys_at, next, chunk + 24u, place);
-        k13 = attention_step_load(keys_at, next + stride, chunk + 24u, place);
-      }
+      k = attention_step_load(keys_at, next, chunk, place);
     }
 
     // The sums of the eight invocations of a key: of the first four each is left with a pass and two queries of it.
@@ -557,31 +582,20 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     }
     let w0 = attention_step_weights(weight, lane, 0u);
     let w1 = attention_step_weights(weight, lane, 1u);
-    sum0 = attention_step_weigh(sum0, w0, v00);
-    sum0 = attention_step_weigh(sum0, w1, v10);
+    sum0 = attention_step_weigh(sum0, w0, v.a0);
+    sum0 = attention_step_weigh(sum0, w1, v.b0);
     if attention_step_chunks > 1u {
-      sum1 = attention_step_weigh(sum1, w0, v01);
-      sum1 = attention_step_weigh(sum1, w1, v11);
+      sum1 = attention_step_weigh(sum1, w0, v.a1);
+      sum1 = attention_step_weigh(sum1, w1, v.b1);
     }
     if attention_step_chunks > 2u {
-      sum2 = attention_step_weigh(sum2, w0, v02);
-      sum2 = attention_step_weigh(sum2, w1, v12);
-      sum3 = attention_step_weigh(sum3, w0, v03);
-      sum3 = attention_step_weigh(sum3, w1, v13);
+      sum2 = attention_step_weigh(sum2, w0, v.a2);
+      sum2 = attention_step_weigh(sum2, w1, v.b2);
+      sum3 = attention_step_weigh(sum3, w0, v.a3);
+      sum3 = attention_step_weigh(sum3, w1, v.b3);
     }
     if more {
-      v00 = attention_step_load(values_at, next, chunk, place);
-      v10 = attention_step_load(values_at, next + stride, chunk, place);
-      if attention_step_chunks > 1u {
-        v01 = attention_step_load(values_at, next, chunk + 8u, place);
-        v11 = attention_step_load(values_at, next + stride, chunk + 8u, place);
-      }
-      if attention_step_chunks > 2u {
-        v02 = attention_step_load(values_at, next, chunk + 16u, place);
-        v12 = attention_step_load(values_at, next + stride, chunk + 16u, place);
-        v03 = attention_step_load(values_at, next, chunk + 24u, place);
-        v13 = attention_step_load(values_at, next + stride, chunk + 24u, place);
-      }
+      v = attention_step_load(values_at, next, chunk, place);
     }
   }
 
