@@ -20,7 +20,7 @@ typedef struct machine {
   tern__backend *cpu, *gpu;
   uint64_t binding_limit;
   uint32_t groups_limit;
-  bool software;
+  bool software, unified;
 } machine;
 
 static machine m;
@@ -28,6 +28,8 @@ static machine m;
 static uint64_t binding_limit;
 /* Whether a software device is taken for a real one: for the kernels that only those get. */
 static bool as_hardware;
+/* Whether the device is taken for one with memory of its own, and which it is. */
+static enum { AS_IT_IS, AS_CARD, AS_UNIFIED } as_memory;
 /* The last dispatch of the last run. */
 static tern__gpu_kernel_id last_kernel;
 /* Dispatches of it that only round rows, or make halves of them. */
@@ -58,6 +60,7 @@ static machine *with_limits(const one_op *t) {
   uint64_t limit = t->binding_limit ? t->binding_limit : binding_limit;
   m.gpu->info->max_binding_bytes = limit ? limit : m.binding_limit;
   m.gpu->info->software = m.software && !as_hardware;
+  m.gpu->info->unified = as_memory == AS_IT_IS ? m.unified : as_memory == AS_UNIFIED;
   m.gpu->info->max_groups = t->groups_limit ? t->groups_limit : m.groups_limit;
   return &m;
 }
@@ -75,6 +78,7 @@ static machine *open_machine(const one_op *t) {
   atexit(close_machine); /* before the handlers that the driver registered while it was opened */
   m.binding_limit = m.gpu->info->max_binding_bytes, m.groups_limit = m.gpu->info->max_groups;
   m.software = m.gpu->info->software;
+  m.unified = m.gpu->info->unified;
   return with_limits(t);
 }
 

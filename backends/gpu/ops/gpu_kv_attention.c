@@ -1,9 +1,9 @@
 /* tern.KvAttention: new rows enter the cache (kernels/kv_store.wgsl), then attention over it: in tiles of queries
  * (attention_kv.wgsl, or attention_matrix_kv.wgsl), or for few queries in shares of the keys (attention_split.wgsl,
- * attention_step.wgsl). Few new rows, as in decoding, are stored by the attention itself (attention_fresh.wgsl,
- * attention_step.wgsl), and a single one by the product that makes it where that can (linear_dot_rotary.wgsl). A cache
- * that one binding does not hold is bound some heads at a time.
- * Positions are read from a buffer: what is recorded serves every position. */
+ * attention_step.wgsl), or for one row of a short context without (attention_row.wgsl). Few new rows, as in decoding,
+ * are stored by the attention itself (attention_fresh.wgsl, attention_step.wgsl), and a single one by the product that
+ * makes it where that can (linear_dot_rotary.wgsl). A cache that one binding does not hold is bound some heads at a
+ * time. Positions are read from a buffer: what is recorded serves every position. */
 #include <math.h>
 #include <stddef.h>
 
@@ -21,7 +21,9 @@ enum {
   MAX_FRESH_ROWS = 4,    /* that attention stores itself, as attention_fresh.wgsl has room for */
   WANTED_WORKGROUPS = 256,
   STEP_WORKGROUPS = 256, /* the same of attention_step.wgsl */
-  STEP_SHARES = 64       /* at most, as it has room for */
+  STEP_SHARES = 64,      /* at most, as it has room for */
+  ROW_KEYS = 1536,       /* positions of a cache beyond which shares are faster (on an H200) */
+  ROW_VALUES = 16        /* of a workgroup of attention_row.wgsl */
 };
 
 typedef struct store_immediates {
@@ -155,6 +157,27 @@ static tern__gpu_kernel_id step_kernel(uint32_t dim, bool kept) {
   return kernels[kept][(dim > 64) + (dim > 128)];
 }
 
+/* Whether attention_row.wgsl takes a kept row: a cache so short that its keys may be read once for every 16 values of a
+ * query head, on a card of its own memory, as those have the caches for it. */
+static bool takes_row(const tern__program *program, const tern__gpu_attention *a) {
+  const tern__gpu_info *info = program->backend->info;
+  uint32_t lanes = a->dim <= 64 ? 8 : a->dim <= 128 ? 16 : 32;
+  return a->keys <= ROW_KEYS && !info->unified && a->dim % ROW_VALUES == 0 && a->unit >= lanes &&
+         info->max_invocations >= tern__gpu_kernels[TERN__KERNEL_attention_row_64].workgroup[0];
+}
+
+static tern_status add_row(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
+                           const tern__gpu_operand kept[TERN__GPU_MAX_BINDINGS]) {
+  tern_status status = TERN_OK;
+  tern__gpu_operand operands[] = {kept[0], kept[1], kept[2], kept[3], {TERN__GPU_NONE, -1, 0, 0}};
+  tern__gpu_kernel_id kernel = a->dim <= 64    ? TERN__KERNEL_attention_row_64
+                               : a->dim <= 128 ? TERN__KERNEL_attention_row_128
+                                               : TERN__KERNEL_attention_row_256;
+  TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, a, a->dim / ROW_VALUES, a->group, a->kv_heads));
+cleanup:
+  return status;
+}
+
 static uint32_t step_blocks(const tern__gpu_attention *a) {
   return (a->rows * a->group + SPLIT_QUERIES - 1) / SPLIT_QUERIES;
 }
@@ -207,18 +230,25 @@ static tern_status add_step(tern__program *program, const tern__node *node, cons
   tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS];
   bool kept;
   TERN_TRY(take_rotary(program, node, a, batch, layer, &kept));
-  int32_t end = kept ? 4 : 8; /* ATTENTION_STEP_END */
+  int32_t end = kept ? 4 : 8, rounded = end + 2; /* ATTENTION_STEP_END */
   cache_operands(node, a, layer, &all, tern__gpu_output(node, 0), operands);
   if (kept) operands[2] = operands[4], operands[3] = operands[7];
-  tern__gpu_need_scratch(program, bytes);
-  operands[end] = tern__gpu_scratch(0, bytes), operands[end + 1] = tern__gpu_keep(program, blocks * sizeof(uint32_t));
-  operands[end + 2] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
-  TERN_TRY(tern__gpu_add_step(program, node, step_kernel(a->dim, kept), operands, a, a->splits, all.n, step_blocks(a)));
+  if (kept && takes_row(program, a)) {
+    TERN_TRY(add_row(program, node, a, operands));
+    rounded = 4;
+  } else {
+    tern__gpu_need_scratch(program, bytes);
+    operands[end] = tern__gpu_scratch(0, bytes);
+    operands[end + 1] = tern__gpu_keep(program, blocks * sizeof(uint32_t));
+    operands[rounded] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+    TERN_TRY(tern__gpu_add_step(program, node, step_kernel(a->dim, kept), operands, a, a->splits, all.n,
+                                step_blocks(a)));
+  }
   count_cost(program, a, all.n);
   if (batch == 1 && a->rows == 1 && a->dim % 16 == 0) /* halves of blocks */
     TERN_TRY(tern__gpu_offer_rounded(program, &(tern__gpu_offer){.y = operands[1],
                                                                  .width = (uint64_t)a->kv_heads * a->group * a->dim,
-                                                                 .rounded = end + 2,
+                                                                 .rounded = rounded,
                                                                  .scale = -1,
                                                                  .immediate = offsetof(tern__gpu_attention, flags) / 4,
                                                                  .plain = TERN__GPU_ATTENTION_ROUND}));
