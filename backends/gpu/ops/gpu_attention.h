@@ -9,8 +9,16 @@ enum { TERN__GPU_ATTENTION_MAX_DIM = 256, TERN__GPU_ATTENTION_INTERLEAVED = 1, T
        TERN__GPU_ATTENTION_HALVES = 8 /* attention_matrix_encoder.wgsl: y is written as float16 alone */ };
 
 typedef struct tern__gpu_attention {
-  uint32_t rows, keys, kv_heads, group, dim, quad_lanes, block_queries, half_rotary, flags, window;
-  float scale, softcap;
+  uint32_t rows, keys, kv_heads, group, dim, quad_lanes, block_queries, half_rotary, flags;
+  union {
+    uint32_t window;
+    float value_scale; /* attention_matrix_encoder.wgsl, as next: */
+  };
+  float scale;
+  union {
+    float softcap;
+    float product_scale;
+  };
   union {
     uint32_t mask_step[4]; /* batch, head, row, key */
     struct { uint32_t values, first_head, unit, splits; };
