@@ -922,22 +922,26 @@ Test(halves, straight_products_are_planned) {
 typedef struct halves_attention {
   int rows, heads, dim;
   int mask;       /* 1: the second half of keys is far away; 2: one sequence sees no key, the other one the last two; 3: one
-                     for each query; 0: none */
+                     for each query; 4: all alike, however low; 0: none */
   bool product;   /* a product reads what comes out */
   bool read;      /* values are an output, too, so that no halves are stored */
   tern__gpu_kernel_id kernel;
 } halves_attention;
 
 static const halves_attention halves_attentions[] = {
-    {40, 3, 32, 0, true, false, TERN__KERNEL_attention_matrix_encoder_halves_32},
-    {40, 2, 64, 1, false, false, TERN__KERNEL_attention_matrix_encoder_halves_64},
-    {128, 2, 32, 1, true, false, TERN__KERNEL_attention_matrix_encoder_halves_32},
-    {72, 2, 64, 2, true, false, TERN__KERNEL_attention_matrix_encoder_halves_64},
-    {104, 3, 32, 2, false, false, TERN__KERNEL_attention_matrix_encoder_halves_32},
+    {40, 3, 32, 0, true, false, TERN__KERNEL_attention_matrix_whole_32},
+    {40, 2, 64, 1, false, false, TERN__KERNEL_attention_matrix_whole_64},
+    {128, 2, 32, 1, true, false, TERN__KERNEL_attention_matrix_whole_32},
+    {72, 2, 64, 2, true, false, TERN__KERNEL_attention_matrix_whole_64},
+    {104, 3, 32, 2, false, false, TERN__KERNEL_attention_matrix_whole_32},
     {24, 3, 32, 3, true, false, TERN__KERNEL_attention_matrix_encoder_halves_32},
     {136, 1, 64, 1, false, false, TERN__KERNEL_attention_matrix_encoder_halves_64},
     {200, 2, 32, 2, true, false, TERN__KERNEL_attention_matrix_encoder_halves_32},
     {64, 2, 48, 1, true, false, TERN__KERNEL_attention_matrix_encoder_halves_64},
+    {16, 2, 32, 0, false, false, TERN__KERNEL_attention_matrix_whole_32},
+    {128, 1, 64, 0, false, false, TERN__KERNEL_attention_matrix_whole_64},
+    {64, 3, 32, 4, true, false, TERN__KERNEL_attention_matrix_whole_32},
+    {120, 1, 64, 4, true, false, TERN__KERNEL_attention_matrix_whole_64},
     {40, 1, 96, 0, true, false, TERN__KERNEL_attention_matrix_encoder_halves_96},
     {40, 1, 128, 1, false, false, TERN__KERNEL_attention_matrix_encoder_halves_128},
     {40, 3, 32, 0, true, true, TERN__KERNEL_attention_matrix_encoder_32},
@@ -955,6 +959,7 @@ static void build_halves_attention(one_op *t, const halves_attention *of) {
   for (int i = 0; mask && i < 2 * of->rows; i++) {
     int key = i % of->rows;
     if (of->mask == 1) mask[i] = key > of->rows / 2 ? -3.4e38f : 0;
+    else if (of->mask == 4) mask[i] = -3.4028234663852886e38f;
     else mask[i] = i < of->rows || key < of->rows - 2 ? -INFINITY : 0;
   }
   tern__value_id mask_id = of->mask ? t->ids[2] : -1;

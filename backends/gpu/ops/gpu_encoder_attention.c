@@ -1,5 +1,5 @@
 /* tern.EncoderAttention: kernels/attention_encoder.wgsl, or attention_matrix_encoder.wgsl, for which products may store
- * queries, keys and values as float16. */
+ * queries, keys and values as float16, and of those attention_matrix_whole.wgsl where keys are few. */
 #include <math.h>
 #include <stddef.h>
 
@@ -21,6 +21,7 @@ static tern_status take_halves(tern__program *program, const tern__node *node, u
   a->product_scale = a->scale * halves[0].back * halves[1].back, a->value_scale = halves[2].back, a->scale = 1;
   *kernel = (tern__gpu_kernel_id)(*kernel - TERN__KERNEL_attention_matrix_encoder_32 +
                                   TERN__KERNEL_attention_matrix_encoder_halves_32);
+  *kernel = tern__gpu_attention_whole(a, *kernel);
 cleanup:
   return status;
 }
@@ -54,8 +55,9 @@ tern_status tern__gpu_compile_encoder_attention(tern__program *program, const te
   if (tern__gpu_attention_blocks(&a) > limit) return TERN_OK;
   if (matrix) TERN_TRY(take_halves(program, node, batch, &a, operands, &kernel));
   uint64_t element = kernel >= TERN__KERNEL_attention_matrix_encoder_halves_32 ? 2 : sizeof(float); /* of q, k, v */
+  bool whole = kernel >= TERN__KERNEL_attention_matrix_whole_32; /* its grid spares divisions */
   TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &a, tern__gpu_attention_blocks(&a),
-                              (uint32_t)(batch * heads), 1));
+                              (uint32_t)(whole ? heads : batch * heads), (uint32_t)(whole ? batch : 1)));
   tern__gpu_cost(program, 4 * batch * a.rows * a.keys * width,
                  batch * width * (a.rows * (element + sizeof(float)) + 2 * a.keys * element));
   if (matrix)
