@@ -3,8 +3,8 @@
 //
 // Formula: softmax(q k^T scale + mask) v. Four subgroups of 32 own 16 queries each and share keys and values, which are
 // asked for before anything is waited for. A subgroup's scores come 32 keys at a time through workgroup memory to the
-// invocations that make weights of them, two a query, and stay in their registers until the largest is known, so that
-// no sum is rescaled. Weights are float16, up to 2^5, sums float32.
+// invocations that make weights of them, two a query that take turns of four keys, and stay in their registers until
+// the largest is known, so that no sum is rescaled. Weights are float16, up to 2^5, sums float32.
 //
 // Bindings: group 0, 0 = q [batch, rows, heads dim], 2 = k, 3 = v [batch, keys, heads dim], of each four in the order
 // 0 2 1 3, 1 = y as float32, or 5 = half of y as float16 in that order (flag 8), 4 = mask. Parameters:
@@ -20,14 +20,16 @@ const ATTENTION_KEYS: u32 = 128u;
 const ATTENTION_LOG2E: f32 = 1.44269502;
 // Added to the exponent of 2: of the half's range, more is left for small weights.
 const ATTENTION_LIFT: f32 = 5.0;
-// The smallest number that a mask adds to the score of a key that is seen; below `lowest` none is.
+// The smallest number that counts for what a mask adds to a key's score; below the lowest float the key is not seen.
 const ATTENTION_SMALLEST: f32 = -1.0e38;
 const ATTENTION_LOWEST: f32 = -3.4028234663852886e38;
 // Scores are exponents of 2. What is added to those of keys that are not seen, and what all others are larger than.
 const ATTENTION_UNSEEN: f32 = -3.0e38;
 const ATTENTION_HIDDEN: f32 = -2.0e38;
-const ATTENTION_SHEET: u32 = 9u;     // vec4s of a row: 32 scores, four more so that rows lie in different banks;
-const ATTENTION_WEIGHTS: u32 = 34u;  // 128 weights and eight more
+// vec4s of a row. 32 scores, eight more: what four rows store, or load by turns of two invocations, lies in different
+// banks. 128 weights, eight more: so do fours of eight rows.
+const ATTENTION_SHEET: u32 = 10u;
+const ATTENTION_WEIGHTS: u32 = 34u;
 
 @group(0) @binding(0) var<storage, read> attention_q: array<vec4<f16>>;
 @group(0) @binding(1) var<storage, read_write> attention_y: array<vec4<f32>>;
@@ -40,7 +42,7 @@ const ATTENTION_WEIGHTS: u32 = 34u;  // 128 weights and eight more
 // place where heads are large.
 var<workgroup> attention_tiles: array<vec4<f16>, 64u * (attention_dim + 8u) + 2176u * (2u - attention_dim / 32u)>;
 // Of each subgroup 16 rows: scores, and sums on their way out.
-var<workgroup> attention_sheet: array<vec4<f32>, 576>;
+var<workgroup> attention_sheet: array<vec4<f32>, 640>;
 // What is added to each key's scores.
 var<workgroup> attention_added: array<vec4<f32>, 32>;
 
@@ -91,12 +93,12 @@ fn attention_weigh(at: u32, score: vec4<f32>, reference: f32) -> f32 {
   return (weights.x + weights.y) + (weights.z + weights.w);
 }
 
-// Stores 16 rows of 32 finished sums, each times its lane's factor: rows from `first` on, element `at` of y being where
-// the first one's go, `step` elements from row to row.
+// Stores 16 rows of 32 finished sums, each times the factor that its two lanes have: rows from `first` on, element `at`
+// of y being where the first one's go, `step` elements from row to row.
 fn attention_finish(sheet: u32, lane: u32, factor: f32, first: u32, at: u32, step: u32) {
   for (var i = 0u; i < 2u; i += 1u) {
     let row = i * 8u + lane / 4u;
-    let scale = subgroupShuffle(factor, row);
+    let scale = subgroupShuffle(factor, row * 2u);
     let y0 = attention_sheet[sheet + row * ATTENTION_SHEET + lane % 4u * 2u] * scale;
     let y1 = attention_sheet[sheet + row * ATTENTION_SHEET + lane % 4u * 2u + 1u] * scale;
     let place = at + row * step + lane % 4u * 8u;
@@ -140,9 +142,9 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let sheet = subgroup * 16u * ATTENTION_SHEET;
   let sheet_far = sheet + 4u;
   let weights = (2u - attention_dim / 32u) * 2u * values + subgroup * 16u * ATTENTION_WEIGHTS;
-  let my_scores = sheet + lane % 16u * ATTENTION_SHEET + lane / 16u * 4u;
-  let my_added = lane / 16u * 4u;
-  let my_weights = weights + lane % 16u * ATTENTION_WEIGHTS + lane / 16u * 4u;
+  let my_scores = sheet + lane / 2u * ATTENTION_SHEET + lane % 2u;
+  let my_added = lane % 2u;
+  let my_weights = weights + lane / 2u * ATTENTION_WEIGHTS + lane % 2u;
   let scale = p.softcap * ATTENTION_LOG2E;
 
   var q0 = coop_mat16x16<f16, A>();
@@ -279,9 +281,9 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   }
   subgroupBarrier();
   x0 = attention_read(my_scores + 0u, my_added + 0u, scale);
-  x1 = attention_read(my_scores + 1u, my_added + 1u, scale);
-  x2 = attention_read(my_scores + 2u, my_added + 2u, scale);
-  x3 = attention_read(my_scores + 3u, my_added + 3u, scale);
+  x1 = attention_read(my_scores + 2u, my_added + 2u, scale);
+  x2 = attention_read(my_scores + 4u, my_added + 4u, scale);
+  x3 = attention_read(my_scores + 6u, my_added + 6u, scale);
   subgroupBarrier();
   coopStoreT(r0, &attention_sheet[sheet], ATTENTION_SHEET);
   coopStoreT(r1, &attention_sheet[sheet_far], ATTENTION_SHEET);
@@ -301,9 +303,9 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   }
   subgroupBarrier();
   x4 = attention_read(my_scores + 0u, my_added + 8u, scale);
-  x5 = attention_read(my_scores + 1u, my_added + 9u, scale);
-  x6 = attention_read(my_scores + 2u, my_added + 10u, scale);
-  x7 = attention_read(my_scores + 3u, my_added + 11u, scale);
+  x5 = attention_read(my_scores + 2u, my_added + 10u, scale);
+  x6 = attention_read(my_scores + 4u, my_added + 12u, scale);
+  x7 = attention_read(my_scores + 6u, my_added + 14u, scale);
   if long {
     subgroupBarrier();
     coopStoreT(s0, &attention_sheet[sheet], ATTENTION_SHEET);
@@ -322,45 +324,45 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
     }
     subgroupBarrier();
     x8 = attention_read(my_scores + 0u, my_added + 16u, scale);
-    x9 = attention_read(my_scores + 1u, my_added + 17u, scale);
-    x10 = attention_read(my_scores + 2u, my_added + 18u, scale);
-    x11 = attention_read(my_scores + 3u, my_added + 19u, scale);
+    x9 = attention_read(my_scores + 2u, my_added + 18u, scale);
+    x10 = attention_read(my_scores + 4u, my_added + 20u, scale);
+    x11 = attention_read(my_scores + 6u, my_added + 22u, scale);
     subgroupBarrier();
     coopStoreT(r0, &attention_sheet[sheet], ATTENTION_SHEET);
     coopStoreT(r1, &attention_sheet[sheet_far], ATTENTION_SHEET);
     subgroupBarrier();
     x12 = attention_read(my_scores + 0u, my_added + 24u, scale);
-    x13 = attention_read(my_scores + 1u, my_added + 25u, scale);
-    x14 = attention_read(my_scores + 2u, my_added + 26u, scale);
-    x15 = attention_read(my_scores + 3u, my_added + 27u, scale);
+    x13 = attention_read(my_scores + 2u, my_added + 26u, scale);
+    x14 = attention_read(my_scores + 4u, my_added + 28u, scale);
+    x15 = attention_read(my_scores + 6u, my_added + 30u, scale);
   }
 
   var largest = max(max(max(x0, x1), max(x2, x3)), max(max(x4, x5), max(x6, x7)));
   largest = max(largest, max(max(max(x8, x9), max(x10, x11)), max(max(x12, x13), max(x14, x15))));
   var top = max(max(largest.x, largest.y), max(largest.z, largest.w));
-  top = max(top, subgroupShuffleXor(top, 16u));
+  top = max(top, subgroupShuffleXor(top, 1u));
   let reference = select(0.0, top, top > ATTENTION_HIDDEN) - ATTENTION_LIFT;
   if attention_dim > 32u {
     workgroupBarrier();  // nobody reads keys any more
   }
   var total = 0.0;
   total += attention_weigh(my_weights + 0u, x0, reference);
-  total += attention_weigh(my_weights + 1u, x1, reference);
-  total += attention_weigh(my_weights + 2u, x2, reference);
-  total += attention_weigh(my_weights + 3u, x3, reference);
+  total += attention_weigh(my_weights + 2u, x1, reference);
+  total += attention_weigh(my_weights + 4u, x2, reference);
+  total += attention_weigh(my_weights + 6u, x3, reference);
   total += attention_weigh(my_weights + 8u, x4, reference);
-  total += attention_weigh(my_weights + 9u, x5, reference);
-  total += attention_weigh(my_weights + 10u, x6, reference);
-  total += attention_weigh(my_weights + 11u, x7, reference);
+  total += attention_weigh(my_weights + 10u, x5, reference);
+  total += attention_weigh(my_weights + 12u, x6, reference);
+  total += attention_weigh(my_weights + 14u, x7, reference);
   if long {
     total += attention_weigh(my_weights + 16u, x8, reference);
-    total += attention_weigh(my_weights + 17u, x9, reference);
-    total += attention_weigh(my_weights + 18u, x10, reference);
-    total += attention_weigh(my_weights + 19u, x11, reference);
+    total += attention_weigh(my_weights + 18u, x9, reference);
+    total += attention_weigh(my_weights + 20u, x10, reference);
+    total += attention_weigh(my_weights + 22u, x11, reference);
     total += attention_weigh(my_weights + 24u, x12, reference);
-    total += attention_weigh(my_weights + 25u, x13, reference);
-    total += attention_weigh(my_weights + 26u, x14, reference);
-    total += attention_weigh(my_weights + 27u, x15, reference);
+    total += attention_weigh(my_weights + 26u, x13, reference);
+    total += attention_weigh(my_weights + 28u, x14, reference);
+    total += attention_weigh(my_weights + 30u, x15, reference);
   }
   subgroupBarrier();
 
@@ -391,7 +393,7 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
     }
   }
 
-  total += subgroupShuffleXor(total, 16u);
+  total += subgroupShuffleXor(total, 1u);
   let factor = select(0.0, 1.0 / total, total > 0.0) * bitcast<f32>(p.window);
   coopStoreT(o0, &attention_sheet[sheet], ATTENTION_SHEET);
   coopStoreT(o1, &attention_sheet[sheet_far], ATTENTION_SHEET);
