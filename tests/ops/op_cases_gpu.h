@@ -536,6 +536,27 @@ Test(consistent, one_row_equals_many) {
   as_hardware = false;
 }
 
+/* So many rows that subgroups have one each, under FAST: of all sizes that they can have, the sum read by others or not. */
+Test(fused, skip_norm_rows) {
+  static const int sizes[] = {4, 128, 384, 512, 516, 768, 1020, 1024, 1028, 130};
+  for (int i = 0; i < (int)(sizeof sizes / sizeof *sizes); i++)
+    for (int form = 0; form < 4; form++) {
+      one_op t;
+      tern__value_id in[3], out;
+      begin(&t, "Fused", "tern", 1);
+      for (int k = 0; k < 2; k++) input(&t, TERN_DTYPE_F32, 3, 3, 101, sizes[i]);
+      tern__value_id sum = add_node(&t, "Add", "", t.ids, 2, 1, &out);
+      for (int k = 1; k < 3; k++) constant(&t, TERN_DTYPE_F32, 1, sizes[i]), in[k] = t.ids[t.n_inputs - 1];
+      in[0] = sum;
+      if (form & 1) add_node(&t, "LayerNormalization", "", in, 3, 1, &out);
+      else add_node(&t, "SimplifiedLayerNormalization", "", in, 2, 1, &out);
+      add_output(&t, out);
+      if (form & 2) add_output(&t, sum);
+      check_fused(&t, "skip_norm", 2e-6);
+      end(&t);
+    }
+}
+
 /* A residual and its norm; the sum read by others or not; an operand that repeats over the batch. */
 Test(fused, skip_norm) {
   static const struct { const char *op; int inputs; } norms[] = {
@@ -734,8 +755,9 @@ Test(consistent, rounded_by_products) {
 
 /* ---- halves that one step stores for the next ---- */
 
-enum { ENCODER_ROWS = 35, ENCODER_WIDTH = 96, ENCODER_INNER = 160,
-       ENCODER_PLAIN = 0, ENCODER_INNER_IS_READ, ENCODER_INFINITE, ENCODER_FORMS };
+/* MANY_ROWS: in whole matrices, and enough for skip_norm_rows.wgsl */
+enum { ENCODER_ROWS = 35, ENCODER_MANY_ROWS = 136, ENCODER_WIDTH = 96, ENCODER_INNER = 160,
+       ENCODER_PLAIN = 0, ENCODER_INNER_IS_READ, ENCODER_MANY, ENCODER_INFINITE, ENCODER_FORMS };
 
 static tern__value_id add_half_product(one_op *t, tern__value_id x, int n, int k) {
   tern__value_id in[2] = {x}, out;
@@ -764,7 +786,8 @@ static tern__value_id add_sum_and_norm(one_op *t, tern__value_id a, tern__value_
 static void build_encoder(one_op *t, int form) {
   tern__value_id x, qkv[3], y, out;
   begin(t, "Fused", "tern", 1);
-  for (int i = 0; i < 2; i++) input(t, TERN_DTYPE_F32, 3, 2, ENCODER_ROWS, ENCODER_WIDTH);
+  int rows = form == ENCODER_MANY ? ENCODER_MANY_ROWS : ENCODER_ROWS;
+  for (int i = 0; i < 2; i++) input(t, TERN_DTYPE_F32, 3, 2, rows, ENCODER_WIDTH);
   x = add_sum_and_norm(t, t->ids[0], t->ids[1]);
   for (int i = 0; i < 3; i++) qkv[i] = add_half_product(t, x, ENCODER_WIDTH, ENCODER_WIDTH);
   y = add_node(t, "EncoderAttention", "tern", qkv, 3, 1, &out);
@@ -1044,6 +1067,7 @@ Test(halves, are_planned) {
   for (int form = 0; form < ENCODER_FORMS; form++) {
     one_op t;
     tern__pack_cache *cache;
+    if (form == ENCODER_MANY) continue;
     build_encoder(&t, form);
     tern__session_plan *plan = plan_for_matrices(&t, &cache);
     const tern__program *program = plan->segments[0].program;
