@@ -194,3 +194,10 @@ tern_status tern__gpu_take_all_halves(tern__program *program, const tern__node *
 cleanup:
   return status;
 }
+
+tern_status tern__gpu_take_own_halves(tern__program *program, const tern__node *node, tern__gpu_operand x,
+                                      uint64_t rows, uint64_t width, tern__gpu_halves *out) {
+  tern__gpu_halves *offer = find(program, x, rows, width);
+  *out = (tern__gpu_halves){.at = {TERN__GPU_NONE, -1, 0, 0}};
+  return offer && is_alone(program, offer, node) ? tern__gpu_take_halves(program, node, x, rows, width, out) : TERN_OK;
+}

@@ -536,7 +536,8 @@ Test(consistent, one_row_equals_many) {
   as_hardware = false;
 }
 
-/* So many rows that subgroups have one each, under FAST: of all sizes that they can have, the sum read by others or not. */
+/* So many rows that subgroups have one each, under FAST, of sizes that they can have and others; the sum read by others
+ * or not. */
 Test(fused, skip_norm_rows) {
   static const int sizes[] = {4, 128, 384, 512, 516, 768, 1020, 1024, 1028, 130};
   for (int i = 0; i < (int)(sizeof sizes / sizeof *sizes); i++)
@@ -944,8 +945,8 @@ Test(halves, straight_products_are_planned) {
 /* Attention between products whose rows come in whole matrices: they store its halves, and it reads them. */
 typedef struct halves_attention {
   int rows, heads, dim;
-  int mask;       /* 1: the second half of keys is far away; 2: one sequence sees no key, the other one the last two; 3: one
-                     for each query; 4: all alike, however low; 0: none */
+  int mask;       /* 1: the second half of keys is far away; 2: one sequence sees no key, the other one the last two;
+                     3: one for each query; 4: all alike, however low; 0: none */
   bool product;   /* a product reads what comes out */
   bool read;      /* values are an output, too, so that no halves are stored */
   tern__gpu_kernel_id kernel;
@@ -1098,6 +1099,43 @@ Test(halves, are_planned) {
     tern__pack_cache_destroy(cache);
     end(&t);
   }
+}
+
+/* Many rows in whole matrices: what products make for a norm's sum is stored as halves, too. */
+Test(halves, many_rows_are_planned) {
+  static const tern__gpu_kernel_id kernels[] = {
+      TERN__KERNEL_skip_norm_rows_512,          TERN__KERNEL_linear_matrix64_halves_f16,
+      TERN__KERNEL_linear_matrix64_halves_f16,  TERN__KERNEL_linear_matrix64_halves_f16,
+      TERN__KERNEL_attention_matrix_encoder_halves_32, TERN__KERNEL_linear_matrix64_halves_f16,
+      TERN__KERNEL_skip_norm_rows_512,          TERN__KERNEL_linear_matrix64_halves_f16,
+      TERN__KERNEL_linear_matrix64_halves_f16,  TERN__KERNEL_skip_norm_rows_512,
+      TERN__KERNEL_linear_matrix64_f16};
+  enum { N = sizeof kernels / sizeof *kernels };
+  one_op t;
+  tern__pack_cache *cache;
+  build_encoder(&t, ENCODER_MANY);
+  tern__session_plan *plan = plan_for_matrices(&t, &cache);
+  const tern__program *program = plan->segments[0].program;
+  const tern__gpu_step *steps = program->steps;
+  cr_assert_eq(tern__array_count(steps), N);
+  for (size_t i = 0; i < N; i++)
+    cr_expect_eq(steps[i].kernel, kernels[i], "step %zu is %s", i, tern__gpu_kernels[steps[i].kernel].name);
+  for (size_t i = 0; i < N; i++) {
+    uint32_t flags;
+    float scale;
+    if (kernels[i] != TERN__KERNEL_skip_norm_rows_512) continue;
+    memcpy(&scale, steps[i].immediates + 8, sizeof scale), memcpy(&flags, steps[i].immediates + 12, sizeof flags);
+    cr_expect_eq(flags & 112, i ? 80 : 16);
+    cr_expect_eq(steps[i].groups[0], 2 * ENCODER_MANY_ROWS / 8);
+    if (!i) continue;
+    cr_expect(steps[i].operands[0].kind == TERN__GPU_NONE && steps[i].operands[4].kind == TERN__GPU_VALUE);
+    cr_expect(same_place(steps[i].operands[5], steps[i - 1].operands[4]));
+    cr_expect(same_place(steps[i].operands[4], steps[i == 6 ? 0 : 6].operands[3]), "the residual is a norm's");
+    cr_expect_eq(scale * product_of(program, i - 1)->epsilon, 1.0f);
+  }
+  tern__plan_destroy(&t.alloc, plan);
+  tern__pack_cache_destroy(cache);
+  end(&t);
 }
 
 #endif

@@ -7,9 +7,9 @@
 #include "gpu/ops/gpu_attention.h"
 
 /* Has the kernel that cooperative matrices have read halves, if those that make queries, keys and values, which are
- * operands 0, 2 and 3, all offer them. */
+ * operands 0, 2 and 3, all offer them. What comes out are means of values, and have their bound. */
 static tern_status take_halves(tern__program *program, const tern__node *node, uint64_t batch, tern__gpu_attention *a,
-                               tern__gpu_operand *operands, tern__gpu_kernel_id *kernel) {
+                               tern__gpu_operand *operands, tern__gpu_kernel_id *kernel, tern__gpu_bound *bound) {
   tern_status status = TERN_OK;
   tern__gpu_operand from[3] = {operands[0], operands[2], operands[3]};
   uint64_t keys = batch * a->keys, rows[3] = {batch * a->rows, keys, keys};
@@ -18,6 +18,7 @@ static tern_status take_halves(tern__program *program, const tern__node *node, u
   TERN_TRY(tern__gpu_take_all_halves(program, node, from, rows, (uint64_t)a->kv_heads * a->dim, 3, halves));
   if (halves[0].at.kind == TERN__GPU_NONE) return TERN_OK;
   operands[0] = halves[0].at, operands[2] = halves[1].at, operands[3] = halves[2].at;
+  *bound = (tern__gpu_bound){halves[2].bound.each, halves[2].bound.each * (double)a->kv_heads * a->dim};
   a->product_scale = a->scale * halves[0].back * halves[1].back, a->value_scale = halves[2].back, a->scale = 1;
   *kernel = (tern__gpu_kernel_id)(*kernel - TERN__KERNEL_attention_matrix_encoder_32 +
                                   TERN__KERNEL_attention_matrix_encoder_halves_32);
@@ -53,7 +54,8 @@ tern_status tern__gpu_compile_encoder_attention(tern__program *program, const te
                                                         tern__gpu_input(node, 1), tern__gpu_input(node, 2),
                                                         tern__gpu_input(node, 3)};
   if (tern__gpu_attention_blocks(&a) > limit) return TERN_OK;
-  if (matrix) TERN_TRY(take_halves(program, node, batch, &a, operands, &kernel));
+  tern__gpu_bound bound = {0, 0};
+  if (matrix) TERN_TRY(take_halves(program, node, batch, &a, operands, &kernel, &bound));
   uint64_t element = kernel >= TERN__KERNEL_attention_matrix_encoder_halves_32 ? 2 : sizeof(float); /* of q, k, v */
   bool whole = kernel >= TERN__KERNEL_attention_matrix_whole_32; /* its grid spares divisions */
   TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &a, tern__gpu_attention_blocks(&a),
@@ -62,9 +64,9 @@ tern_status tern__gpu_compile_encoder_attention(tern__program *program, const te
                  batch * width * (a.rows * (element + sizeof(float)) + 2 * a.keys * element));
   if (matrix)
     TERN_TRY(tern__gpu_offer_halves(
-        program, &(tern__gpu_halves){.y = operands[1], .rows = batch * a.rows, .width = width, .plain = 1, .halves = 5,
-                                     .flags = offsetof(tern__gpu_attention, flags) / 4, .factor = -1, .fixed = 0.5f,
-                                     .alone = TERN__GPU_ATTENTION_HALVES}));
+        program, &(tern__gpu_halves){.y = operands[1], .rows = batch * a.rows, .width = width, .bound = bound,
+                                     .plain = 1, .halves = 5, .flags = offsetof(tern__gpu_attention, flags) / 4,
+                                     .factor = -1, .fixed = 0.5f, .alone = TERN__GPU_ATTENTION_HALVES}));
   *taken = true;
 cleanup:
   return status;

@@ -1,5 +1,5 @@
 /* LayerNormalization, RMSNormalization, SimplifiedLayerNormalization and their Skip forms: norm.wgsl,
- * skip_norm_rows.wgsl. Float32. */
+ * skip_norm_rows.wgsl. Float32, but that an operand of a sum may come as float16 from the product that made it. */
 #include <stddef.h>
 #include <string.h>
 
@@ -27,7 +27,7 @@ typedef struct norm_params {
 typedef struct statistics_params { uint32_t rows, cells, flags; float epsilon; } statistics_params;
 
 enum { CENTRED = 1, HAS_BIAS = 2, HAS_INPUT_BIAS = 4, KEEP_SUM = 8, HALVES = 16, NO_FLOATS = 32,
-       ROWS_FEWEST = 256, ROWS_SUBGROUP = 32, ROWS_INVOCATIONS = 256, ROWS_AT_ONCE = 8,
+       X_HALVES = 64, ROWS_FEWEST = 256, ROWS_SUBGROUP = 32, ROWS_INVOCATIONS = 256, ROWS_AT_ONCE = 8,
        WANT_MEAN = 2, WANT_DEVIATION = 4 };
 
 static bool all_f32(const tern__program *program, const tern__node *node) {
@@ -181,6 +181,25 @@ static tern__gpu_kernel_id rows_kernel(const tern__program *program, const norm_
   return n <= 512 ? TERN__KERNEL_skip_norm_rows_512 : TERN__KERNEL_skip_norm_rows_1024;
 }
 
+/* Has skip_norm_rows.wgsl, whose operands these are, read the sum's one or other operand as halves, if a product offers
+ * them and nobody else reads it. */
+static tern_status take_halves(tern__program *program, const tern__node *node, norm_params *p, uint64_t n,
+                               tern__gpu_operand *operands) {
+  tern_status status = TERN_OK;
+  static const int places[2] = {0, 4};
+  tern__gpu_halves halves = {.at = {TERN__GPU_NONE, -1, 0, 0}};
+  p->x_scale = 1;
+  for (int i = 0; i < 2 && halves.at.kind == TERN__GPU_NONE; i++) {
+    TERN_TRY(tern__gpu_take_own_halves(program, node, operands[places[i]], p->rows, n, &halves));
+    if (halves.at.kind == TERN__GPU_NONE) continue;
+    operands[5] = halves.at, p->x_scale = halves.back, p->flags |= X_HALVES;
+    operands[4] = operands[places[!i]];
+    operands[0] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  }
+cleanup:
+  return status;
+}
+
 static tern__gpu_operand value_operand(tern__value_id id) {
   return (tern__gpu_operand){TERN__GPU_VALUE, id, 0, 0};
 }
@@ -215,9 +234,9 @@ tern_status tern__gpu_compile_skip_norm(tern__program *program, const tern__node
       keeps ? value_operand(add->outputs[0]) : none};
   tern__gpu_kernel_id usual = quads ? TERN__KERNEL_skip_norm_quads : TERN__KERNEL_skip_norm;
   tern__gpu_kernel_id kernel = rows_kernel(program, &p, n, tern__gpu_elements(skip) == count, usual);
-  if (kernel != usual) p.x_scale = 1;
+  if (kernel != usual) TERN_TRY(take_halves(program, node, &p, n, operands));
   TERN_TRY(tern__gpu_add_1d(program, node, kernel, operands, &p, p.rows, kernel != usual ? ROWS_AT_ONCE : 1));
-  tern__gpu_cost(program, 7 * count, (3 + keeps) * 4 * count);
+  tern__gpu_cost(program, 7 * count, (3 + keeps) * 4 * count - (p.flags & X_HALVES ? 2 * count : 0));
   TERN_TRY(offer_halves(program, &p, n, 7, operands[3], tern__gpu_constant(program, part, 1),
                         bias ? tern__gpu_constant(program, part, 2) : NULL));
 cleanup:
