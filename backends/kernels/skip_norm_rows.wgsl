@@ -2,9 +2,9 @@
 // registers, reads it once and meets at no barrier.
 //
 // Formula and parameters: norm.wgsl. Bindings: group 0, 0 = x, or, with flag 64, 5 = x as float16 in the order 0 2 1 3
-// (linear_matrix.wgsl), 1 = scale, 2 = bias (flag 2), 3 = y (flag 32: not stored), 4 = skip, of x's size, 6 = their sum
-// (flag 8), 7 = y as float16 (flag 16). Workgroup: 256 x 1 x 1, eight rows; those beyond a dispatch's width continue in
-// y. Nothing is read after a store, for which drivers would have to wait: it might be what was stored.
+// (linear_matrix.wgsl), 1 = scale, 2 = bias (flag 2), 3 = y (flag 32: not stored), 4 = skip, whole rows, which repeat,
+// 6 = their sum (flag 8), 7 = y as float16 (flag 16). Workgroup: 256 x 1 x 1, eight rows; those beyond a dispatch's
+// width continue in y. Nothing is read after a store, for which drivers would wait: it might be what was stored.
 enable subgroups;
 
 override norm_each: u32 = 4u;  // quads of a row that an invocation has, most: 4 or 8
@@ -17,6 +17,7 @@ struct NormParams {
   n: f32,
   epsilon: f32,
   up: f32,
+  skip_rows: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> norm_x: array<vec4<f32>>;
@@ -29,8 +30,8 @@ struct NormParams {
 @group(0) @binding(7) var<storage, read_write> norm_halves: array<vec2<u32>>;
 var<immediate> norm_params: NormParams;
 
-// Quad `i` of a row, the sum; 0 beyond the row.
-fn norm_value(base: u32, i: u32) -> vec4<f32> {
+// Quad `i` of a row, the sum; 0 beyond the row. `skip`: where the other operand's row is.
+fn norm_value(base: u32, skip: u32, i: u32) -> vec4<f32> {
   var v = vec4<f32>();
   if i < norm_params.cells {
     if (norm_params.flags & 64u) != 0u {
@@ -39,7 +40,7 @@ fn norm_value(base: u32, i: u32) -> vec4<f32> {
     } else {
       v = norm_x[base + i];
     }
-    v += norm_skip[base + i];
+    v += norm_skip[skip + i];
   }
   return v;
 }
@@ -90,19 +91,23 @@ fn skip_norm_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgrou
                   @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
   let row = (group.y * groups.x + group.x) * 8u + subgroup;
   let base = min(row, norm_params.rows - 1u) * norm_params.cells;
-  let v0 = norm_value(base, lane);
-  let v1 = norm_value(base, lane + 32u);
-  let v2 = norm_value(base, lane + 64u);
-  let v3 = norm_value(base, lane + 96u);
+  var skip = base;
+  if norm_params.skip_rows < norm_params.rows {
+    skip = row % norm_params.skip_rows * norm_params.cells;
+  }
+  let v0 = norm_value(base, skip, lane);
+  let v1 = norm_value(base, skip, lane + 32u);
+  let v2 = norm_value(base, skip, lane + 64u);
+  let v3 = norm_value(base, skip, lane + 96u);
   var v4 = vec4<f32>();
   var v5 = vec4<f32>();
   var v6 = vec4<f32>();
   var v7 = vec4<f32>();
   if norm_each > 4u {
-    v4 = norm_value(base, lane + 128u);
-    v5 = norm_value(base, lane + 160u);
-    v6 = norm_value(base, lane + 192u);
-    v7 = norm_value(base, lane + 224u);
+    v4 = norm_value(base, skip, lane + 128u);
+    v5 = norm_value(base, skip, lane + 160u);
+    v6 = norm_value(base, skip, lane + 192u);
+    v7 = norm_value(base, skip, lane + 224u);
   }
   var mean = 0.0;
   if (norm_params.flags & 1u) != 0u {

@@ -545,7 +545,8 @@ Test(fused, skip_norm_rows) {
       one_op t;
       tern__value_id in[3], out;
       begin(&t, "Fused", "tern", 1);
-      for (int k = 0; k < 2; k++) input(&t, TERN_DTYPE_F32, 3, 3, 101, sizes[i]);
+      input(&t, TERN_DTYPE_F32, 3, 3, 101, sizes[i]);
+      input(&t, TERN_DTYPE_F32, 3, i % 2 ? 3 : 1, 101, sizes[i]); /* repeats over the batch or not */
       tern__value_id sum = add_node(&t, "Add", "", t.ids, 2, 1, &out);
       for (int k = 1; k < 3; k++) constant(&t, TERN_DTYPE_F32, 1, sizes[i]), in[k] = t.ids[t.n_inputs - 1];
       in[0] = sum;
@@ -1012,6 +1013,38 @@ Test(halves, attention) {
       double d = distance(&got, &want, i), most = by_matrices ? matrix_chain_error : f32_chain_error;
       cr_expect(d <= most, "case %d, output %d: error %.3g > %.3g", c, i, d, most);
     }
+    drop(&t, &want), drop(&t, &got), end(&t);
+  }
+}
+
+/* Queries of one sequence, keys and values of another one. */
+Test(halves, cross_attention) {
+  static const struct { int rows, keys, dim; } cases[] = {{24, 112, 32}, {72, 16, 64}, {40, 72, 64}, {136, 8, 32}};
+  const double f32_chain_error = 1e-5, matrix_chain_error = 1e-3;
+  for (int c = 0; c < 4; c++) {
+    int width = 2 * cases[c].dim;
+    one_op t;
+    tern__value_id x[2], in[3], out;
+    begin(&t, "Fused", "tern", 1);
+    for (int i = 0; i < 4; i++) input(&t, TERN_DTYPE_F32, 3, 2, i < 2 ? cases[c].rows : cases[c].keys, width);
+    for (int i = 0; i < 2; i++) x[i] = add_wide_sum_and_norm(&t, t.ids[2 * i], t.ids[2 * i + 1], width);
+    for (int i = 0; i < 3; i++) in[i] = add_half_product(&t, x[i > 0], width, width);
+    tern__value_id y = add_node(&t, "EncoderAttention", "tern", in, 3, 1, &out);
+    tern__node_set_int(t.graph, t.node, "num_heads", 2);
+    add_output(&t, y);
+    result want = run_on_cpu(&t);
+    cr_assert_eq(tern__gpu_fuse(open_machine(&t)->gpu, t.graph), TERN_OK, "%s", tern_last_error());
+    t.numerics = TERN_NUMERICS_FAST;
+    as_hardware = true;
+    result got = run_on_gpu(&t, "attention of halves, two sequences");
+    as_hardware = false;
+    for (int i = 0; i < t.n_outputs; i++) {
+      double d = distance(&got, &want, i), most = by_matrices ? matrix_chain_error : f32_chain_error;
+      cr_expect(d <= most, "case %d, output %d: error %.3g > %.3g", c, i, d, most);
+    }
+    if (by_matrices)
+      cr_expect_eq(last_kernel, cases[c].dim == 32 ? TERN__KERNEL_attention_matrix_whole_32
+                                                   : TERN__KERNEL_attention_matrix_whole_64);
     drop(&t, &want), drop(&t, &got), end(&t);
   }
 }

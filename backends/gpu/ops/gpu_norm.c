@@ -23,6 +23,7 @@ typedef struct norm_params {
   };
   uint32_t flags;
   float n, epsilon, up;
+  uint32_t skip_rows; /* of skip_norm_rows.wgsl */
 } norm_params;
 typedef struct statistics_params { uint32_t rows, cells, flags; float epsilon; } statistics_params;
 
@@ -171,10 +172,10 @@ cleanup:
 /* ---- tern.Fused, skip_norm: a sum and its norm ---- */
 
 /* The variant of skip_norm_rows.wgsl for rows of n values; `otherwise` if it cannot. */
-static tern__gpu_kernel_id rows_kernel(const tern__program *program, const norm_params *p, uint64_t n, bool same_size,
+static tern__gpu_kernel_id rows_kernel(const tern__program *program, const norm_params *p, uint64_t n, bool whole_rows,
                                        tern__gpu_kernel_id otherwise) {
   const tern__gpu_info *info = program->backend->info;
-  if (!same_size || n % 4 || n > 1024 || p->rows < ROWS_FEWEST || program->plan->numerics != TERN_NUMERICS_FAST ||
+  if (!whole_rows || n % 4 || n > 1024 || p->rows < ROWS_FEWEST || program->plan->numerics != TERN_NUMERICS_FAST ||
       info->software || !(info->features & TERN__GPU_HAS_SUBGROUPS) || info->subgroup_min != ROWS_SUBGROUP ||
       info->subgroup_max != ROWS_SUBGROUP || info->max_invocations < ROWS_INVOCATIONS)
     return otherwise;
@@ -188,7 +189,6 @@ static tern_status take_halves(tern__program *program, const tern__node *node, n
   tern_status status = TERN_OK;
   static const int places[2] = {0, 4};
   tern__gpu_halves halves = {.at = {TERN__GPU_NONE, -1, 0, 0}};
-  p->x_scale = 1;
   for (int i = 0; i < 2 && halves.at.kind == TERN__GPU_NONE; i++) {
     TERN_TRY(tern__gpu_take_own_halves(program, node, operands[places[i]], p->rows, n, &halves));
     if (halves.at.kind == TERN__GPU_NONE) continue;
@@ -233,8 +233,9 @@ tern_status tern__gpu_compile_skip_norm(tern__program *program, const tern__node
       value_operand(part->outputs[0]),          value_operand(add->inputs[swap ? 0 : 1]), none,
       keeps ? value_operand(add->outputs[0]) : none};
   tern__gpu_kernel_id usual = quads ? TERN__KERNEL_skip_norm_quads : TERN__KERNEL_skip_norm;
-  tern__gpu_kernel_id kernel = rows_kernel(program, &p, n, tern__gpu_elements(skip) == count, usual);
-  if (kernel != usual) TERN_TRY(take_halves(program, node, &p, n, operands));
+  tern__gpu_kernel_id kernel = rows_kernel(program, &p, n, tern__gpu_elements(skip) % n == 0, usual);
+  if (kernel != usual) p.skip_rows = (uint32_t)(tern__gpu_elements(skip) / n);
+  if (p.skip_rows == p.rows) TERN_TRY(take_halves(program, node, &p, n, operands));
   TERN_TRY(tern__gpu_add_1d(program, node, kernel, operands, &p, p.rows, kernel != usual ? ROWS_AT_ONCE : 1));
   tern__gpu_cost(program, 7 * count, (3 + keeps) * 4 * count - (p.flags & X_HALVES ? 2 * count : 0));
   TERN_TRY(offer_halves(program, &p, n, 7, operands[3], tern__gpu_constant(program, part, 1),
