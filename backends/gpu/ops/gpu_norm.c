@@ -99,7 +99,7 @@ static tern_status add_norm(tern__program *program, const tern__node *node, cons
   }
   bool quads = n % 4 == 0;
   norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), {0}, layout->centred ? CENTRED : 0, (float)n,
-                   epsilon, 0};
+                   epsilon, 0, 0};
   tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {
       tern__gpu_input(node, 0), tern__gpu_input(node, layout->scale), bias, tern__gpu_output(node, 0)};
   if (bias.kind) p.flags |= HAS_BIAS;
@@ -161,7 +161,7 @@ tern_status tern__gpu_add_rms_norm(tern__program *program, const tern__node *nod
   tern_status status = TERN_OK;
   bool quads = n % 4 == 0;
   norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), {0}, 0, (float)n,
-                   tern__node_float(norm, "epsilon", 1e-5f), 0};
+                   tern__node_float(norm, "epsilon", 1e-5f), 0, 0};
   tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {x, tern__gpu_input(norm, 1), {TERN__GPU_NONE, -1, 0, 0}, y};
   TERN_TRY(tern__gpu_add_1d(program, node, quads ? TERN__KERNEL_norm_quads : TERN__KERNEL_norm, operands, &p, rows, 1));
   tern__gpu_cost(program, 6 * rows * n, 8 * rows * n);
