@@ -106,21 +106,27 @@ static void use_lane(tern__program *program, const tern__gpu_halves *offer, cons
       program->lanes[i].until = tern__array_count(program->steps), program->lanes[i].reader = reader;
 }
 
+static bool is_alone(const tern__program *program, const tern__gpu_halves *offer, const tern__node *node) {
+  return tern__gpu_only_reader(program, program->plan->root[offer->y.index], node);
+}
+
+/* What halves for the node are multiplied by; 0: there can be none. */
+static float factor_for(const tern__program *program, tern__gpu_halves *offer, const tern__node *node) {
+  if (!offer->beside && !is_alone(program, offer, node)) return 0;
+  if (offer->factor < 0) return offer->fixed;
+  if (offer->weights) {
+    offer->bound.each += offer->bound.total * largest_weight(offer->weights);
+    offer->bound.total = offer->bound.each * (double)offer->width;
+    offer->weights = NULL;
+  }
+  return factor_of(offer->bound.each);
+}
+
 static tern_status fill(tern__program *program, tern__gpu_halves *offer, const tern__node *node) {
   tern_status status = TERN_OK;
-  tern__value_id root = program->plan->root[offer->y.index];
-  bool alone = tern__gpu_only_reader(program, root, node);
-  float factor = offer->factor < 0 ? offer->fixed : 0;
+  bool alone = is_alone(program, offer, node);
+  float factor = factor_for(program, offer, node);
   uint32_t word;
-  if (!alone && !offer->beside) return TERN_OK;
-  if (offer->factor >= 0) {
-    if (offer->weights) {
-      offer->bound.each += offer->bound.total * largest_weight(offer->weights);
-      offer->bound.total = offer->bound.each * (double)offer->width;
-      offer->weights = NULL;
-    }
-    factor = factor_of(offer->bound.each);
-  }
   if (factor == 0) return TERN_OK;
   if (alone) offer->at = offer->y;
   else TERN_TRY(place(program, offer));
@@ -132,27 +138,50 @@ static tern_status fill(tern__program *program, tern__gpu_halves *offer, const t
   word |= alone ? offer->alone : offer->beside;
   memcpy(step->immediates + 4 * offer->flags, &word, sizeof word);
   if (offer->factor >= 0) memcpy(step->immediates + 4 * offer->factor, &factor, sizeof factor);
+  if (alone && step->bytes > offer->rows * offer->width * 2) step->bytes -= offer->rows * offer->width * 2;
   offer->back = 1 / factor;
 cleanup:
   return status;
 }
 
-tern_status tern__gpu_take_halves(tern__program *program, const tern__node *node, tern__gpu_operand x, uint64_t rows,
-                                  uint64_t width, tern__gpu_halves *out) {
-  tern_status status = TERN_OK;
-  *out = (tern__gpu_halves){.at = {TERN__GPU_NONE, -1, 0, 0}};
-  if (program->dry || x.kind != TERN__GPU_VALUE || x.offset || x.size) return TERN_OK;
+/* The last offer of x; NULL if there is none. */
+static tern__gpu_halves *find(const tern__program *program, tern__gpu_operand x, uint64_t rows, uint64_t width) {
+  if (program->dry || x.kind != TERN__GPU_VALUE || x.offset || x.size) return NULL;
   const tern__value_id *root = program->plan->root; /* a reshaped value is the same */
   for (size_t i = tern__array_count(program->halves); i-- > 0;) {
     tern__gpu_halves *offer = &program->halves[i];
     if (root[x.index] != root[offer->y.index]) continue;
-    if (offer->rows != rows || offer->width != width || offer->gone) return TERN_OK;
+    return offer->rows == rows && offer->width == width && !offer->gone ? offer : NULL;
+  }
+  return NULL;
+}
+
+tern_status tern__gpu_take_halves(tern__program *program, const tern__node *node, tern__gpu_operand x, uint64_t rows,
+                                  uint64_t width, tern__gpu_halves *out) {
+  return tern__gpu_take_all_halves(program, node, &x, &rows, width, 1, out);
+}
+
+tern_status tern__gpu_take_all_halves(tern__program *program, const tern__node *node, const tern__gpu_operand *x,
+                                      const uint64_t *rows, uint64_t width, int32_t n, tern__gpu_halves *out) {
+  tern_status status = TERN_OK;
+  for (int32_t i = 0; i < n; i++) out[i] = (tern__gpu_halves){.at = {TERN__GPU_NONE, -1, 0, 0}};
+  for (int32_t i = 0; i < n; i++) {
+    tern__gpu_halves *offer = find(program, x[i], rows[i], width);
+    if (!offer || (offer->at.kind == TERN__GPU_NONE && factor_for(program, offer, node) == 0)) return TERN_OK;
+  }
+  for (int32_t i = 0; i < n; i++) {
+    tern__gpu_halves *offer = find(program, x[i], rows[i], width);
     if (offer->at.kind == TERN__GPU_NONE) TERN_TRY(fill(program, offer, node));
-    if (offer->at.kind == TERN__GPU_NONE) return TERN_OK;
     use_lane(program, offer, node);
-    *out = *offer;
-    return TERN_OK;
+    out[i] = *offer;
   }
 cleanup:
   return status;
+}
+
+tern_status tern__gpu_take_own_halves(tern__program *program, const tern__node *node, tern__gpu_operand x,
+                                      uint64_t rows, uint64_t width, tern__gpu_halves *out) {
+  tern__gpu_halves *offer = find(program, x, rows, width);
+  *out = (tern__gpu_halves){.at = {TERN__GPU_NONE, -1, 0, 0}};
+  return offer && is_alone(program, offer, node) ? tern__gpu_take_halves(program, node, x, rows, width, out) : TERN_OK;
 }

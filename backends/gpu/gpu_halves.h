@@ -1,6 +1,7 @@
 /* Rows that the step which computes them stores as float16 for the matrix products that read them
- * (kernels/linear_matrix.wgsl), so that no dispatch only rounds (linear_half.wgsl). The step offers it, a product takes
- * it: instead of float32 in the value's own memory where that product alone reads the value, beside it otherwise.
+ * (kernels/linear_matrix.wgsl), so that no dispatch only rounds (linear_half.wgsl), or for an encoder's attention and
+ * its norms. The step offers it, the reader takes it: instead of float32 in the value's own memory where that node
+ * alone reads the value, beside it otherwise.
  *
  * Halves are the row times a power of two that is one for all rows, found before anything runs from what bounds them
  * (weights, and what a norm leaves): they cannot overflow. */
@@ -39,6 +40,12 @@ tern_status tern__gpu_offer_halves(tern__program *program, const tern__gpu_halve
 /* x as halves, for `node`, and what is known of them; out->at is NONE if no step offers them. */
 tern_status tern__gpu_take_halves(tern__program *program, const tern__node *node, tern__gpu_operand x, uint64_t rows,
                                   uint64_t width, tern__gpu_halves *out);
+/* The same for `n` values, all of them or none; out[0].at says which. */
+tern_status tern__gpu_take_all_halves(tern__program *program, const tern__node *node, const tern__gpu_operand *x,
+                                      const uint64_t *rows, uint64_t width, int32_t n, tern__gpu_halves *out);
+/* The same where the node alone reads x, so that nothing is stored twice. */
+tern_status tern__gpu_take_own_halves(tern__program *program, const tern__node *node, tern__gpu_operand x,
+                                      uint64_t rows, uint64_t width, tern__gpu_halves *out);
 /* The bound of the values of a layer norm (`bias` not NULL) or an RMS norm, of n values with this scale. */
 tern__gpu_bound tern__gpu_norm_bound(const float *scale, const float *bias, uint64_t n, float epsilon);
 /* Largest absolute value of n floats; infinity if one is NaN. */

@@ -1,4 +1,5 @@
-// tern.EncoderAttention of many queries by cooperative matrices: keys and values are rounded to float16 on their way.
+// tern.EncoderAttention of many queries by cooperative matrices: keys and values are rounded to float16 on their way
+// (include/attention_encoder_f32.wgsl), or float16 in memory (include/attention_encoder_halves.wgsl).
 //
 // Formula, workgroup: include/attention_matrix.wgsl. Bindings: group 0, 0 = q [batch, rows, heads dim], 1 = y alike,
 // 2 = k, 3 = v [batch, keys, heads dim], 4 = mask, of any shape that broadcasts, 5 = half of y as float16 in place of y
@@ -8,48 +9,11 @@ enable f16;
 enable subgroups;
 enable wgpu_cooperative_matrix;
 
-@group(0) @binding(0) var<storage, read_write> attention_q: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> attention_y: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> attention_k: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> attention_v: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> attention_mask: array<f32>;
-@group(0) @binding(5) var<storage, read_write> attention_y_halves: array<vec2<u32>>;
-
-fn attention_store(at: u32, y: vec4<f32>) {
-  if (attention.flags & 8u) != 0u {
-    let half = y * 0.5;
-    attention_y_halves[at] = vec2<u32>(pack2x16float(half.xz), pack2x16float(half.yw));
-  } else {
-    attention_y[at] = y;
-  }
-}
 
 // attention_at with group 1, which spares divisions.
 fn attention_place(batch: u32, kv_head: u32, query: u32) -> u32 {
   return ((batch * attention.rows + query) * attention.kv_heads + kv_head) * attention.dim;
-}
-
-fn attention_query(batch: u32, kv_head: u32, query: u32, quad: u32) -> vec4<f32> {
-  return attention_q[attention_place(batch, kv_head, query) / 4u + quad];
-}
-
-// Quad of k and v.
-fn attention_part(batch: u32, kv_head: u32, key: u32, part: u32) -> u32 {
-  return ((batch * attention.keys + key) * attention.kv_heads + kv_head) * (attention.dim / 4u) + part * 2u;
-}
-
-fn attention_packed(a: vec4<f32>, b: vec4<f32>) -> vec4<u32> {
-  return vec4<u32>(pack2x16float(a.xy), pack2x16float(a.zw), pack2x16float(b.xy), pack2x16float(b.zw));
-}
-
-fn attention_key_part(batch: u32, kv_head: u32, key: u32, part: u32) -> vec4<u32> {
-  let at = attention_part(batch, kv_head, key, part);
-  return attention_packed(attention_k[at], attention_k[at + 1u]);
-}
-
-fn attention_value_part(batch: u32, kv_head: u32, key: u32, part: u32) -> vec4<u32> {
-  let at = attention_part(batch, kv_head, key, part);
-  return attention_packed(attention_v[at], attention_v[at + 1u]);
 }
 
 fn attention_range(batch: u32, first_query: u32, last_query: u32) -> vec2<u32> {

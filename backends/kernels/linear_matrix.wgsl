@@ -16,7 +16,7 @@ enable wgpu_cooperative_matrix;
 // Where k is short that way out takes longer than the sums. Two kinds of products have one of their own (linear_end):
 // LINEAR_END_STRAIGHT, x_scale given, no ending, one output, rows and columns multiples of 16: matrices are multiplied by
 // x_scale, biases of their shape added, and they store themselves. LINEAR_END_HALVES, x_scale given, no residual, not
-// gated: y is written as float16 alone, times `epsilon`, into binding 4, of each four in the order 0 2 1 3
+// gated, one output: y is written as float16 alone, times `epsilon`, into binding 4, of each four in the order 0 2 1 3
 // (weight_matrix.wgsl); an invocation makes four neighbours at a time.
 
 override linear_wide: u32 = 1u;  // 128 columns; 0: 64
@@ -138,7 +138,7 @@ fn linear_ending_quad(y: vec4<f32>) -> vec4<f32> {
 // Four columns from a multiple of four on.
 fn linear_store_halves(row: u32, column: u32, y: vec4<f32>) {
   if row < linear.rows && column < linear.columns {
-    let at = (row * linear.width0 + linear.first + column) / 4u * 2u;
+    let at = (row * linear.columns + column) / 4u * 2u;
     let half = y * linear.epsilon;
     linear_y2[at] = pack2x16float(half.xz);
     linear_y2[at + 1u] = pack2x16float(half.yw);

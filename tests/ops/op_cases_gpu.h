@@ -536,6 +536,29 @@ Test(consistent, one_row_equals_many) {
   as_hardware = false;
 }
 
+/* So many rows that subgroups have one each, under FAST, of sizes that they can have and others; the sum read by others
+ * or not. */
+Test(fused, skip_norm_rows) {
+  static const int sizes[] = {4, 128, 384, 512, 516, 768, 1020, 1024, 1028, 130};
+  for (int i = 0; i < (int)(sizeof sizes / sizeof *sizes); i++)
+    for (int form = 0; form < 4; form++) {
+      one_op t;
+      tern__value_id in[3], out;
+      begin(&t, "Fused", "tern", 1);
+      input(&t, TERN_DTYPE_F32, 3, 3, 101, sizes[i]);
+      input(&t, TERN_DTYPE_F32, 3, i % 2 ? 3 : 1, 101, sizes[i]); /* repeats over the batch or not */
+      tern__value_id sum = add_node(&t, "Add", "", t.ids, 2, 1, &out);
+      for (int k = 1; k < 3; k++) constant(&t, TERN_DTYPE_F32, 1, sizes[i]), in[k] = t.ids[t.n_inputs - 1];
+      in[0] = sum;
+      if (form & 1) add_node(&t, "LayerNormalization", "", in, 3, 1, &out);
+      else add_node(&t, "SimplifiedLayerNormalization", "", in, 2, 1, &out);
+      add_output(&t, out);
+      if (form & 2) add_output(&t, sum);
+      check_fused(&t, "skip_norm", 2e-6);
+      end(&t);
+    }
+}
+
 /* A residual and its norm; the sum read by others or not; an operand that repeats over the batch. */
 Test(fused, skip_norm) {
   static const struct { const char *op; int inputs; } norms[] = {
@@ -873,8 +896,9 @@ Test(consistent, rotated_by_products) {
 
 /* ---- halves that one step stores for the next ---- */
 
-enum { ENCODER_ROWS = 35, ENCODER_WIDTH = 96, ENCODER_INNER = 160,
-       ENCODER_PLAIN = 0, ENCODER_INNER_IS_READ, ENCODER_INFINITE, ENCODER_FORMS };
+/* MANY_ROWS: in whole matrices, and enough for skip_norm_rows.wgsl */
+enum { ENCODER_ROWS = 35, ENCODER_MANY_ROWS = 136, ENCODER_WIDTH = 96, ENCODER_INNER = 160,
+       ENCODER_PLAIN = 0, ENCODER_INNER_IS_READ, ENCODER_MANY, ENCODER_INFINITE, ENCODER_FORMS };
 
 static tern__value_id add_half_product(one_op *t, tern__value_id x, int n, int k) {
   tern__value_id in[2] = {x}, out;
@@ -886,20 +910,25 @@ static tern__value_id add_half_product(one_op *t, tern__value_id x, int n, int k
   return add_node(t, "Add", "", in, 2, 1, &out);
 }
 
-static tern__value_id add_sum_and_norm(one_op *t, tern__value_id a, tern__value_id b) {
+static tern__value_id add_wide_sum_and_norm(one_op *t, tern__value_id a, tern__value_id b, int width) {
   tern__value_id in[3] = {a, b}, out;
   in[0] = add_node(t, "Add", "", in, 2, 1, &out);
-  for (int i = 1; i < 3; i++) constant(t, TERN_DTYPE_F32, 1, ENCODER_WIDTH), in[i] = t->ids[t->n_inputs - 1];
+  for (int i = 1; i < 3; i++) constant(t, TERN_DTYPE_F32, 1, width), in[i] = t->ids[t->n_inputs - 1];
   add_node(t, "LayerNormalization", "", in, 3, 1, &out);
   tern__node_set_float(t->graph, t->node, "epsilon", 1e-12f);
   return out;
+}
+
+static tern__value_id add_sum_and_norm(one_op *t, tern__value_id a, tern__value_id b) {
+  return add_wide_sum_and_norm(t, a, b, ENCODER_WIDTH);
 }
 
 /* A layer of an encoder behind its embeddings' norm, and a product of what it gives. */
 static void build_encoder(one_op *t, int form) {
   tern__value_id x, qkv[3], y, out;
   begin(t, "Fused", "tern", 1);
-  for (int i = 0; i < 2; i++) input(t, TERN_DTYPE_F32, 3, 2, ENCODER_ROWS, ENCODER_WIDTH);
+  int rows = form == ENCODER_MANY ? ENCODER_MANY_ROWS : ENCODER_ROWS;
+  for (int i = 0; i < 2; i++) input(t, TERN_DTYPE_F32, 3, 2, rows, ENCODER_WIDTH);
   x = add_sum_and_norm(t, t->ids[0], t->ids[1]);
   for (int i = 0; i < 3; i++) qkv[i] = add_half_product(t, x, ENCODER_WIDTH, ENCODER_WIDTH);
   y = add_node(t, "EncoderAttention", "tern", qkv, 3, 1, &out);
@@ -1053,11 +1082,165 @@ Test(halves, straight_products_are_planned) {
   }
 }
 
+/* Attention between products whose rows come in whole matrices: they store its halves, and it reads them. */
+typedef struct halves_attention {
+  int rows, heads, dim;
+  int mask;       /* 1: the second half of keys is far away; 2: one sequence sees no key, the other one the last two;
+                     3: one for each query; 4: all alike, however low; 0: none */
+  bool product;   /* a product reads what comes out */
+  bool read;      /* values are an output, too, so that no halves are stored */
+  tern__gpu_kernel_id kernel;
+} halves_attention;
+
+static const halves_attention halves_attentions[] = {
+    {40, 3, 32, 0, true, false, TERN__KERNEL_attention_matrix_whole_32},
+    {40, 2, 64, 1, false, false, TERN__KERNEL_attention_matrix_whole_64},
+    {128, 2, 32, 1, true, false, TERN__KERNEL_attention_matrix_whole_32},
+    {72, 2, 64, 2, true, false, TERN__KERNEL_attention_matrix_whole_64},
+    {104, 3, 32, 2, false, false, TERN__KERNEL_attention_matrix_whole_32},
+    {24, 3, 32, 3, true, false, TERN__KERNEL_attention_matrix_encoder_halves_32},
+    {136, 1, 64, 1, false, false, TERN__KERNEL_attention_matrix_encoder_halves_64},
+    {200, 2, 32, 2, true, false, TERN__KERNEL_attention_matrix_encoder_halves_32},
+    {64, 2, 48, 1, true, false, TERN__KERNEL_attention_matrix_encoder_halves_64},
+    {16, 2, 32, 0, false, false, TERN__KERNEL_attention_matrix_whole_32},
+    {128, 1, 64, 0, false, false, TERN__KERNEL_attention_matrix_whole_64},
+    {64, 3, 32, 4, true, false, TERN__KERNEL_attention_matrix_whole_32},
+    {120, 1, 64, 4, true, false, TERN__KERNEL_attention_matrix_whole_64},
+    {40, 1, 96, 0, true, false, TERN__KERNEL_attention_matrix_encoder_halves_96},
+    {40, 1, 128, 1, false, false, TERN__KERNEL_attention_matrix_encoder_halves_128},
+    {40, 3, 32, 0, true, true, TERN__KERNEL_attention_matrix_encoder_32},
+};
+enum { HALVES_ATTENTIONS = sizeof halves_attentions / sizeof *halves_attentions };
+
+static void build_halves_attention(one_op *t, const halves_attention *of) {
+  int width = of->heads * of->dim;
+  tern__value_id x, y, in[4], out;
+  begin(t, "Fused", "tern", 1);
+  for (int i = 0; i < 2; i++) input(t, TERN_DTYPE_F32, 3, 2, of->rows, width);
+  float *mask = NULL;
+  if (of->mask == 3) input(t, TERN_DTYPE_F32, 2, of->rows, 1);
+  else if (of->mask) mask = input(t, TERN_DTYPE_F32, 4, 2, 1, 1, of->rows);
+  for (int i = 0; mask && i < 2 * of->rows; i++) {
+    int key = i % of->rows;
+    if (of->mask == 1) mask[i] = key > of->rows / 2 ? -3.4e38f : 0;
+    else if (of->mask == 4) mask[i] = -3.4028234663852886e38f;
+    else mask[i] = i < of->rows || key < of->rows - 2 ? -INFINITY : 0;
+  }
+  tern__value_id mask_id = of->mask ? t->ids[2] : -1;
+  x = add_wide_sum_and_norm(t, t->ids[0], t->ids[1], width);
+  for (int i = 0; i < 3; i++) in[i] = add_half_product(t, x, width, width);
+  in[3] = mask_id;
+  y = add_node(t, "EncoderAttention", "tern", in, of->mask ? 4 : 3, 1, &out);
+  tern__node_set_int(t->graph, t->node, "num_heads", of->heads);
+  if (of->read) add_output(t, in[2]);
+  add_output(t, of->product ? add_half_product(t, y, 40, width) : y);
+}
+
+Test(halves, attention) {
+  const double f32_chain_error = 1e-5, matrix_chain_error = 1e-3;
+  for (int c = 0; c < HALVES_ATTENTIONS; c++) {
+    one_op t;
+    build_halves_attention(&t, &halves_attentions[c]);
+    result want = run_on_cpu(&t);
+    cr_assert_eq(tern__gpu_fuse(open_machine(&t)->gpu, t.graph), TERN_OK, "%s", tern_last_error());
+    t.numerics = TERN_NUMERICS_FAST;
+    as_hardware = true;
+    result got = run_on_gpu(&t, "attention of halves");
+    as_hardware = false;
+    if (by_matrices) cr_expect_eq(n_halves, 0);
+    for (int i = 0; i < t.n_outputs; i++) {
+      double d = distance(&got, &want, i), most = by_matrices ? matrix_chain_error : f32_chain_error;
+      cr_expect(d <= most, "case %d, output %d: error %.3g > %.3g", c, i, d, most);
+    }
+    drop(&t, &want), drop(&t, &got), end(&t);
+  }
+}
+
+/* Queries of one sequence, keys and values of another one. */
+Test(halves, cross_attention) {
+  static const struct { int rows, keys, dim; } cases[] = {{24, 112, 32}, {72, 16, 64}, {40, 72, 64}, {136, 8, 32}};
+  const double f32_chain_error = 1e-5, matrix_chain_error = 1e-3;
+  for (int c = 0; c < 4; c++) {
+    int width = 2 * cases[c].dim;
+    one_op t;
+    tern__value_id x[2], in[3], out;
+    begin(&t, "Fused", "tern", 1);
+    for (int i = 0; i < 4; i++) input(&t, TERN_DTYPE_F32, 3, 2, i < 2 ? cases[c].rows : cases[c].keys, width);
+    for (int i = 0; i < 2; i++) x[i] = add_wide_sum_and_norm(&t, t.ids[2 * i], t.ids[2 * i + 1], width);
+    for (int i = 0; i < 3; i++) in[i] = add_half_product(&t, x[i > 0], width, width);
+    tern__value_id y = add_node(&t, "EncoderAttention", "tern", in, 3, 1, &out);
+    tern__node_set_int(t.graph, t.node, "num_heads", 2);
+    add_output(&t, y);
+    result want = run_on_cpu(&t);
+    cr_assert_eq(tern__gpu_fuse(open_machine(&t)->gpu, t.graph), TERN_OK, "%s", tern_last_error());
+    t.numerics = TERN_NUMERICS_FAST;
+    as_hardware = true;
+    result got = run_on_gpu(&t, "attention of halves, two sequences");
+    as_hardware = false;
+    for (int i = 0; i < t.n_outputs; i++) {
+      double d = distance(&got, &want, i), most = by_matrices ? matrix_chain_error : f32_chain_error;
+      cr_expect(d <= most, "case %d, output %d: error %.3g > %.3g", c, i, d, most);
+    }
+    if (by_matrices)
+      cr_expect_eq(last_kernel, cases[c].dim == 32 ? TERN__KERNEL_attention_matrix_whole_32
+                                                   : TERN__KERNEL_attention_matrix_whole_64);
+    drop(&t, &want), drop(&t, &got), end(&t);
+  }
+}
+
+/* A product that stores halves for attention's operand; what they are multiplied by. */
+static float check_attention_operand(const tern__program *program, size_t product, size_t attention, int operand,
+                                     uint32_t width) {
+  const tern__gpu_step *step = &program->steps[product];
+  const tern__gpu_linear_immediates *p = product_of(program, product);
+  cr_expect_eq(step->kernel, TERN__KERNEL_linear_matrix64_halves_f16);
+  cr_expect(step->operands[1].kind == TERN__GPU_NONE && step->operands[4].kind == TERN__GPU_VALUE);
+  cr_expect(same_place(step->operands[4], program->steps[attention].operands[operand]));
+  cr_expect(p->columns == width && p->first == (uint32_t)(product - 1) * width);
+  /* A row of a norm adds up to at most sqrt(width) times |scale|, and width; weights are below 1/8 */
+  cr_expect(p->epsilon >= 256 && p->epsilon <= 8192, "%g", (double)p->epsilon);
+  return p->epsilon;
+}
+
+Test(halves, attention_is_planned) {
+  for (int c = 0; c < HALVES_ATTENTIONS; c++) {
+    const halves_attention *of = &halves_attentions[c];
+    const uint32_t width = (uint32_t)(of->heads * of->dim);
+    const int operands[3] = {0, 2, 3};
+    one_op t;
+    tern__pack_cache *cache;
+    tern__gpu_attention a;
+    float up[3];
+    build_halves_attention(&t, of);
+    tern__session_plan *plan = plan_for_matrices(&t, &cache);
+    const tern__program *program = plan->segments[0].program;
+    cr_assert_eq(tern__array_count(program->steps), of->product ? 6 : 5);
+    const tern__gpu_step *step = &program->steps[4];
+    cr_expect_eq(step->kernel, of->kernel, "case %d: %s", c, tern__gpu_kernels[step->kernel].name);
+    memcpy(&a, step->immediates, sizeof a);
+    if (of->read) {
+      cr_expect(a.product_scale == 1 && a.value_scale == 1);
+      for (size_t i = 1; i < 4; i++)
+        cr_expect_eq(program->steps[i].kernel, TERN__KERNEL_linear_matrix64_straight_f16);
+    } else {
+      for (int i = 0; i < 3; i++) up[i] = check_attention_operand(program, (size_t)i + 1, 4, operands[i], width);
+      cr_expect_eq(a.scale, 1.0f);
+      cr_expect_eq(a.product_scale * up[0] * up[1], 1.0f / sqrtf((float)of->dim));
+      cr_expect_eq(a.value_scale * up[2], 1.0f);
+    }
+    cr_expect(step->operands[1].kind == (of->product ? TERN__GPU_NONE : TERN__GPU_VALUE));
+    tern__plan_destroy(&t.alloc, plan);
+    tern__pack_cache_destroy(cache);
+    end(&t);
+  }
+}
+
 /* Which steps store halves, and where, were the device one with matrices: it only plans. */
 Test(halves, are_planned) {
   for (int form = 0; form < ENCODER_FORMS; form++) {
     one_op t;
     tern__pack_cache *cache;
+    if (form == ENCODER_MANY) continue;
     build_encoder(&t, form);
     tern__session_plan *plan = plan_for_matrices(&t, &cache);
     const tern__program *program = plan->segments[0].program;
@@ -1088,6 +1271,43 @@ Test(halves, are_planned) {
     tern__pack_cache_destroy(cache);
     end(&t);
   }
+}
+
+/* Many rows in whole matrices: what products make for a norm's sum is stored as halves, too. */
+Test(halves, many_rows_are_planned) {
+  static const tern__gpu_kernel_id kernels[] = {
+      TERN__KERNEL_skip_norm_rows_512,          TERN__KERNEL_linear_matrix64_halves_f16,
+      TERN__KERNEL_linear_matrix64_halves_f16,  TERN__KERNEL_linear_matrix64_halves_f16,
+      TERN__KERNEL_attention_matrix_encoder_halves_32, TERN__KERNEL_linear_matrix64_halves_f16,
+      TERN__KERNEL_skip_norm_rows_512,          TERN__KERNEL_linear_matrix64_halves_f16,
+      TERN__KERNEL_linear_matrix64_halves_f16,  TERN__KERNEL_skip_norm_rows_512,
+      TERN__KERNEL_linear_matrix64_f16};
+  enum { N = sizeof kernels / sizeof *kernels };
+  one_op t;
+  tern__pack_cache *cache;
+  build_encoder(&t, ENCODER_MANY);
+  tern__session_plan *plan = plan_for_matrices(&t, &cache);
+  const tern__program *program = plan->segments[0].program;
+  const tern__gpu_step *steps = program->steps;
+  cr_assert_eq(tern__array_count(steps), N);
+  for (size_t i = 0; i < N; i++)
+    cr_expect_eq(steps[i].kernel, kernels[i], "step %zu is %s", i, tern__gpu_kernels[steps[i].kernel].name);
+  for (size_t i = 0; i < N; i++) {
+    uint32_t flags;
+    float scale;
+    if (kernels[i] != TERN__KERNEL_skip_norm_rows_512) continue;
+    memcpy(&scale, steps[i].immediates + 8, sizeof scale), memcpy(&flags, steps[i].immediates + 12, sizeof flags);
+    cr_expect_eq(flags & 112, i ? 80 : 16);
+    cr_expect_eq(steps[i].groups[0], 2 * ENCODER_MANY_ROWS / 8);
+    if (!i) continue;
+    cr_expect(steps[i].operands[0].kind == TERN__GPU_NONE && steps[i].operands[4].kind == TERN__GPU_VALUE);
+    cr_expect(same_place(steps[i].operands[5], steps[i - 1].operands[4]));
+    cr_expect(same_place(steps[i].operands[4], steps[i == 6 ? 0 : 6].operands[3]), "the residual is a norm's");
+    cr_expect_eq(scale * product_of(program, i - 1)->epsilon, 1.0f);
+  }
+  tern__plan_destroy(&t.alloc, plan);
+  tern__pack_cache_destroy(cache);
+  end(&t);
 }
 
 #endif

@@ -3,6 +3,7 @@
  * CPU. Skipped (77) where there is no such device. */
 #include "gpu/gpu_fuse.h"
 #include "gpu/gpu_halves.h"
+#include "gpu/ops/gpu_attention.h"
 #include "gpu/ops/gpu_product.h"
 #include "ops/op_builder.h"
 

@@ -9,8 +9,16 @@ enum { TERN__GPU_ATTENTION_MAX_DIM = 256, TERN__GPU_ATTENTION_INTERLEAVED = 1, T
        TERN__GPU_ATTENTION_HALVES = 8 /* attention_matrix_encoder.wgsl: y is written as float16 alone */ };
 
 typedef struct tern__gpu_attention {
-  uint32_t rows, keys, kv_heads, group, dim, quad_lanes, block_queries, half_rotary, flags, window;
-  float scale, softcap;
+  uint32_t rows, keys, kv_heads, group, dim, quad_lanes, block_queries, half_rotary, flags;
+  union {
+    uint32_t window;
+    float value_scale; /* attention_matrix_encoder.wgsl, as next: */
+  };
+  float scale;
+  union {
+    float softcap;
+    float product_scale;
+  };
   union {
     uint32_t mask_step[4]; /* batch, head, row, key */
     struct { uint32_t values, first_head, unit, splits; };
@@ -38,5 +46,8 @@ static inline uint32_t tern__gpu_attention_unit(const tern__gpu_info *info) {
  * block_queries and the kernel: of the variants from `first` (heads of up to 32) on, that for the heads' size. */
 bool tern__gpu_attention_matrix(const tern__program *program, tern__gpu_attention *a, tern__gpu_kernel_id first,
                                 tern__gpu_kernel_id *kernel);
+/* The variant of attention_matrix_whole.wgsl for an encoder's attention of halves that tern__gpu_attention_matrix can;
+ * `otherwise` if there is none: keys are many, or a mask has queries of its own. */
+tern__gpu_kernel_id tern__gpu_attention_whole(const tern__gpu_attention *a, tern__gpu_kernel_id otherwise);
 
 #endif

@@ -1,11 +1,12 @@
-/* Which attention cooperative matrices compute: kernels/include/attention_matrix.wgsl. */
+/* Which attention cooperative matrices compute: kernels/include/attention_matrix.wgsl, attention_matrix_whole.wgsl. */
 #include "gpu/ops/gpu_attention.h"
 
 enum {
   QUERIES = 64,        /* of a workgroup */
   FEWEST_QUERIES = 16, /* of a head of keys: below, most of a block would be padding */
   SUBGROUP = 32,       /* the kernels know which invocation has which query */
-  PART = 8             /* values that an invocation moves at once */
+  PART = 8,            /* values that an invocation moves at once */
+  WHOLE_KEYS = 128     /* of attention_matrix_whole.wgsl, most */
 };
 
 /* Of each variant: the largest heads, and the workgroup memory that kernels.def lets it use. */
@@ -28,4 +29,11 @@ bool tern__gpu_attention_matrix(const tern__program *program, tern__gpu_attentio
     return true;
   }
   return false;
+}
+
+/* Its heads are 32 or 64 values, and as much workgroup memory as the variants for those may take is enough for it. */
+tern__gpu_kernel_id tern__gpu_attention_whole(const tern__gpu_attention *a, tern__gpu_kernel_id otherwise) {
+  bool of_key = !(a->flags & TERN__GPU_ATTENTION_MASK) || !a->mask_step[2];
+  if (a->keys > WHOLE_KEYS || !of_key || (a->dim != 32 && a->dim != 64)) return otherwise;
+  return a->dim == 32 ? TERN__KERNEL_attention_matrix_whole_32 : TERN__KERNEL_attention_matrix_whole_64;
 }

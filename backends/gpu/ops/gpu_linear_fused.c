@@ -90,6 +90,7 @@ static tern_status compile_group(tern__program *program, const tern__node *node,
     if (!n) product = more;
     if (more.x.index != product.x.index || more.rows != product.rows) return TERN_OK;
     if (bias) biases[n_biases++] = bias;
+    product.biases[n] = bias;
     product.sources.list[n] = more.sources.list[0], product.outputs[n] = more.outputs[0];
     product.widths[n] = more.widths[0];
   }

@@ -1,5 +1,5 @@
-/* LayerNormalization, RMSNormalization, SimplifiedLayerNormalization and their Skip forms: norm.wgsl.
- * Float32. */
+/* LayerNormalization, RMSNormalization, SimplifiedLayerNormalization and their Skip forms: norm.wgsl,
+ * skip_norm_rows.wgsl. Float32, but that an operand of a sum may come as float16 from the product that made it. */
 #include <stddef.h>
 #include <string.h>
 
@@ -15,10 +15,20 @@ typedef struct norm_layout {
   bool centred;
 } norm_layout;
 
-typedef struct norm_params { uint32_t rows, cells, skip_cells, flags; float n, epsilon, up; } norm_params;
+typedef struct norm_params {
+  uint32_t rows, cells;
+  union {
+    uint32_t skip_cells;
+    float x_scale; /* of skip_norm_rows.wgsl */
+  };
+  uint32_t flags;
+  float n, epsilon, up;
+  uint32_t skip_rows; /* of skip_norm_rows.wgsl */
+} norm_params;
 typedef struct statistics_params { uint32_t rows, cells, flags; float epsilon; } statistics_params;
 
 enum { CENTRED = 1, HAS_BIAS = 2, HAS_INPUT_BIAS = 4, KEEP_SUM = 8, HALVES = 16, NO_FLOATS = 32,
+       X_HALVES = 64, ROWS_FEWEST = 256, ROWS_SUBGROUP = 32, ROWS_INVOCATIONS = 256, ROWS_AT_ONCE = 8,
        WANT_MEAN = 2, WANT_DEVIATION = 4 };
 
 static bool all_f32(const tern__program *program, const tern__node *node) {
@@ -88,8 +98,8 @@ static tern_status add_norm(tern__program *program, const tern__node *node, cons
     tern__gpu_need_scratch(program, rows * n * 4);
   }
   bool quads = n % 4 == 0;
-  norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), 0, layout->centred ? CENTRED : 0, (float)n,
-                   epsilon, 0};
+  norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), {0}, layout->centred ? CENTRED : 0, (float)n,
+                   epsilon, 0, 0};
   tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {
       tern__gpu_input(node, 0), tern__gpu_input(node, layout->scale), bias, tern__gpu_output(node, 0)};
   if (bias.kind) p.flags |= HAS_BIAS;
@@ -150,8 +160,8 @@ tern_status tern__gpu_add_rms_norm(tern__program *program, const tern__node *nod
                                    tern__gpu_operand x, tern__gpu_operand y, uint64_t rows, uint64_t n) {
   tern_status status = TERN_OK;
   bool quads = n % 4 == 0;
-  norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), 0, 0, (float)n,
-                   tern__node_float(norm, "epsilon", 1e-5f), 0};
+  norm_params p = {(uint32_t)rows, (uint32_t)(quads ? n / 4 : n), {0}, 0, (float)n,
+                   tern__node_float(norm, "epsilon", 1e-5f), 0, 0};
   tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS] = {x, tern__gpu_input(norm, 1), {TERN__GPU_NONE, -1, 0, 0}, y};
   TERN_TRY(tern__gpu_add_1d(program, node, quads ? TERN__KERNEL_norm_quads : TERN__KERNEL_norm, operands, &p, rows, 1));
   tern__gpu_cost(program, 6 * rows * n, 8 * rows * n);
@@ -160,6 +170,35 @@ cleanup:
 }
 
 /* ---- tern.Fused, skip_norm: a sum and its norm ---- */
+
+/* The variant of skip_norm_rows.wgsl for rows of n values; `otherwise` if it cannot. */
+static tern__gpu_kernel_id rows_kernel(const tern__program *program, const norm_params *p, uint64_t n, bool whole_rows,
+                                       tern__gpu_kernel_id otherwise) {
+  const tern__gpu_info *info = program->backend->info;
+  if (!whole_rows || n % 4 || n > 1024 || p->rows < ROWS_FEWEST || program->plan->numerics != TERN_NUMERICS_FAST ||
+      info->software || !(info->features & TERN__GPU_HAS_SUBGROUPS) || info->subgroup_min != ROWS_SUBGROUP ||
+      info->subgroup_max != ROWS_SUBGROUP || info->max_invocations < ROWS_INVOCATIONS)
+    return otherwise;
+  return n <= 512 ? TERN__KERNEL_skip_norm_rows_512 : TERN__KERNEL_skip_norm_rows_1024;
+}
+
+/* Has skip_norm_rows.wgsl, whose operands these are, read the sum's one or other operand as halves, if a product offers
+ * them and nobody else reads it. */
+static tern_status take_halves(tern__program *program, const tern__node *node, norm_params *p, uint64_t n,
+                               tern__gpu_operand *operands) {
+  tern_status status = TERN_OK;
+  static const int places[2] = {0, 4};
+  tern__gpu_halves halves = {.at = {TERN__GPU_NONE, -1, 0, 0}};
+  for (int i = 0; i < 2 && halves.at.kind == TERN__GPU_NONE; i++) {
+    TERN_TRY(tern__gpu_take_own_halves(program, node, operands[places[i]], p->rows, n, &halves));
+    if (halves.at.kind == TERN__GPU_NONE) continue;
+    operands[5] = halves.at, p->x_scale = halves.back, p->flags |= X_HALVES;
+    operands[4] = operands[places[!i]];
+    operands[0] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  }
+cleanup:
+  return status;
+}
 
 static tern__gpu_operand value_operand(tern__value_id id) {
   return (tern__gpu_operand){TERN__GPU_VALUE, id, 0, 0};
@@ -193,9 +232,12 @@ tern_status tern__gpu_compile_skip_norm(tern__program *program, const tern__node
       value_operand(add->inputs[swap ? 1 : 0]), tern__gpu_input(part, 1), bias ? tern__gpu_input(part, 2) : none,
       value_operand(part->outputs[0]),          value_operand(add->inputs[swap ? 0 : 1]), none,
       keeps ? value_operand(add->outputs[0]) : none};
-  TERN_TRY(tern__gpu_add_1d(program, node, quads ? TERN__KERNEL_skip_norm_quads : TERN__KERNEL_skip_norm, operands, &p,
-                            p.rows, 1));
-  tern__gpu_cost(program, 7 * count, (3 + keeps) * 4 * count);
+  tern__gpu_kernel_id usual = quads ? TERN__KERNEL_skip_norm_quads : TERN__KERNEL_skip_norm;
+  tern__gpu_kernel_id kernel = rows_kernel(program, &p, n, tern__gpu_elements(skip) % n == 0, usual);
+  if (kernel != usual) p.skip_rows = (uint32_t)(tern__gpu_elements(skip) / n);
+  if (p.skip_rows == p.rows) TERN_TRY(take_halves(program, node, &p, n, operands));
+  TERN_TRY(tern__gpu_add_1d(program, node, kernel, operands, &p, p.rows, kernel != usual ? ROWS_AT_ONCE : 1));
+  tern__gpu_cost(program, 7 * count, (3 + keeps) * 4 * count - (p.flags & X_HALVES ? 2 * count : 0));
   TERN_TRY(offer_halves(program, &p, n, 7, operands[3], tern__gpu_constant(program, part, 1),
                         bias ? tern__gpu_constant(program, part, 2) : NULL));
 cleanup:

@@ -149,30 +149,39 @@ static int32_t halves_kernel(bool wide, tern__gpu_weight_format format) {
   return wide ? TERN__KERNEL_linear_matrix128_halves_bf16 : TERN__KERNEL_linear_matrix64_halves_bf16;
 }
 
-/* linear_matrix.wgsl can store halves of what it makes in place of float32. Without an activation, and with those that
- * make nothing larger, a value is at most the row's |x|, added up, times the largest weight, and its bias. */
-static tern_status offer_halves(const plan *p) {
+/* The host's bias of output i, or of all outputs if they have one source; false if it is not known. */
+static bool host_bias(const plan *p, int i, const void **data, uint64_t *count) {
+  const tern__gpu_linear *product = p->product;
+  bool own = product->sources.n > 1;
+  *data = NULL, *count = own ? product->widths[i] : product->sources.list[0].n;
+  if (product->bias.kind == TERN__GPU_NONE) return true;
+  if (own) *data = product->biases[i];
+  else if (product->bias.kind == TERN__GPU_VALUE) *data = p->program->plan->views[product->bias.index].data;
+  return *data != NULL;
+}
+
+/* linear_matrix.wgsl can store halves of what it makes in place of float32: of output i, whose columns, in tiles that
+ * are wide or not, the last step makes alone. Without an activation, and with those that make nothing larger, a value
+ * is at most the row's |x|, added up, times the largest weight, and its bias. */
+static tern_status offer_halves(const plan *p, int i, bool wide) {
   tern_status status = TERN_OK;
   const tern__gpu_linear *product = p->product;
-  const tern__plan *of = p->program->plan;
-  double bias = 0;
-  int32_t kernel = halves_kernel(is_wide(p->product->rows, p->product->widths[0]), p->weights.format);
-  if (!kernel || p->program->dry || !p->halves.bound.total || p->weights.parts != 1 || product->sources.n != 1 ||
-      product->widths[1] || product->ending >= TERN__GPU_GATED_SILU || product->residual.kind != TERN__GPU_NONE)
+  const void *data;
+  uint64_t count;
+  int32_t kernel = halves_kernel(wide, p->weights.format);
+  if (!kernel || p->program->dry || !p->halves.bound.total || p->weights.parts != 1 || product->sources.in_turn ||
+      product->ending >= TERN__GPU_GATED_SILU || product->residual.kind != TERN__GPU_NONE ||
+      !host_bias(p, i, &data, &count))
     return TERN_OK;
-  if (product->bias.kind != TERN__GPU_NONE) {
-    const float *data = product->bias.kind == TERN__GPU_VALUE ? of->views[product->bias.index].data : NULL;
-    if (!data) return TERN_OK;
-    bias = tern__gpu_largest(data, product->widths[0]);
-  }
+  double bias = data ? tern__gpu_largest(data, count) : 0;
   if (product->ending == TERN__GPU_SIGMOID) bias += 1; /* of 0 it is a half */
   tern__weight_source *weights = tern__gpu_params(p->program, sizeof *weights);
   TERN_CHECK_ALLOC(weights);
-  *weights = product->sources.list[0];
+  *weights = product->sources.list[product->sources.n > 1 ? i : 0];
   TERN_TRY(tern__gpu_offer_halves(
-      p->program, &(tern__gpu_halves){.y = product->outputs[0],
+      p->program, &(tern__gpu_halves){.y = product->outputs[i],
                                       .rows = product->rows,
-                                      .width = product->widths[0],
+                                      .width = product->widths[i],
                                       .bound = {bias, p->halves.bound.total},
                                       .weights = weights,
                                       .plain = 1,
@@ -316,6 +325,7 @@ static tern_status add_straight(const plan *p, uint64_t row, uint64_t rows, tern
                                 divide_up(columns, wide ? 128 : 64), divide_up(rows, MATRIX_ROWS), 1));
     tern__gpu_cost(p->program, 2 * rows * columns * w->k,
                    operands[5].size + rows * w->k * 2 + rows * columns * sizeof(float));
+    if (rows == product->rows) TERN_TRY(offer_halves(p, i, wide));
   }
 cleanup:
   return status;
@@ -394,7 +404,8 @@ tern_status tern__gpu_add_product(tern__program *program, tern__gpu_linear *prod
     for (int32_t part = 0; !straight && part < p.weights.parts; part++) TERN_TRY(add_part(&p, row, rows, x, part));
   }
   if (p.dot) TERN_TRY(offer_round(&p));
-  if (p.matrix && step == product->rows) TERN_TRY(offer_halves(&p));
+  if (p.matrix && step == product->rows && !product->widths[1] && !is_straight(&p, product->rows))
+    TERN_TRY(offer_halves(&p, 0, is_wide(product->rows, product->widths[0])));
   *taken = true;
 cleanup:
   return status;

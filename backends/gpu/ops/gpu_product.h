@@ -25,6 +25,7 @@ typedef struct tern__gpu_linear {
   tern__gpu_sources sources;
   tern__gpu_operand x;                              /* [rows, k] */
   tern__gpu_operand bias;                           /* kind NONE = none */
+  const void *biases[TERN__GPU_MAX_SOURCES];        /* of each output, as the host has it; NULL = none, or not known */
   tern__gpu_operand outputs[TERN__GPU_MAX_SOURCES]; /* [rows, widths[i]] */
   uint64_t widths[TERN__GPU_MAX_SOURCES];           /* 0 = no such output; their sum is that of the weights' rows, or
                                                        half of it if gated */

@@ -17,7 +17,8 @@
 //   attention_place(batch, kv_head, query): element of y where the query's head starts
 //   attention_store(at, y): stores quad `at` of all of y
 // With attention_plain every query sees all keys of its range and there is no cap, so that a mask which is one for all
-// queries, and where the keys end, are numbers added to the scores of a tile.
+// queries, and where the keys end, are numbers added to the scores of a tile. In place of a cap, parameters say what
+// products of a query and a key are multiplied by before (softcap), and values in the end (window, its bits).
 // Workgroup: 128 x 1 x 1, subgroups of 32. Heads of up to attention_dim values, a multiple of 8.
 
 override attention_dim: u32 = 64u;   // 32, 64, 96 or 128
@@ -97,18 +98,26 @@ fn attention_load_added(t: u32, batch: u32, kv_head: u32, key0: u32, end: u32) -
   return ATTENTION_LOWEST;
 }
 
-// Four scores as they count. NaN stays.
-fn attention_plain_final(scores: vec4<f32>, added: vec4<f32>) -> vec4<f32> {
-  let s = scores + added;
+// Four scores as they count, of products. NaN stays.
+fn attention_plain_final(products: vec4<f32>, scale: f32, added: vec4<f32>) -> vec4<f32> {
+  let s = fma(products, vec4<f32>(scale), added);
   let hidden = vec4<f32>(ATTENTION_HIDDEN);
   return select(s, hidden, (s < hidden) | (added < hidden));
+}
+
+// What is made of the product of a query and a key.
+fn attention_score(product: f32) -> f32 {
+  if attention_plain == 1u {
+    return product * attention.softcap;
+  }
+  return attention_cap(product);
 }
 
 // A score as it counts; `column` within the tile. NaN stays.
 fn attention_final(score: f32, batch: u32, kv_head: u32, query: u32, key0: u32, column: u32, sees: vec2<u32>) -> f32 {
   let key = key0 + column;
   var hidden = (key < sees.x) | (key >= sees.y);
-  var s = attention_cap(score);
+  var s = attention_score(score);
   if (attention.flags & 2u) != 0u {
     if attention.mask_row == 0u {
       s += attention_biases[column];
@@ -342,7 +351,8 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     }
     attention_sync();
 
-    if attention_hides(key0 < sees.x || next > sees.y) {
+    let hides = attention_hides(key0 < sees.x || next > sees.y);
+    if hides {
       for (var i = 0u; i < attention_tile / 8u; i += 1u) {
         let column = (lane / 16u) * (attention_tile / 2u) + i * 4u;
         let s = attention_sheet[my_scores + i];
@@ -358,11 +368,12 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
     var x2 = attention_sheet[my_scores + 2u];
     var x3 = attention_sheet[my_scores + 3u];
     let my_added = (lane / 16u) * (attention_tile / 8u);
+    let score_scale = select(p.softcap, 1.0, hides);
     if attention_plain == 1u {
-      x0 = attention_plain_final(x0, attention_added[my_added]);
-      x1 = attention_plain_final(x1, attention_added[my_added + 1u]);
-      x2 = attention_plain_final(x2, attention_added[my_added + 2u]);
-      x3 = attention_plain_final(x3, attention_added[my_added + 3u]);
+      x0 = attention_plain_final(x0, score_scale, attention_added[my_added]);
+      x1 = attention_plain_final(x1, score_scale, attention_added[my_added + 1u]);
+      x2 = attention_plain_final(x2, score_scale, attention_added[my_added + 2u]);
+      x3 = attention_plain_final(x3, score_scale, attention_added[my_added + 3u]);
     }
     var x4 = x0;
     var x5 = x0;
@@ -375,10 +386,10 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
       x6 = attention_sheet[my_scores + 6u];
       x7 = attention_sheet[my_scores + 7u];
       if attention_plain == 1u {
-        x4 = attention_plain_final(x4, attention_added[my_added + 4u]);
-        x5 = attention_plain_final(x5, attention_added[my_added + 5u]);
-        x6 = attention_plain_final(x6, attention_added[my_added + 6u]);
-        x7 = attention_plain_final(x7, attention_added[my_added + 7u]);
+        x4 = attention_plain_final(x4, score_scale, attention_added[my_added + 4u]);
+        x5 = attention_plain_final(x5, score_scale, attention_added[my_added + 5u]);
+        x6 = attention_plain_final(x6, score_scale, attention_added[my_added + 6u]);
+        x7 = attention_plain_final(x7, score_scale, attention_added[my_added + 7u]);
       }
       largest = max(largest, max(max(x4, x5), max(x6, x7)));
     }
@@ -482,7 +493,10 @@ fn attention_matrix(t: u32, subgroup: u32, lane: u32, batch: u32, kv_head: u32, 
   }
 
   total += subgroupShuffleXor(total, 16u);
-  let factor = select(0.0, 1.0 / total, total > 0.0);
+  var factor = select(0.0, 1.0 / total, total > 0.0);
+  if attention_plain == 1u {
+    factor *= bitcast<f32>(p.window);
+  }
   {
     let to1 = sheet + 4u;
     let done0 = o0;

@@ -11,9 +11,9 @@ struct AttentionParams {
   block_queries: u32, // 16, or 8: block_queries * quads of a head <= 512
   half_rotary: u32,   // 0: no rotation
   flags: u32,         // 1: interleaved; 2: a mask
-  window: u32,        // 0: none
+  window: u32,        // 0: none; attention_matrix_encoder, as bits of a float: what sums of values are multiplied by
   scale: f32,
-  softcap: f32,       // 0: none
+  softcap: f32,       // 0: none; attention_matrix_encoder: what products of a query and a key are multiplied by
   values: u32,        // step of the mask from batch to batch; fresh rows: word of the cache where values begin
   mask_head: u32,     // attention_cache: which head of keys, counted over the batch, the bound cache begins with
   mask_row: u32,      // attention_step: how many invocations of a subgroup work together

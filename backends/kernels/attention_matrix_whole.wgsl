@@ -1,0 +1,409 @@
+// tern.EncoderAttention of up to 128 keys by cooperative matrices, all of them at once: queries, keys and values are
+// float16 in memory, as for include/attention_encoder_halves.wgsl, and a mask is one for all queries.
+//
+// Formula: softmax(q k^T scale + mask) v. Four subgroups of 32 own 16 queries each and share keys and values, which are
+// asked for before anything is waited for. A subgroup's scores come 32 keys at a time through workgroup memory to the
+// invocations that make weights of them, two a query that take turns of four keys, and stay in their registers until
+// the largest is known, so that no sum is rescaled. Weights are float16, up to 2^5, sums float32.
+//
+// Bindings: group 0, 0 = q [batch, rows, heads dim], 2 = k, 3 = v [batch, keys, heads dim], of each four in the order
+// 0 2 1 3, 1 = y as float32, or 5 = half of y as float16 in that order (flag 8), 4 = mask. Parameters:
+// include/attention_params.wgsl. Grid: x = block of 64 queries, y = head, z = batch. Workgroup: 128 x 1 x 1, subgroups
+// of 32. 16 rows and more: the last block begins early enough to be whole, and stores what no other one does.
+enable f16;
+enable subgroups;
+enable wgpu_cooperative_matrix;
+
+override attention_dim: u32 = 32u;  // of a head: 32 or 64
+
+const ATTENTION_KEYS: u32 = 128u;
+const ATTENTION_LOG2E: f32 = 1.44269502;
+// Added to the exponent of 2: of the half's range, more is left for small weights.
+const ATTENTION_LIFT: f32 = 5.0;
+// The smallest number that counts for what a mask adds to a key's score; below the lowest float the key is not seen.
+const ATTENTION_SMALLEST: f32 = -1.0e38;
+const ATTENTION_LOWEST: f32 = -3.4028234663852886e38;
+// Scores are exponents of 2. What is added to those of keys that are not seen, and what all others are larger than.
+const ATTENTION_UNSEEN: f32 = -3.0e38;
+const ATTENTION_HIDDEN: f32 = -2.0e38;
+// vec4s of a row. 32 scores, eight more: what four rows store, or load by turns of two invocations, lies in different
+// banks. 128 weights, eight more: so do fours of eight rows.
+const ATTENTION_SHEET: u32 = 10u;
+const ATTENTION_WEIGHTS: u32 = 34u;
+
+@group(0) @binding(0) var<storage, read> attention_q: array<vec4<f16>>;
+@group(0) @binding(1) var<storage, read_write> attention_y: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> attention_k: array<vec4<f16>>;
+@group(0) @binding(3) var<storage, read> attention_v: array<vec4<f16>>;
+@group(0) @binding(4) var<storage, read> attention_mask: array<f32>;
+@group(0) @binding(5) var<storage, read_write> attention_y_halves: array<vec4<u32>>;
+
+// Keys, then values, rows of eight halves more than they need; then weights, four times 16 rows, which take the keys'
+// place where heads are large.
+var<workgroup> attention_tiles: array<vec4<f16>, 64u * (attention_dim + 8u) + 2176u * (2u - attention_dim / 32u)>;
+// Of each subgroup 16 rows: scores, and sums on their way out.
+var<workgroup> attention_sheet: array<vec4<f32>, 640>;
+// What is added to each key's scores.
+var<workgroup> attention_added: array<vec4<f32>, 32>;
+
+// Eight values.
+struct AttentionPart {
+  a: vec4<f16>,
+  b: vec4<f16>,
+}
+
+fn attention_key(at: u32, is_seen: bool) -> AttentionPart {
+  return AttentionPart(select(vec4<f16>(), attention_k[at], is_seen),
+                       select(vec4<f16>(), attention_k[at + 1u], is_seen));
+}
+
+fn attention_value(at: u32, is_seen: bool) -> AttentionPart {
+  return AttentionPart(select(vec4<f16>(), attention_v[at], is_seen),
+                       select(vec4<f16>(), attention_v[at + 1u], is_seen));
+}
+
+fn attention_put(at: u32, part: AttentionPart) {
+  attention_tiles[at] = part.a;
+  attention_tiles[at + 1u] = part.b;
+}
+
+// What is added to the scores of a key. A mask's number, however low, leaves a key seen; -inf does not. NaN stays.
+fn attention_load_added(batch: u32, head: u32, key: u32) -> f32 {
+  let p = attention;
+  if key >= p.keys {
+    return ATTENTION_UNSEEN;
+  }
+  if (p.flags & 2u) == 0u {
+    return 0.0;
+  }
+  let bias = attention_mask[batch * p.values + head * p.mask_head + key * p.splits];
+  let seen = select(bias, ATTENTION_SMALLEST, bias < ATTENTION_SMALLEST) * ATTENTION_LOG2E;
+  return select(seen, ATTENTION_UNSEEN, bias < ATTENTION_LOWEST);
+}
+
+// Four products as exponents of 2.
+fn attention_read(at: u32, added: u32, scale: f32) -> vec4<f32> {
+  return fma(attention_sheet[at], vec4<f32>(scale), attention_added[added]);
+}
+
+// Four weights, stored; their sum.
+fn attention_weigh(at: u32, score: vec4<f32>, reference: f32) -> f32 {
+  let weights = exp2(score - vec4<f32>(reference));
+  attention_tiles[at] = vec4<f16>(weights);
+  return (weights.x + weights.y) + (weights.z + weights.w);
+}
+
+// Stores 16 rows of 32 finished sums, each times the factor that its two lanes have: rows from `first` on, element `at`
+// of y being where the first one's go, `step` elements from row to row.
+fn attention_finish(sheet: u32, lane: u32, factor: f32, first: u32, at: u32, step: u32) {
+  for (var i = 0u; i < 2u; i += 1u) {
+    let row = i * 8u + lane / 4u;
+    let scale = subgroupShuffle(factor, row * 2u);
+    let y0 = attention_sheet[sheet + row * ATTENTION_SHEET + lane % 4u * 2u] * scale;
+    let y1 = attention_sheet[sheet + row * ATTENTION_SHEET + lane % 4u * 2u + 1u] * scale;
+    let place = at + row * step + lane % 4u * 8u;
+    if row >= first {
+      if (attention.flags & 8u) != 0u {
+        let h0 = y0 * 0.5;
+        let h1 = y1 * 0.5;
+        attention_y_halves[place / 8u] = vec4<u32>(pack2x16float(h0.xy), pack2x16float(h0.zw), pack2x16float(h1.xy),
+                                                   pack2x16float(h1.zw));
+      } else {
+        attention_y[place / 4u] = y0.xzyw;
+        attention_y[place / 4u + 1u] = y1.xzyw;
+      }
+    }
+  }
+}
+
+@compute @workgroup_size(128, 1, 1)
+fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subgroup_id) subgroup: u32,
+                          @builtin(subgroup_invocation_id) lane: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
+  let p = attention;
+  let batch = workgroup.z;
+  let head = workgroup.y;
+  let long = p.keys > 64u;
+  let stride = (attention_dim + 8u) / 4u;
+  let values = ATTENTION_KEYS * stride;
+  // Parts of eight values that this invocation moves: of every `rows_apart`th key.
+  let parts = attention_dim / 8u;
+  let rows_apart = 128u / parts;
+  let row_step = p.kv_heads * (attention_dim / 4u);  // vec4s
+  let last_key = p.keys - 1u;
+  let key = t / parts;
+  let source = (batch * p.keys * p.kv_heads + head) * (attention_dim / 4u) + t % parts * 2u;
+  let to = key * stride + t % parts * 2u;
+  let to_step = rows_apart * stride;
+  // Of the subgroup: its queries, or the last 16, of which it has those from `fresh_row` on.
+  let block_query = workgroup.x * 64u + subgroup * 16u;
+  let first_query = min(block_query, p.rows - 16u);
+  let fresh_row = block_query - first_query;
+  let query_at = ((batch * p.rows + first_query) * p.kv_heads + head) * attention_dim;
+  let sheet = subgroup * 16u * ATTENTION_SHEET;
+  let sheet_far = sheet + 4u;
+  let weights = (2u - attention_dim / 32u) * 2u * values + subgroup * 16u * ATTENTION_WEIGHTS;
+  let my_scores = sheet + lane / 2u * ATTENTION_SHEET + lane % 2u;
+  let my_added = lane % 2u;
+  let my_weights = weights + lane / 2u * ATTENTION_WEIGHTS + lane % 2u;
+  let scale = p.softcap * ATTENTION_LOG2E;
+
+  var q0 = coop_mat16x16<f16, A>();
+  var q1 = coop_mat16x16<f16, A>();
+  var q2 = coop_mat16x16<f16, A>();
+  var q3 = coop_mat16x16<f16, A>();
+  q0 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 0u], row_step);
+  q1 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 4u], row_step);
+  if attention_dim > 32u {
+    q2 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 8u], row_step);
+    q3 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 12u], row_step);
+  }
+  var k0 = AttentionPart();
+  var v0 = AttentionPart();
+  var k1 = AttentionPart();
+  var v1 = AttentionPart();
+  var k2 = AttentionPart();
+  var v2 = AttentionPart();
+  var k3 = AttentionPart();
+  var v3 = AttentionPart();
+  var k4 = AttentionPart();
+  var v4 = AttentionPart();
+  var k5 = AttentionPart();
+  var v5 = AttentionPart();
+  var k6 = AttentionPart();
+  var v6 = AttentionPart();
+  var k7 = AttentionPart();
+  var v7 = AttentionPart();
+  let seen0 = attention_load_added(batch, head, key + 0u * rows_apart) > ATTENTION_HIDDEN;
+  let at0 = source + min(key + 0u * rows_apart, last_key) * row_step;
+  k0 = attention_key(at0, seen0);
+  v0 = attention_value(at0, seen0);
+  let seen1 = attention_load_added(batch, head, key + 1u * rows_apart) > ATTENTION_HIDDEN;
+  let at1 = source + min(key + 1u * rows_apart, last_key) * row_step;
+  k1 = attention_key(at1, seen1);
+  v1 = attention_value(at1, seen1);
+  if attention_dim > 32u || long {
+    let seen2 = attention_load_added(batch, head, key + 2u * rows_apart) > ATTENTION_HIDDEN;
+    let at2 = source + min(key + 2u * rows_apart, last_key) * row_step;
+    k2 = attention_key(at2, seen2);
+    v2 = attention_value(at2, seen2);
+    let seen3 = attention_load_added(batch, head, key + 3u * rows_apart) > ATTENTION_HIDDEN;
+    let at3 = source + min(key + 3u * rows_apart, last_key) * row_step;
+    k3 = attention_key(at3, seen3);
+    v3 = attention_value(at3, seen3);
+  }
+  if attention_dim > 32u && long {
+    let seen4 = attention_load_added(batch, head, key + 4u * rows_apart) > ATTENTION_HIDDEN;
+    let at4 = source + min(key + 4u * rows_apart, last_key) * row_step;
+    k4 = attention_key(at4, seen4);
+    v4 = attention_value(at4, seen4);
+    let seen5 = attention_load_added(batch, head, key + 5u * rows_apart) > ATTENTION_HIDDEN;
+    let at5 = source + min(key + 5u * rows_apart, last_key) * row_step;
+    k5 = attention_key(at5, seen5);
+    v5 = attention_value(at5, seen5);
+    let seen6 = attention_load_added(batch, head, key + 6u * rows_apart) > ATTENTION_HIDDEN;
+    let at6 = source + min(key + 6u * rows_apart, last_key) * row_step;
+    k6 = attention_key(at6, seen6);
+    v6 = attention_value(at6, seen6);
+    let seen7 = attention_load_added(batch, head, key + 7u * rows_apart) > ATTENTION_HIDDEN;
+    let at7 = source + min(key + 7u * rows_apart, last_key) * row_step;
+    k7 = attention_key(at7, seen7);
+    v7 = attention_value(at7, seen7);
+  }
+  let added = attention_load_added(batch, head, t);
+  attention_put(to + 0u * to_step, k0);
+  attention_put(values + to + 0u * to_step, v0);
+  attention_put(to + 1u * to_step, k1);
+  attention_put(values + to + 1u * to_step, v1);
+  if attention_dim > 32u || long {
+    attention_put(to + 2u * to_step, k2);
+    attention_put(values + to + 2u * to_step, v2);
+    attention_put(to + 3u * to_step, k3);
+    attention_put(values + to + 3u * to_step, v3);
+  }
+  if attention_dim > 32u && long {
+    attention_put(to + 4u * to_step, k4);
+    attention_put(values + to + 4u * to_step, v4);
+    attention_put(to + 5u * to_step, k5);
+    attention_put(values + to + 5u * to_step, v5);
+    attention_put(to + 6u * to_step, k6);
+    attention_put(values + to + 6u * to_step, v6);
+    attention_put(to + 7u * to_step, k7);
+    attention_put(values + to + 7u * to_step, v7);
+  }
+  attention_added[t / 4u][t % 4u] = added;
+  workgroupBarrier();
+
+  var s0 = coop_mat16x16<f32, C>();
+  var s1 = coop_mat16x16<f32, C>();
+  var r0 = coop_mat16x16<f32, C>();
+  var r1 = coop_mat16x16<f32, C>();
+  var x0 = vec4<f32>();
+  var x1 = vec4<f32>();
+  var x2 = vec4<f32>();
+  var x3 = vec4<f32>();
+  var x4 = vec4<f32>();
+  var x5 = vec4<f32>();
+  var x6 = vec4<f32>();
+  var x7 = vec4<f32>();
+  var x8 = vec4<f32>(ATTENTION_UNSEEN);
+  var x9 = vec4<f32>(ATTENTION_UNSEEN);
+  var x10 = vec4<f32>(ATTENTION_UNSEEN);
+  var x11 = vec4<f32>(ATTENTION_UNSEEN);
+  var x12 = vec4<f32>(ATTENTION_UNSEEN);
+  var x13 = vec4<f32>(ATTENTION_UNSEEN);
+  var x14 = vec4<f32>(ATTENTION_UNSEEN);
+  var x15 = vec4<f32>(ATTENTION_UNSEEN);
+  s0 = coop_mat16x16<f32, C>();
+  s1 = coop_mat16x16<f32, C>();
+  s0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 0u], stride), s0);
+  s1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 0u], stride), s1);
+  s0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 4u], stride), s0);
+  s1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 4u], stride), s1);
+  if attention_dim > 32u {
+    s0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 8u], stride), s0);
+    s1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 8u], stride), s1);
+    s0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 12u], stride), s0);
+    s1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 12u], stride), s1);
+  }
+  coopStoreT(s0, &attention_sheet[sheet], ATTENTION_SHEET);
+  coopStoreT(s1, &attention_sheet[sheet_far], ATTENTION_SHEET);
+  r0 = coop_mat16x16<f32, C>();
+  r1 = coop_mat16x16<f32, C>();
+  r0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 0u], stride), r0);
+  r1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 0u], stride), r1);
+  r0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 4u], stride), r0);
+  r1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 4u], stride), r1);
+  if attention_dim > 32u {
+    r0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 8u], stride), r0);
+    r1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 8u], stride), r1);
+    r0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 12u], stride), r0);
+    r1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 12u], stride), r1);
+  }
+  subgroupBarrier();
+  x0 = attention_read(my_scores + 0u, my_added + 0u, scale);
+  x1 = attention_read(my_scores + 2u, my_added + 2u, scale);
+  x2 = attention_read(my_scores + 4u, my_added + 4u, scale);
+  x3 = attention_read(my_scores + 6u, my_added + 6u, scale);
+  subgroupBarrier();
+  coopStoreT(r0, &attention_sheet[sheet], ATTENTION_SHEET);
+  coopStoreT(r1, &attention_sheet[sheet_far], ATTENTION_SHEET);
+  if long {
+    s0 = coop_mat16x16<f32, C>();
+    s1 = coop_mat16x16<f32, C>();
+    s0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 0u], stride), s0);
+    s1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 0u], stride), s1);
+    s0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 4u], stride), s0);
+    s1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 4u], stride), s1);
+    if attention_dim > 32u {
+      s0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 8u], stride), s0);
+      s1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 8u], stride), s1);
+      s0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 12u], stride), s0);
+      s1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 12u], stride), s1);
+    }
+  }
+  subgroupBarrier();
+  x4 = attention_read(my_scores + 0u, my_added + 8u, scale);
+  x5 = attention_read(my_scores + 2u, my_added + 10u, scale);
+  x6 = attention_read(my_scores + 4u, my_added + 12u, scale);
+  x7 = attention_read(my_scores + 6u, my_added + 14u, scale);
+  if long {
+    subgroupBarrier();
+    coopStoreT(s0, &attention_sheet[sheet], ATTENTION_SHEET);
+    coopStoreT(s1, &attention_sheet[sheet_far], ATTENTION_SHEET);
+    r0 = coop_mat16x16<f32, C>();
+    r1 = coop_mat16x16<f32, C>();
+    r0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 0u], stride), r0);
+    r1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 0u], stride), r1);
+    r0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 4u], stride), r0);
+    r1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 4u], stride), r1);
+    if attention_dim > 32u {
+      r0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 8u], stride), r0);
+      r1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 8u], stride), r1);
+      r0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 12u], stride), r0);
+      r1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 12u], stride), r1);
+    }
+    subgroupBarrier();
+    x8 = attention_read(my_scores + 0u, my_added + 16u, scale);
+    x9 = attention_read(my_scores + 2u, my_added + 18u, scale);
+    x10 = attention_read(my_scores + 4u, my_added + 20u, scale);
+    x11 = attention_read(my_scores + 6u, my_added + 22u, scale);
+    subgroupBarrier();
+    coopStoreT(r0, &attention_sheet[sheet], ATTENTION_SHEET);
+    coopStoreT(r1, &attention_sheet[sheet_far], ATTENTION_SHEET);
+    subgroupBarrier();
+    x12 = attention_read(my_scores + 0u, my_added + 24u, scale);
+    x13 = attention_read(my_scores + 2u, my_added + 26u, scale);
+    x14 = attention_read(my_scores + 4u, my_added + 28u, scale);
+    x15 = attention_read(my_scores + 6u, my_added + 30u, scale);
+  }
+
+  var largest = max(max(max(x0, x1), max(x2, x3)), max(max(x4, x5), max(x6, x7)));
+  largest = max(largest, max(max(max(x8, x9), max(x10, x11)), max(max(x12, x13), max(x14, x15))));
+  var top = max(max(largest.x, largest.y), max(largest.z, largest.w));
+  top = max(top, subgroupShuffleXor(top, 1u));
+  let reference = select(0.0, top, top > ATTENTION_HIDDEN) - ATTENTION_LIFT;
+  if attention_dim > 32u {
+    workgroupBarrier();  // nobody reads keys any more
+  }
+  var total = 0.0;
+  total += attention_weigh(my_weights + 0u, x0, reference);
+  total += attention_weigh(my_weights + 2u, x1, reference);
+  total += attention_weigh(my_weights + 4u, x2, reference);
+  total += attention_weigh(my_weights + 6u, x3, reference);
+  total += attention_weigh(my_weights + 8u, x4, reference);
+  total += attention_weigh(my_weights + 10u, x5, reference);
+  total += attention_weigh(my_weights + 12u, x6, reference);
+  total += attention_weigh(my_weights + 14u, x7, reference);
+  if long {
+    total += attention_weigh(my_weights + 16u, x8, reference);
+    total += attention_weigh(my_weights + 18u, x9, reference);
+    total += attention_weigh(my_weights + 20u, x10, reference);
+    total += attention_weigh(my_weights + 22u, x11, reference);
+    total += attention_weigh(my_weights + 24u, x12, reference);
+    total += attention_weigh(my_weights + 26u, x13, reference);
+    total += attention_weigh(my_weights + 28u, x14, reference);
+    total += attention_weigh(my_weights + 30u, x15, reference);
+  }
+  subgroupBarrier();
+
+  var o0 = coop_mat16x16<f32, C>();
+  var o1 = coop_mat16x16<f32, C>();
+  var o2 = coop_mat16x16<f32, C>();
+  var o3 = coop_mat16x16<f32, C>();
+  for (var k = 0u; k < 64u; k += 16u) {
+    let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[weights + k / 4u], ATTENTION_WEIGHTS);
+    let at = values + k * stride;
+    o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
+    o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
+    if attention_dim > 32u {
+      o2 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 8u], stride), o2);
+      o3 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 12u], stride), o3);
+    }
+  }
+  if long {
+    for (var k = 64u; k < 128u; k += 16u) {
+      let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[weights + k / 4u], ATTENTION_WEIGHTS);
+      let at = values + k * stride;
+      o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
+      o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
+      if attention_dim > 32u {
+        o2 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 8u], stride), o2);
+        o3 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 12u], stride), o3);
+      }
+    }
+  }
+
+  total += subgroupShuffleXor(total, 1u);
+  let factor = select(0.0, 1.0 / total, total > 0.0) * bitcast<f32>(p.window);
+  coopStoreT(o0, &attention_sheet[sheet], ATTENTION_SHEET);
+  coopStoreT(o1, &attention_sheet[sheet_far], ATTENTION_SHEET);
+  subgroupBarrier();
+  attention_finish(sheet, lane, factor, fresh_row, query_at, row_step * 4u);
+  if attention_dim > 32u {
+    subgroupBarrier();
+    coopStoreT(o2, &attention_sheet[sheet], ATTENTION_SHEET);
+    coopStoreT(o3, &attention_sheet[sheet_far], ATTENTION_SHEET);
+    subgroupBarrier();
+    attention_finish(sheet, lane, factor, fresh_row, query_at + 32u, row_step * 4u);
+  }
+}
