@@ -5,11 +5,15 @@
 
 #include "gpu/gpu_recording.h"
 
-enum { CHUNK = 1024, MOST = 256, MOST_ROWS = 256 };
+enum { CHUNK = 1024, CHUNK_OF_ONE = 4096, MOST = 256, MOST_ROWS = 256 };
 
 typedef struct top_immediates { uint32_t count, k, has_places, pad[5]; } top_immediates;
 
-static uint64_t chunks_of(uint64_t count) { return (count + CHUNK - 1) / CHUNK; }
+/* What a workgroup ranks, for the k largest. */
+static uint64_t chunks_of(uint64_t count, uint64_t k) {
+  uint64_t chunk = k == 1 ? CHUNK_OF_ONE : CHUNK;
+  return (count + chunk - 1) / chunk;
+}
 
 /* Bytes of rows of `count` candidates: values and places. */
 static uint64_t bytes_of(int32_t rows, uint64_t count) { return (uint64_t)rows * count * 8; }
@@ -38,8 +42,8 @@ bool tern__gpu_want_top(tern__program *program, tern__value_id value, int32_t k)
   for (int32_t i = 0; i < plan->n_exports; i++)
     if (plan->exports[i] == plan->root[value]) export = i;
   if (export < 0 || k <= 0 || k > MOST || view->dtype != TERN_DTYPE_F32 || !rows || rows > MOST_ROWS ||
-      width / 4 < (uint64_t)k || chunks_of(width) > info->max_groups || view->size_bytes > info->max_binding_bytes ||
-      !has_room(info))
+      width / 4 < (uint64_t)k || chunks_of(width, (uint64_t)k) > info->max_groups ||
+      view->size_bytes > info->max_binding_bytes || !has_room(info))
     return false;
   r->top.value = value, r->top.k = k, r->top.rows = (int32_t)rows, r->top.export = export;
   return true;
@@ -98,13 +102,13 @@ tern_status tern__gpu_top_record(tern__gpu_recorder *rec, int32_t export) {
   const tern__plan *plan = program->plan;
   bool straight = program->backend->info->binds_readback;
   uint64_t count = width_of(&plan->views[top->value]), k = (uint64_t)top->k;
-  uint64_t side = tern__gpu_place(bytes_of(top->rows, chunks_of(count) * k));
+  uint64_t side = tern__gpu_place(bytes_of(top->rows, chunks_of(count, k) * k));
   tern__gpu_range from = {r->arena->buffer, plan->offsets[plan->root[top->value]],
                           plan->views[top->value].size_bytes};
   tern__gpu_range back = {r->readback, r->export_at[export], bytes_of(top->rows, k)};
   TERN_TRY(ensure_buffer(program, 2 * side));
   for (uint32_t pass = 0, chunks = 0; chunks != 1; pass++) {
-    chunks = (uint32_t)chunks_of(count);
+    chunks = (uint32_t)chunks_of(count, k);
     top_immediates immediates = {(uint32_t)count, (uint32_t)k, pass > 0, {0}};
     tern__gpu_range to = {top->buffer, pass % 2 * side, bytes_of(top->rows, chunks * k)};
     if (chunks == 1 && straight) to = back;
