@@ -843,6 +843,104 @@ Test(consistent, rounded_by_products) {
   as_hardware = false;
 }
 
+enum { TABLE_ROWS = 150, TABLE_PLAIN = 0, TABLE_NORM, TABLE_MULTIPLIED, TABLE_FORMS };
+
+/* Rows of a table of quantized weights, int32 or int64 indices, and a product of them: as they are, normed, or
+ * multiplied by a number and normed. */
+static result run_table(one_op *t, int form, const few_weights *table, bool wide, int k, const int64_t *indices,
+                        int n) {
+  static const few_weights q4_0 = {TERN_DTYPE_Q4_0, 0, 0};
+  tern__value_id in[4], x, y;
+  begin(t, "Fused", "tern", 1);
+  int64_t *list = input(t, wide ? TERN_DTYPE_I64 : TERN_DTYPE_I32, 2, 1, n);
+  for (int i = 0; i < n; i++)
+    if (wide) list[i] = indices[i];
+    else ((int32_t *)list)[i] = (int32_t)indices[i];
+  seed = 7;
+  if (table->bits) {
+    constant(t, TERN_DTYPE_U8, 2, TABLE_ROWS, k * table->bits / 8), in[0] = t->ids[t->n_inputs - 1], in[1] = t->ids[0];
+    constant(t, TERN_DTYPE_F32, 2, TABLE_ROWS, k / 32), in[2] = t->ids[t->n_inputs - 1];
+    if (table->zeros)
+      constant(t, TERN_DTYPE_U8, 2, TABLE_ROWS, (k / 32 * table->bits + 7) / 8), in[3] = t->ids[t->n_inputs - 1];
+    add_node(t, "GatherBlockQuantized", "com.microsoft", in, table->zeros ? 4 : 3, 1, &x);
+    tern__node_set_int(t->graph, t->node, "bits", table->bits);
+    tern__node_set_int(t->graph, t->node, "block_size", 32);
+    tern__node_set_int(t->graph, t->node, "gather_axis", 0), tern__node_set_int(t->graph, t->node, "quantize_axis", 1);
+  } else {
+    void *data = constant(t, table->dtype, 2, TABLE_ROWS, k);
+    fill_blocks(data, table->dtype, t->graph->values[t->ids[1]].size_bytes);
+    add_node(t, "Gather", "", (tern__value_id[]){t->ids[1], t->ids[0]}, 2, 1, &x);
+  }
+  add_output(t, x);
+  y = x;
+  if (form == TABLE_MULTIPLIED) {
+    constant(t, TERN_DTYPE_F32, 0);
+    add_node(t, "Mul", "", (tern__value_id[]){x, t->ids[t->n_inputs - 1]}, 2, 1, &y);
+  }
+  if (form != TABLE_PLAIN) y = add_norm_of(t, y, k);
+  add_output(t, add_few(t, y, &q4_0, FEW_N, k, false));
+  t->numerics = TERN_NUMERICS_FAST;
+  cr_assert_eq(tern__gpu_fuse(open_machine(t)->gpu, t->graph), TERN_OK, "%s", tern_last_error());
+  return run_on_gpu(t, "a table");
+}
+
+static void table_rounds_case(int form, const few_weights *table, bool wide, int k) {
+  static const int64_t indices[] = {0, 41, -1, TABLE_ROWS - 1, -TABLE_ROWS};
+  one_op alone, many;
+  result all = run_table(&many, form, table, wide, k, indices, 5);
+  bool dot = last_kernel_is("linear_dot8_");
+  cr_expect_eq(n_rounds, dot);
+  cr_expect(!strncmp(tern__gpu_kernels[first_kernel].name, "gather_blocks_q", 15));
+  for (int r = 0; r < 5; r++) {
+    result one = run_table(&alone, form, table, wide, k, indices + r, 1);
+    bool rounds = dot && form != TABLE_MULTIPLIED; /* what multiplies offers nothing */
+    cr_expect_eq(n_rounds, dot && !rounds);
+    cr_expect_eq(!strncmp(tern__gpu_kernels[first_kernel].name, "gather_blocks_round_", 20), rounds, "%s",
+                 tern__gpu_kernels[first_kernel].name);
+    for (int i = 0; i < 2; i++)
+      cr_expect(!memcmp((uint8_t *)all.data[i] + (size_t)r * one.views[i].size_bytes, one.data[i],
+                        one.views[i].size_bytes),
+                "form %d, %s bits %d, k %d: row %d, output %d, is not the same as alone", form,
+                tern_dtype_name(table->dtype), table->bits, k, r, i);
+    drop(&alone, &one), end(&alone);
+  }
+  drop(&many, &all), end(&many);
+}
+
+/* FAST: a row of a table that is rounded as it is read has the bits that linear_round.wgsl gives it. */
+Test(consistent, rounded_by_gathers) {
+  const few_weights tables[] = {{TERN_DTYPE_Q4_0, 0, 0}, {TERN_DTYPE_Q4_1, 0, 0}, {TERN_DTYPE_Q5_0, 0, 0},
+                                {TERN_DTYPE_Q5_1, 0, 0}, {TERN_DTYPE_Q8_0, 0, 0}, {TERN_DTYPE_Q4_K, 0, 0},
+                                {TERN_DTYPE_Q5_K, 0, 0}, {TERN_DTYPE_Q6_K, 0, 0}, {TERN_DTYPE_U8, 4, 0},
+                                {TERN_DTYPE_U8, 4, 1},   {TERN_DTYPE_U8, 8, 1}};
+  as_hardware = true;
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+    for (int form = 0; form < TABLE_FORMS; form++) {
+      bool whole = tables[i].dtype >= TERN_DTYPE_Q4_K && tables[i].dtype <= TERN_DTYPE_Q6_K; /* 256 at a time */
+      table_rounds_case(form, &tables[i], form % 2, whole ? 768 : 544);
+      table_rounds_case(form, &tables[i], form % 2 == 0, 2304); /* three workgroups, the last one in part */
+    }
+  as_hardware = false;
+}
+
+/* Tables of several parts, and devices whose subgroups cannot round, are read as before. */
+Test(consistent, rounded_by_few_gathers) {
+  static const few_weights q4_0 = {TERN_DTYPE_Q4_0, 0, 0};
+  static const int64_t index = 41;
+  one_op t;
+  as_hardware = true;
+  for (int limited = 0; limited < 2; limited++) {
+    tern__gpu_info *info = open_machine(&(one_op){0})->gpu->info, before = *info;
+    if (limited) info->features &= ~(uint32_t)TERN__GPU_HAS_SUBGROUPS;
+    else binding_limit = 64 * 1024; /* a table of 82 KB */
+    result r = run_table(&t, TABLE_NORM, &q4_0, false, 544 * 2, &index, 1);
+    cr_expect(!strncmp(tern__gpu_kernels[first_kernel].name, "gather_blocks_q", 15));
+    drop(&t, &r), end(&t);
+    info->features = before.features, binding_limit = 0;
+  }
+  as_hardware = false;
+}
+
 /* ---- halves that one step stores for the next ---- */
 
 enum { ENCODER_ROWS = 35, ENCODER_WIDTH = 96, ENCODER_INNER = 160,

@@ -28,8 +28,8 @@ static machine m;
 static uint64_t binding_limit;
 /* Whether a software device is taken for a real one: for the kernels that only those get. */
 static bool as_hardware;
-/* The last dispatch of the last run. */
-static tern__gpu_kernel_id last_kernel;
+/* The first and the last dispatch of the last run. */
+static tern__gpu_kernel_id first_kernel, last_kernel;
 /* Dispatches of it that only round rows, or make halves of them. */
 static int n_rounds, n_halves;
 static const double fast_error = 2e-4; /* 15-bit activations; gate and up are two such products multiplied */
@@ -187,6 +187,7 @@ static result run_on_gpu(one_op *t, const char *what) {
   tern__program *program = plan->segments[0].program;
   by_matrices = uses_matrices(program);
   size_t n_steps = tern__array_count(program->steps);
+  first_kernel = n_steps ? program->steps[0].kernel : TERN__KERNEL_COUNT;
   last_kernel = n_steps ? program->steps[n_steps - 1].kernel : TERN__KERNEL_COUNT;
   n_rounds = n_halves = 0;
   for (size_t s = 0; s < n_steps; s++) {
