@@ -21,7 +21,8 @@ enum { TERN__GPU_MAX_BINDINGS = 11, TERN__GPU_MAX_IMMEDIATE = 64 };
 typedef enum tern__gpu_memory {
   TERN__GPU_DEVICE = 1,  /* device-local: weights, arenas, KV caches. Written by `write`, copies and kernels */
   TERN__GPU_UPLOAD,      /* host-mapped, small: inputs and parameters; kernels and copies read it */
-  TERN__GPU_READBACK     /* host-mapped and cached: results; only a destination of copies */
+  TERN__GPU_READBACK     /* host-mapped and cached: results; a destination of copies, and of kernels where the device
+                            binds_readback */
 } tern__gpu_memory;
 
 /* Where things may begin within a buffer: covers every device's binding_alignment. */
@@ -45,6 +46,7 @@ typedef struct tern__gpu_info {
   uint32_t features;           /* TERN__GPU_HAS_*: what kernels may use. A failed probe clears its bit */
   bool unified;                /* device memory is the host's */
   bool software;               /* the host's CPU plays the device: chosen by name, or where there is no other */
+  bool binds_readback;         /* kernels may write READBACK buffers */
   bool one_thread;             /* only the thread that opened it may call the device */
 } tern__gpu_info;
 

@@ -38,7 +38,7 @@ typedef struct tern__gpu_recording {
   const tern__device_memory *arena, *kv;
   uint64_t arena_id, kv_id;        /* theirs: another one may lie where one was */
   uint64_t dispatches, barriers;   /* recorded in all pieces */
-  uint64_t bytes_back;             /* that a run copies to readback */
+  uint64_t bytes_back;             /* that a run brings to readback */
   int32_t batch;                   /* sequences that there is room for in the positions */
   tern__gpu_top top;
 } tern__gpu_recording;

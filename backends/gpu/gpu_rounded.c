@@ -25,12 +25,23 @@ static bool same(tern__gpu_operand a, tern__gpu_operand b) {
   return a.kind == b.kind && a.index == b.index && a.offset == b.offset && a.size == b.size;
 }
 
+/* Makes the step one of a kernel with two bindings more, from the rounded row's on. */
+static void change_kernel(tern__gpu_step *step, const tern__gpu_offer *offer) {
+  int32_t at = offer->rounded, more = 2;
+  memmove(step->operands + at + more, step->operands + at,
+          (size_t)(TERN__GPU_MAX_BINDINGS - at - more) * sizeof *step->operands);
+  for (int32_t i = at; i < at + more; i++) step->operands[i] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+  step->kernel = (tern__gpu_kernel_id)offer->kernel;
+  step->groups[0] = offer->groups, step->groups[1] = step->groups[2] = 1;
+}
+
 static tern_status fill(tern__program *program, tern__gpu_offer *offer, tern__gpu_operand scale) {
   tern_status status = TERN_OK;
   tern__gpu_step *step = &program->steps[offer->step];
   bool scaled = scale.kind != TERN__GPU_NONE;
   uint32_t word;
   offer->row = tern__gpu_keep(program, tern__gpu_rounded_bytes(1, offer->width)), offer->by = scale;
+  if (offer->kernel) change_kernel(step, offer);
   TERN_TRY(tern__gpu_set_operand(program, step, offer->rounded, offer->row));
   if (scaled) TERN_TRY(tern__gpu_set_operand(program, step, offer->scale, scale));
   memcpy(&word, step->immediates + 4 * offer->immediate, sizeof word);

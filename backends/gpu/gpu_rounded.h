@@ -13,6 +13,8 @@ typedef struct tern__gpu_offer {
   int32_t rounded, scale;      /* bindings: where the rounded row goes; an RMS norm's scale, -1 = cannot be applied */
   int32_t immediate;           /* which 32-bit word gets these bits: */
   uint32_t plain, scaled;      /* the row is written rounded; and with the scale */
+  int32_t kernel;              /* the step becomes one of this kernel, which has these two bindings more, in so many */
+  uint32_t groups;             /* workgroups; 0 = its own kernel can */
   size_t step;                 /* set by tern__gpu_offer_rounded, as all below */
   tern__gpu_operand row, by;   /* where it was put and by which scale; NONE = nobody wanted it yet */
 } tern__gpu_offer;

@@ -1,18 +1,22 @@
 /* The largest values of an output in place of all of it (kernels/sample_top.wgsl): of a vocabulary's logits a sampler
- * needs a few. They take the place of the whole export in the readback buffer: values, then places; the whole can still
+ * needs a few. They take the place of the whole export in the readback buffer: values, then places. The whole can still
  * be had from the arena. */
 #include <string.h>
 
 #include "gpu/gpu_recording.h"
 
-enum { CHUNK = 1024, MOST = 256, MOST_ROWS = 256 };
+enum { CHUNK = 1024, CHUNK_OF_ONE = 4096, MOST = 256, MOST_ROWS = 256 };
 
 typedef struct top_immediates { uint32_t count, k, has_places, pad[5]; } top_immediates;
 
-static uint64_t chunks_of(uint64_t count) { return (count + CHUNK - 1) / CHUNK; }
+/* What a workgroup ranks, for the k largest. */
+static uint64_t chunks_of(uint64_t count, uint64_t k) {
+  uint64_t chunk = k == 1 ? CHUNK_OF_ONE : CHUNK;
+  return (count + chunk - 1) / chunk;
+}
 
-/* Bytes of the values, or of the places, of rows of `count` candidates. */
-static uint64_t half_bytes(int32_t rows, uint64_t count) { return tern__gpu_place((uint64_t)rows * count * 4); }
+/* Bytes of rows of `count` candidates: values and places. */
+static uint64_t bytes_of(int32_t rows, uint64_t count) { return (uint64_t)rows * count * 8; }
 
 /* Values in a row of what is ranked. */
 static uint64_t width_of(const tern__view *view) {
@@ -38,9 +42,8 @@ bool tern__gpu_want_top(tern__program *program, tern__value_id value, int32_t k)
   for (int32_t i = 0; i < plan->n_exports; i++)
     if (plan->exports[i] == plan->root[value]) export = i;
   if (export < 0 || k <= 0 || k > MOST || view->dtype != TERN_DTYPE_F32 || !rows || rows > MOST_ROWS ||
-      width / 4 < (uint64_t)k || view->size_bytes < 2 * half_bytes((int32_t)rows, (uint64_t)k) ||
-      chunks_of(width) > info->max_groups || view->size_bytes > info->max_binding_bytes ||
-      !has_room(info))
+      width / 4 < (uint64_t)k || chunks_of(width, (uint64_t)k) > info->max_groups ||
+      view->size_bytes > info->max_binding_bytes || !has_room(info))
     return false;
   r->top.value = value, r->top.k = k, r->top.rows = (int32_t)rows, r->top.export = export;
   return true;
@@ -90,35 +93,31 @@ cleanup:
   return status;
 }
 
+/* The last pass writes where the host reads, if it may: a copy waits for it, and takes as long as a small dispatch. */
 tern_status tern__gpu_top_record(tern__gpu_recorder *rec, int32_t export) {
   tern_status status = TERN_OK;
   tern__program *program = rec->program;
   tern__gpu_recording *r = program->recording;
   tern__gpu_top *top = &r->top;
   const tern__plan *plan = program->plan;
+  bool straight = program->backend->info->binds_readback;
   uint64_t count = width_of(&plan->views[top->value]), k = (uint64_t)top->k;
-  uint64_t first = half_bytes(top->rows, chunks_of(count) * k), side = 0;
-  tern__gpu_range values = {r->arena->buffer, plan->offsets[plan->root[top->value]],
-                            plan->views[top->value].size_bytes};
-  tern__gpu_buffer *none = r->none[1];
-  tern__gpu_range places = {none, 0, TERN__GPU_PLACE};
-  TERN_TRY(ensure_buffer(program, 4 * first));
-  for (bool more = true; more; side ^= 1) {
-    uint64_t chunks = chunks_of(count), bytes = (uint64_t)top->rows * chunks * k * 4;
-    top_immediates immediates = {(uint32_t)count, (uint32_t)k, places.buffer != none, {0}};
-    tern__gpu_range to = {top->buffer, 2 * side * first, bytes};
-    tern__gpu_range to_places = {top->buffer, (2 * side + 1) * first, bytes};
-    TERN_TRY(tern__gpu_record_dispatch(rec, TERN__KERNEL_sample_top,
-                                       (tern__gpu_range[]){values, places, to, to_places}, &immediates,
-                                       (uint32_t[3]){(uint32_t)chunks, (uint32_t)top->rows, 1}));
-    values = to, places = to_places, count = chunks * k, more = chunks > 1;
+  uint64_t side = tern__gpu_place(bytes_of(top->rows, chunks_of(count, k) * k));
+  tern__gpu_range from = {r->arena->buffer, plan->offsets[plan->root[top->value]],
+                          plan->views[top->value].size_bytes};
+  tern__gpu_range back = {r->readback, r->export_at[export], bytes_of(top->rows, k)};
+  TERN_TRY(ensure_buffer(program, 2 * side));
+  for (uint32_t pass = 0, chunks = 0; chunks != 1; pass++) {
+    chunks = (uint32_t)chunks_of(count, k);
+    top_immediates immediates = {(uint32_t)count, (uint32_t)k, pass > 0, {0}};
+    tern__gpu_range to = {top->buffer, pass % 2 * side, bytes_of(top->rows, chunks * k)};
+    if (chunks == 1 && straight) to = back;
+    TERN_TRY(tern__gpu_record_dispatch(rec, TERN__KERNEL_sample_top, (tern__gpu_range[]){from, to}, &immediates,
+                                       (uint32_t[3]){chunks, (uint32_t)top->rows, 1}));
+    from = to, count = chunks * k;
   }
-  for (int i = 0; i < 2; i++) {
-    tern__gpu_range *from = i ? &places : &values;
-    uint64_t at = r->export_at[export] + (i ? half_bytes(top->rows, k) : 0);
-    TERN_TRY(tern__gpu_record_copy(rec, from, &(tern__gpu_range){r->readback, at, from->size}));
-    r->bytes_back += from->size;
-  }
+  if (!straight) TERN_TRY(tern__gpu_record_copy(rec, &from, &back));
+  r->bytes_back += back.size;
   TERN_TRY(record_whole(program, export));
   top->recorded_k = top->k;
 cleanup:
@@ -131,7 +130,7 @@ bool tern__gpu_get_top(const tern__program *program, tern__top *out) {
   if (!top->recorded_k || top->fetched) return false;
   const uint8_t *host = program->backend->api->buffer_host(r->readback);
   host += r->export_at[top->export];
-  uint64_t places = half_bytes(top->rows, (uint64_t)top->recorded_k);
+  uint64_t places = bytes_of(top->rows, (uint64_t)top->recorded_k) / 2;
   *out = (tern__top){.rows = top->rows, .k = top->recorded_k, .values = (const float *)(const void *)host,
                      .places = (const int32_t *)(const void *)(host + places)};
   return true;

@@ -3,6 +3,7 @@
 //
 // Bindings: group 0, 0 = indices (int32 or int64), 1 = y, 2 .. 4 = weights (weight_decode.wgsl). Parameters: immediate,
 // 32 bytes. Workgroup: 64 x 1 x 1, half a block each; a grid wider than one row of workgroups continues in y.
+// Comes after include/gather_index.wgsl.
 
 struct GatherBlocksParams {
   count: u32,         // half blocks of y
@@ -37,18 +38,13 @@ fn gather_blocks(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_work
   let halves = p.blocks * 2u;
   let j = i / halves;
   let half = i % halves;
-  let low = gather_blocks_indices[j * p.index_words];
-  let negative = (low & 0x80000000u) != 0u;
-  var high = select(0u, 0xffffffffu, negative);
-  if p.index_words == 2u {
-    high = gather_blocks_indices[j * 2u + 1u];
-  }
-  let fits = high == select(0u, 0xffffffffu, negative);
-  let row = low + select(0u, p.rows, negative);
+  let index = j * p.index_words;
+  let row = gather_index(gather_blocks_indices[index], gather_blocks_indices[index + p.index_words - 1u],
+                         p.index_words, p.rows);
   let k = half * 16u;
   let left = p.k - min(k, p.k);
   let at = j * p.k + k;
-  if !fits || row >= p.rows {
+  if row >= p.rows {
     if p.first == 0u {
       let nan = vec4<f32>(bitcast<f32>(p.nan));
       gather_blocks_put(at, left, nan);

@@ -245,6 +245,7 @@ tern_status tern__vk_probe(tern__alloc *alloc, const tern__vk_instance *instance
            VK_API_VERSION_PATCH(basic.properties.driverVersion));
   info->name = name, info->driver = driver;
   info->software = f->type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  info->binds_readback = true; /* all buffers have every use, whatever their memory */
 cleanup:
   tern__free(alloc, list);
   return status;

@@ -5,7 +5,7 @@
  *   are declared read_write even where they are only read, so that an operand that comes twice, or an alias, would be
  *   an error. Such an operand is copied before the dispatch, and the copy is bound (`separate`).
  * - Memory is never mapped for both sides: UPLOAD buffers are written from their mirror by `flush`, and a wait fills
- *   the mirrors of READBACK buffers. */
+ *   the mirrors of READBACK buffers, which no kernel may write (usage MAP_READ goes with COPY_DST alone). */
 #include <string.h>
 
 #include "base/array.h"

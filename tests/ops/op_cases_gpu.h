@@ -232,6 +232,117 @@ Test(split, kv_layers_over_several_buffers) {
   tern__kv_cache_destroy(&m.alloc, cache);
 }
 
+/* ---- the largest of rows in place of all ---- */
+
+typedef struct ranked { float value; int32_t place; } ranked;
+
+/* NaN first, then the larger, then the first. */
+static int compare_ranked(const void *x, const void *y) {
+  const ranked *a = x, *b = y;
+  int nan = isnan(b->value) - isnan(a->value);
+  if (nan) return nan;
+  if (a->value != b->value && !isnan(a->value)) return a->value < b->value ? 1 : -1;
+  return a->place < b->place ? -1 : a->place > b->place;
+}
+
+static void check_largest(const float *x, const tern__top *got, int rows, int width, int k, const char *what) {
+  ranked *want = malloc((size_t)width * sizeof *want);
+  cr_assert(got->rows == rows && got->k == k, "%s: %d of %d rows", what, got->k, got->rows);
+  for (int r = 0; r < rows; r++) {
+    for (int i = 0; i < width; i++) want[i] = (ranked){x[(size_t)r * (size_t)width + (size_t)i], i};
+    qsort(want, (size_t)width, sizeof *want, compare_ranked);
+    for (int i = 0; i < k; i++) {
+      float value = got->values[r * k + i];
+      cr_assert_eq(got->places[r * k + i], want[i].place, "%s, %d x %d: number %d of row %d is at %d, not at %d", what,
+                   rows, width, i, r, got->places[r * k + i], want[i].place);
+      cr_assert(value == want[i].value || (isnan(value) && isnan(want[i].value)), "%s: %g, not %g", what, value,
+                want[i].value);
+    }
+  }
+  free(want);
+}
+
+enum { PLAIN_VALUES, TIES, ALL_LOW, ONE_NAN, MANY_NANS, VALUE_KINDS };
+
+static void fill_to_rank(float *x, size_t n, int kind) {
+  for (size_t i = 0; i < n; i++) {
+    uint32_t dice = (uint32_t)((noise() + 1) * 4096);
+    if (kind == TIES) x[i] = (float)(dice % 3) - 1, x[i] = dice % 3 == 1 && dice & 64 ? -0.0f : x[i];
+    else if (kind == ALL_LOW) x[i] = INFINITY; /* negated */
+    else if (kind == ONE_NAN) x[i] = i == n - 1 ? NAN : noise();
+    else if (kind == MANY_NANS) x[i] = dice % 97 == 5 ? (dice & 1 ? NAN : -NAN) : dice % 89 == 4 ? INFINITY : noise();
+  }
+}
+
+static void rank_case(int rows, int width, int k, int kind) {
+  one_op t;
+  machine *at;
+  tern__pack_cache *cache;
+  tern__session_plan *plan;
+  tern__device_memory *arena = NULL;
+  tern__top top;
+  const tern__device_api *device = GPU_BACKEND.device;
+  begin(&t, "Neg", "", 13);
+  float *x = input(&t, TERN_DTYPE_F32, 2, rows, width);
+  size_t n = (size_t)rows * (size_t)width;
+  fill_to_rank(x, n, kind);
+  node(&t, 1, 13);
+  at = open_machine(&t);
+  tern__gpu_info *info = at->gpu->info;
+  bool binds = info->binds_readback;
+  cr_assert_eq(tern__pack_cache_create(&t.alloc, &cache), TERN_OK);
+  tern__plan_options options = {.api = &GPU_BACKEND, .backend = at->gpu, .host_api = &tern__backend_cpu,
+                                .host_backend = at->cpu, .cache = cache, .n_threads = 1, .all_on_device = true};
+  cr_assert_eq(tern__plan_create(&t.alloc, t.graph, t.feeds, &options, &plan), TERN_OK, "%s", tern_last_error());
+  tern__program *program = plan->segments[0].program;
+  cr_assert_eq(tern__gpu_prepare(program, NULL, NULL), TERN_OK, "%s", tern_last_error());
+  cr_assert_eq(device->memory_create(at->gpu, plan->device_bytes, &arena), TERN_OK, "%s", tern_last_error());
+  uint8_t *memory = malloc(plan->activation_bytes + 64);
+  float *want = malloc(n * sizeof *want);
+  tern__plan_bind(plan, memory);
+  tern__plan_bind_input(plan, 0, t.feeds[0].data);
+  const float *y = plan->base.views[t.outs[0]].data;
+  for (size_t i = 0; i < n; i++) want[i] = -x[i];
+  /* With a copy to the host, without one where that can be, and all of it once more. */
+  for (int way = 0; way < (binds ? 3 : 2); way++) {
+    const char *what = way == 0 ? "copied" : way == 1 ? "all" : "where the host reads";
+    tern__run_args args = {0};
+    info->binds_readback = way == 2;
+    cr_assert_eq(device->want_top(program, t.outs[0], way == 1 ? 0 : k), way != 1);
+    cr_assert_eq(device->bind(program, arena, NULL), TERN_OK, "%s", tern_last_error());
+    memset(memory, 0xff, plan->activation_bytes);
+    for (int twice = 0; twice < 2; twice++)
+      cr_assert_eq(tern__gpu_run(program, &args), TERN_OK, "%s", tern_last_error());
+    cr_assert_eq(device->top(program, &top), way != 1);
+    if (way != 1) check_largest(want, &top, rows, width, k, what);
+    if (way != 1) cr_assert_eq(device->fetch(program, NULL), TERN_OK, "%s", tern_last_error());
+    for (size_t i = 0; i < n; i++)
+      cr_assert(y[i] == want[i] || (isnan(y[i]) && isnan(want[i])), "%s: value %zu is %g, not %g", what, i, y[i],
+                want[i]);
+  }
+  info->binds_readback = binds;
+  tern__plan_destroy(&t.alloc, plan);
+  tern__pack_cache_destroy(cache);
+  device->memory_destroy(at->gpu, arena);
+  free(memory), free(want);
+  end(&t);
+}
+
+Test(largest, one) {
+  const int sizes[][2] = {{1, 4}, {1, 255}, {1, 257}, {3, 1024}, {2, 1025}, {5, 4095}, {1, 4096}, {3, 4097},
+                          {7, 5003}, {256, 40}, {1, 49152}, {1, 262147}};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+    for (int kind = 0; kind < VALUE_KINDS; kind++) rank_case(sizes[s][0], sizes[s][1], 1, kind);
+  rank_case(1, 1100003, 1, TIES); /* more than 256 are left to the second pass */
+}
+
+Test(largest, several) {
+  const int sizes[][3] = {{1, 8, 2}, {1, 1000, 250}, {3, 1024, 7}, {2, 4099, 56}, {4, 2047, 256}, {1, 49152, 65},
+                          {200, 260, 2}};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+    for (int kind = 0; kind < VALUE_KINDS; kind++) rank_case(sizes[s][0], sizes[s][1], sizes[s][2], kind);
+}
+
 /* ---- which kernel ---- */
 
 /* What attention would be computed by, were the device one of so many invocations a subgroup with all features and
@@ -891,6 +1002,104 @@ Test(consistent, rotated_by_products) {
     rotary_case(&shapes[w % N_SHAPES], &weights[w], 64, 1, 0, ROTARY_KEYS_ARE_READ);
   for (size_t s = 0; can && s < N_SHAPES; s++) /* the row is padding: nothing is stored */
     rotary_case(&shapes[s], &weights[s % 5], 40, 0, 0, ROTARY_KEYS_ARE_READ);
+  as_hardware = false;
+}
+
+enum { TABLE_ROWS = 150, TABLE_PLAIN = 0, TABLE_NORM, TABLE_MULTIPLIED, TABLE_FORMS };
+
+/* Rows of a table of quantized weights, int32 or int64 indices, and a product of them: as they are, normed, or
+ * multiplied by a number and normed. */
+static result run_table(one_op *t, int form, const few_weights *table, bool wide, int k, const int64_t *indices,
+                        int n) {
+  static const few_weights q4_0 = {TERN_DTYPE_Q4_0, 0, 0};
+  tern__value_id in[4], x, y;
+  begin(t, "Fused", "tern", 1);
+  int64_t *list = input(t, wide ? TERN_DTYPE_I64 : TERN_DTYPE_I32, 2, 1, n);
+  for (int i = 0; i < n; i++)
+    if (wide) list[i] = indices[i];
+    else ((int32_t *)list)[i] = (int32_t)indices[i];
+  seed = 7;
+  if (table->bits) {
+    constant(t, TERN_DTYPE_U8, 2, TABLE_ROWS, k * table->bits / 8), in[0] = t->ids[t->n_inputs - 1], in[1] = t->ids[0];
+    constant(t, TERN_DTYPE_F32, 2, TABLE_ROWS, k / 32), in[2] = t->ids[t->n_inputs - 1];
+    if (table->zeros)
+      constant(t, TERN_DTYPE_U8, 2, TABLE_ROWS, (k / 32 * table->bits + 7) / 8), in[3] = t->ids[t->n_inputs - 1];
+    add_node(t, "GatherBlockQuantized", "com.microsoft", in, table->zeros ? 4 : 3, 1, &x);
+    tern__node_set_int(t->graph, t->node, "bits", table->bits);
+    tern__node_set_int(t->graph, t->node, "block_size", 32);
+    tern__node_set_int(t->graph, t->node, "gather_axis", 0), tern__node_set_int(t->graph, t->node, "quantize_axis", 1);
+  } else {
+    void *data = constant(t, table->dtype, 2, TABLE_ROWS, k);
+    fill_blocks(data, table->dtype, t->graph->values[t->ids[1]].size_bytes);
+    add_node(t, "Gather", "", (tern__value_id[]){t->ids[1], t->ids[0]}, 2, 1, &x);
+  }
+  add_output(t, x);
+  y = x;
+  if (form == TABLE_MULTIPLIED) {
+    constant(t, TERN_DTYPE_F32, 0);
+    add_node(t, "Mul", "", (tern__value_id[]){x, t->ids[t->n_inputs - 1]}, 2, 1, &y);
+  }
+  if (form != TABLE_PLAIN) y = add_norm_of(t, y, k);
+  add_output(t, add_few(t, y, &q4_0, FEW_N, k, false));
+  t->numerics = TERN_NUMERICS_FAST;
+  cr_assert_eq(tern__gpu_fuse(open_machine(t)->gpu, t->graph), TERN_OK, "%s", tern_last_error());
+  return run_on_gpu(t, "a table");
+}
+
+static void table_rounds_case(int form, const few_weights *table, bool wide, int k) {
+  static const int64_t indices[] = {0, 41, -1, TABLE_ROWS - 1, -TABLE_ROWS};
+  one_op alone, many;
+  result all = run_table(&many, form, table, wide, k, indices, 5);
+  bool dot = last_kernel_is("linear_dot8_");
+  cr_expect_eq(n_rounds, dot);
+  cr_expect(!strncmp(tern__gpu_kernels[first_kernel].name, "gather_blocks_q", 15));
+  for (int r = 0; r < 5; r++) {
+    result one = run_table(&alone, form, table, wide, k, indices + r, 1);
+    bool rounds = dot && form != TABLE_MULTIPLIED; /* what multiplies offers nothing */
+    cr_expect_eq(n_rounds, dot && !rounds);
+    cr_expect_eq(!strncmp(tern__gpu_kernels[first_kernel].name, "gather_blocks_round_", 20), rounds, "%s",
+                 tern__gpu_kernels[first_kernel].name);
+    for (int i = 0; i < 2; i++)
+      cr_expect(!memcmp((uint8_t *)all.data[i] + (size_t)r * one.views[i].size_bytes, one.data[i],
+                        one.views[i].size_bytes),
+                "form %d, %s bits %d, k %d: row %d, output %d, is not the same as alone", form,
+                tern_dtype_name(table->dtype), table->bits, k, r, i);
+    drop(&alone, &one), end(&alone);
+  }
+  drop(&many, &all), end(&many);
+}
+
+/* FAST: a row of a table that is rounded as it is read has the bits that linear_round.wgsl gives it. */
+Test(consistent, rounded_by_gathers) {
+  const few_weights tables[] = {{TERN_DTYPE_Q4_0, 0, 0}, {TERN_DTYPE_Q4_1, 0, 0}, {TERN_DTYPE_Q5_0, 0, 0},
+                                {TERN_DTYPE_Q5_1, 0, 0}, {TERN_DTYPE_Q8_0, 0, 0}, {TERN_DTYPE_Q4_K, 0, 0},
+                                {TERN_DTYPE_Q5_K, 0, 0}, {TERN_DTYPE_Q6_K, 0, 0}, {TERN_DTYPE_U8, 4, 0},
+                                {TERN_DTYPE_U8, 4, 1},   {TERN_DTYPE_U8, 8, 1}};
+  as_hardware = true;
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+    for (int form = 0; form < TABLE_FORMS; form++) {
+      bool whole = tables[i].dtype >= TERN_DTYPE_Q4_K && tables[i].dtype <= TERN_DTYPE_Q6_K; /* 256 at a time */
+      table_rounds_case(form, &tables[i], form % 2, whole ? 768 : 544);
+      table_rounds_case(form, &tables[i], form % 2 == 0, 2304); /* three workgroups, the last one in part */
+    }
+  as_hardware = false;
+}
+
+/* Tables of several parts, and devices whose subgroups cannot round, are read as before. */
+Test(consistent, rounded_by_few_gathers) {
+  static const few_weights q4_0 = {TERN_DTYPE_Q4_0, 0, 0};
+  static const int64_t index = 41;
+  one_op t;
+  as_hardware = true;
+  for (int limited = 0; limited < 2; limited++) {
+    tern__gpu_info *info = open_machine(&(one_op){0})->gpu->info, before = *info;
+    if (limited) info->features &= ~(uint32_t)TERN__GPU_HAS_SUBGROUPS;
+    else binding_limit = 64 * 1024; /* a table of 82 KB */
+    result r = run_table(&t, TABLE_NORM, &q4_0, false, 544 * 2, &index, 1);
+    cr_expect(!strncmp(tern__gpu_kernels[first_kernel].name, "gather_blocks_q", 15));
+    drop(&t, &r), end(&t);
+    info->features = before.features, binding_limit = 0;
+  }
   as_hardware = false;
 }
 

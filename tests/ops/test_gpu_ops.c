@@ -31,8 +31,8 @@ static uint64_t binding_limit;
 static bool as_hardware;
 /* Whether the device is taken for one with memory of its own, and which it is. */
 static enum { AS_IT_IS, AS_CARD, AS_UNIFIED } as_memory;
-/* The last dispatch of the last run. */
-static tern__gpu_kernel_id last_kernel;
+/* The first and the last dispatch of the last run. */
+static tern__gpu_kernel_id first_kernel, last_kernel;
 /* Dispatches of it that only round rows, or make halves of them. */
 static int n_rounds, n_halves;
 /* Those whose product stores a row in the cache. */
@@ -212,6 +212,7 @@ static result run_on_gpu(one_op *t, const char *what) {
   tern__program *program = plan->segments[0].program;
   by_matrices = uses_matrices(program);
   size_t n_steps = tern__array_count(program->steps);
+  first_kernel = n_steps ? program->steps[0].kernel : TERN__KERNEL_COUNT;
   last_kernel = n_steps ? program->steps[n_steps - 1].kernel : TERN__KERNEL_COUNT;
   n_rounds = n_halves = n_rotary = 0;
   for (size_t s = 0; s < n_steps; s++) {

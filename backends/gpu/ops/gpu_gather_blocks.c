@@ -1,10 +1,40 @@
-/* Rows of tables of quantized weights: Gather of GGUF blocks, GatherBlockQuantized (kernels/gather_blocks.wgsl).
- * A table that is a Linear's weight too is one on the device. */
+/* Rows of tables of quantized weights: Gather of GGUF blocks, GatherBlockQuantized (kernels/gather_blocks.wgsl; a row
+ * that a product wants rounded, kernels/gather_blocks_round.wgsl). A table that is a Linear's weight too is one on the
+ * device. */
 #include "gpu/gpu_pack.h"
+#include "gpu/gpu_rounded.h"
 
-enum { WORKGROUP = 64, NOT_A_NUMBER = 0x7fc00000 };
+enum {
+  WORKGROUP = 64, NOT_A_NUMBER = 0x7fc00000,
+  ROUND_SUBGROUP = 4,  /* fewest invocations of a subgroup that rounds: they share half a block */
+  ROUND_BLOCKS = 32    /* of a workgroup of gather_blocks_round.wgsl */
+};
 
+/* gather_blocks_round.wgsl has `round` behind them. */
 typedef struct gather_immediates { uint32_t count, blocks, k, index_words, rows, first, end, nan; } gather_immediates;
+
+static tern__gpu_kernel_id kernel_of(tern__gpu_kernel_id first, const tern__gpu_weights *w) {
+  return (tern__gpu_kernel_id)((int)first + (int)w->format - (int)TERN__GPU_WEIGHT_q4_h);
+}
+
+/* Of one row a product may want it rounded: what embeds a decoded token. */
+static tern_status offer_round(tern__program *program, const tern__node *node, const tern__gpu_weights *w, uint64_t n) {
+  const tern__gpu_info *info = program->backend->info;
+  tern__gpu_kernel_id kernel = kernel_of(TERN__KERNEL_gather_blocks_round_q4_h, w);
+  const tern__gpu_kernel *facts = &tern__gpu_kernels[kernel];
+  if (n != 1 || w->parts != 1 || (info->features & facts->needs) != facts->needs ||
+      info->subgroup_min < ROUND_SUBGROUP || info->max_invocations < facts->workgroup[0])
+    return TERN_OK;
+  return tern__gpu_offer_rounded(
+      program, &(tern__gpu_offer){.y = tern__gpu_output(node, 0),
+                                  .width = w->k,
+                                  .rounded = 2,
+                                  .scale = 3,
+                                  .immediate = sizeof(gather_immediates) / 4,
+                                  .plain = 1, .scaled = 2 /* GATHER_ROUND_* */,
+                                  .kernel = (int32_t)kernel,
+                                  .groups = (uint32_t)((w->blocks + ROUND_BLOCKS - 1) / ROUND_BLOCKS)});
+}
 
 static tern_status add_gather(tern__program *program, const tern__node *node, const tern__weight_source *source,
                               bool *taken) {
@@ -21,8 +51,7 @@ static tern_status add_gather(tern__program *program, const tern__node *node, co
   TERN_TRY(tern__gpu_add_index_check(program, node, 1, (int64_t)source->n, taken));
   if (!*taken) return TERN_OK;
   TERN_TRY(tern__gpu_pack_weights(program, &sources, &w));
-  tern__gpu_kernel_id kernel =
-      (tern__gpu_kernel_id)((int)TERN__KERNEL_gather_blocks_q4_h + (int)w.format - (int)TERN__GPU_WEIGHT_q4_h);
+  tern__gpu_kernel_id kernel = kernel_of(TERN__KERNEL_gather_blocks_q4_h, &w);
   gather_immediates p = {.count = (uint32_t)(n * w.blocks * 2), .blocks = (uint32_t)w.blocks, .k = (uint32_t)w.k,
                          .index_words = indices->dtype == TERN_DTYPE_I64 ? 2 : 1, .rows = (uint32_t)w.n,
                          .nan = NOT_A_NUMBER};
@@ -34,6 +63,7 @@ static tern_status add_gather(tern__program *program, const tern__node *node, co
     TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &p, groups[0], groups[1], 1));
     tern__gpu_cost(program, 0, n * w.k * 5);
   }
+  TERN_TRY(offer_round(program, node, &w, n));
   *taken = true;
 cleanup:
   return status;
