@@ -299,7 +299,11 @@ static tern_status add_all(preparation *p) {
   const tern__gpu_api *api = program->backend->api;
   size_t n_weights = tern__array_count(program->weights), n_constants = tern__array_count(program->constants);
   bool used[TERN__KERNEL_COUNT] = {false};
-  for (size_t i = 0; i < tern__array_count(program->steps); i++) used[program->steps[i].kernel] = true;
+  for (size_t i = 0; i < tern__array_count(program->steps); i++) {
+    const tern__gpu_step *step = &program->steps[i];
+    used[step->kernel] = true;
+    if (step->brief.positions) used[step->brief.kernel] = true;
+  }
   used[TERN__KERNEL_sample_top] |= tern__gpu_may_rank(program); /* gpu_top.c */
   for (int k = 0; k < TERN__KERNEL_COUNT; k++)
     if (used[k]) p->kernels[p->n_kernels++] = (tern__gpu_kernel_id)k;

@@ -132,6 +132,12 @@ cleanup:
   return status;
 }
 
+void tern__gpu_set_brief(tern__program *program, const tern__gpu_brief *brief) {
+  if (program->dry) return;
+  program->steps[tern__array_count(program->steps) - 1].brief = *brief;
+  program->brief_positions = brief->positions;
+}
+
 tern_status tern__gpu_check_indices(const tern__gpu_index_check *check, const tern__view *indices) {
   uint64_t n = tern__gpu_elements(indices);
   for (uint64_t i = 0; i < n; i++) {

@@ -28,6 +28,15 @@ typedef struct tern__gpu_operand {
   uint64_t offset, size;
 } tern__gpu_operand;
 
+/* What a step is instead while no sequence goes beyond so many positions (0 = nothing else): a kernel that takes the
+ * same parameters, and of the step's operands those named here. */
+typedef struct tern__gpu_brief {
+  int32_t positions;
+  tern__gpu_kernel_id kernel;
+  uint32_t groups[3];
+  uint8_t operands[TERN__GPU_MAX_BINDINGS];
+} tern__gpu_brief;
+
 typedef struct tern__gpu_step {
   tern__gpu_kernel_id kernel;
   const tern__node *node;      /* whose work it is, for messages and profiles */
@@ -35,6 +44,7 @@ typedef struct tern__gpu_step {
   uint8_t immediates[TERN__GPU_MAX_IMMEDIATE];
   uint32_t groups[3];
   uint64_t operations, bytes;  /* multiply-adds x 2 and bytes moved, for profiles and for cutting submits */
+  tern__gpu_brief brief;
 } tern__gpu_step;
 
 /* A weight in a layout of the GPU's, made on the host by `build` into `size` bytes and then uploaded. Key and layout as
@@ -89,6 +99,7 @@ struct tern__program {
   uint64_t lane_bytes;         /* of all lanes */
   uint64_t scratch_bytes;      /* the largest need of one node */
   uint64_t kept_bytes;         /* the needs of all nodes together */
+  int32_t brief_positions;     /* up to which steps are what `brief` says; 0 = none has that */
   int64_t rotary_positions;    /* of the shortest rotary table; 0 = no table */
   bool dry;                    /* asking only: nothing is added */
   const tern_cancel *cancel;   /* while preparing */
@@ -159,6 +170,8 @@ tern_status tern__gpu_add_index_check(tern__program *program, const tern__node *
                                       bool *good);
 /* SHAPE_MISMATCH, naming the node and the first index that is out of range. */
 tern_status tern__gpu_check_indices(const tern__gpu_index_check *check, const tern__view *indices);
+/* The last step added is another one up to so many positions; one number for all steps of a program. */
+void tern__gpu_set_brief(tern__program *program, const tern__gpu_brief *brief);
 void *tern__gpu_params(tern__program *program, size_t size); /* zeroed, lives with the program; NULL = no memory */
 
 /* Whether the node alone reads the value, once, and the host nothing of it; `root`: of what it is called there. */

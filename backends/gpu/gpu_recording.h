@@ -39,6 +39,7 @@ typedef struct tern__gpu_recording {
   uint64_t arena_id, kv_id;        /* theirs: another one may lie where one was */
   uint64_t dispatches, barriers;   /* recorded in all pieces */
   uint64_t bytes_back;             /* that a run brings to readback */
+  bool brief;                      /* recorded for few positions (tern__gpu_brief) */
   int32_t batch;                   /* sequences that there is room for in the positions */
   tern__gpu_top top;
 } tern__gpu_recording;
@@ -59,6 +60,8 @@ tern_status tern__gpu_record_copy(tern__gpu_recorder *rec, const tern__gpu_range
 tern_status tern__gpu_record_dispatch(tern__gpu_recorder *rec, tern__gpu_kernel_id kernel,
                                       const tern__gpu_range *ranges, const void *immediates, const uint32_t groups[3]);
 tern_status tern__gpu_record_export(tern__gpu_recorder *rec, int32_t i); /* all of export i to readback */
+/* As which kernel the step was recorded. */
+tern__gpu_kernel_id tern__gpu_recorded_kernel(const tern__gpu_recording *r, const tern__gpu_step *step);
 /* Waits for the ticket, whatever happens: memory that the device still uses must not be touched. */
 tern_status tern__gpu_wait_for(tern__program *program, uint64_t ticket);
 

@@ -216,6 +216,23 @@ cleanup:
   return status;
 }
 
+static bool is_brief(const tern__gpu_recording *r, const tern__gpu_step *step) {
+  return r->brief && step->brief.positions;
+}
+
+tern__gpu_kernel_id tern__gpu_recorded_kernel(const tern__gpu_recording *r, const tern__gpu_step *step) {
+  return is_brief(r, step) ? step->brief.kernel : step->kernel;
+}
+
+/* Whether the next run's positions are few enough for what steps are then. */
+static bool wants_brief(const tern__program *program) {
+  const tern__kv_cache *kv = program->plan->kv;
+  if (!kv || !program->brief_positions) return false;
+  for (int32_t b = 0; b < kv->batch; b++)
+    if (kv->fresh[b] > 0 && kv->past[b] > program->brief_positions - kv->fresh[b]) return false;
+  return true;
+}
+
 static tern_status begin_piece(tern__gpu_recorder *rec) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = rec->program->recording;
@@ -231,7 +248,10 @@ cleanup:
 
 static tern_status record_step(tern__gpu_recorder *rec, const tern__gpu_step *step) {
   tern_status status = TERN_OK;
-  const tern__gpu_kernel *facts = &tern__gpu_kernels[step->kernel];
+  const tern__gpu_recording *r = rec->program->recording;
+  bool brief = is_brief(r, step);
+  tern__gpu_kernel_id kernel = tern__gpu_recorded_kernel(r, step);
+  const tern__gpu_kernel *facts = &tern__gpu_kernels[kernel];
   tern__backend *backend = rec->program->backend;
   uint64_t limit = backend->info->software                                     ? software_piece_operations
                    : backend->info->features & TERN__GPU_HAS_COOPERATIVE_MATRIX ? matrix_piece_operations
@@ -241,8 +261,10 @@ static tern_status record_step(tern__gpu_recorder *rec, const tern__gpu_step *st
     TERN_TRY(backend->api->commands_finish(rec->commands));
     TERN_TRY(begin_piece(rec));
   }
-  for (int i = 0; i < facts->n_bindings; i++) TERN_TRY(range_of(rec, step, i, &ranges[i]));
-  TERN_TRY(tern__gpu_record_dispatch(rec, step->kernel, ranges, step->immediates, step->groups));
+  for (int i = 0; i < facts->n_bindings; i++)
+    TERN_TRY(range_of(rec, step, brief ? step->brief.operands[i] : i, &ranges[i]));
+  TERN_TRY(tern__gpu_record_dispatch(rec, kernel, ranges, step->immediates,
+                                     brief ? step->brief.groups : step->groups));
   rec->operations += step->operations;
 cleanup:
   return status;
@@ -341,7 +363,9 @@ tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, t
   tern__gpu_recording *r = program->recording;
   tern__backend *backend = program->backend;
   uint64_t arena_id = arena ? arena->id : 0, kv_id = kv ? kv->id : 0;
-  if (tern__array_count(r->pieces) && r->arena_id == arena_id && r->kv_id == kv_id && tern__gpu_top_recorded(program))
+  bool brief = wants_brief(program);
+  if (tern__array_count(r->pieces) && r->arena_id == arena_id && r->kv_id == kv_id && r->brief == brief &&
+      tern__gpu_top_recorded(program))
     return TERN_OK;
   drop_pieces(program);
   TERN_TRY(ensure_buffer(backend, TERN__GPU_UPLOAD, r->upload_bytes, &r->upload));
@@ -350,7 +374,7 @@ tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, t
   TERN_TRY(ensure_kept(program));
   for (int i = 0; i < 2; i++)
     TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, TERN__GPU_MAX_BINDINGS * TERN__GPU_PLACE, &r->none[i]));
-  r->arena = arena, r->kv = kv, r->arena_id = arena_id, r->kv_id = kv_id;
+  r->arena = arena, r->kv = kv, r->arena_id = arena_id, r->kv_id = kv_id, r->brief = brief;
   TERN_TRY(record(program));
 cleanup:
   if (status != TERN_OK) drop_pieces(program);
@@ -541,9 +565,10 @@ static bool add_times(tern__program *program, kernel_sum **sums, int32_t **kerne
     for (size_t d = 0; d < n && step < n_steps; d++, step++) {
       const tern__gpu_step *s = &program->steps[step];
       size_t at = 0, count = tern__array_count(*sums);
-      while (at < count && ((*kernels)[at] != (int32_t)s->kernel || (*sums)[at].op != s->node->op->name)) at++;
+      int32_t kernel = (int32_t)tern__gpu_recorded_kernel(r, s);
+      while (at < count && ((*kernels)[at] != kernel || (*sums)[at].op != s->node->op->name)) at++;
       if (at == count) {
-        TERN_ARRAY_PUSH(alloc, *kernels, (int32_t)s->kernel);
+        TERN_ARRAY_PUSH(alloc, *kernels, kernel);
         TERN_ARRAY_PUSH(alloc, *sums, (kernel_sum){.op = s->node->op->name});
       }
       kernel_sum *sum = &(*sums)[at];

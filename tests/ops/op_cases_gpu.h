@@ -875,10 +875,13 @@ typedef struct rotary_shape {
   bool norm, bias;
 } rotary_shape;
 
-enum { ROTARY_POSITIONS = 130, ROTARY_MANY = 1200, /* that the cache has room for */
+enum { ROTARY_POSITIONS = 130, ROTARY_MANY = 1200, ROTARY_MOST = 1600, /* that the cache has room for */
+       ROTARY_BRIEF = 1536, /* ROW_POSITIONS of gpu_kv_attention.c */
        ROTARY_ROUNDED = 1, ROTARY_KEYS_ARE_READ = 2, ROTARY_TABLES_ARE_COMPUTED = 4 };
 
-static int rotary_positions(int past) { return past < ROTARY_POSITIONS ? ROTARY_POSITIONS : ROTARY_MANY; }
+static int rotary_positions(int past) {
+  return past < ROTARY_POSITIONS ? ROTARY_POSITIONS : past < ROTARY_MANY ? ROTARY_MANY : ROTARY_MOST;
+}
 
 /* Products of a row, then attention; maybe a product of that one, others that read the new keys, or tables that a node
  * makes. */
@@ -925,7 +928,7 @@ static bool same_cache(const one_op *a, const one_op *b) {
   return !memcmp(a->kv->k[0], b->kv->k[0], bytes) && !memcmp(a->kv->v[0], b->kv->v[0], bytes);
 }
 
-/* attention_row.wgsl adds up to 1200 products of a value near 1 in another order than attention_step.wgsl, and what a
+/* attention_row.wgsl adds up to 1536 products of a value near 1 in another order than attention_step.wgsl, and what a
  * product rounds to 15 bits of them then may be a step off. */
 static const double short_context_error = 4e-6, rounded_short_context_error = 2e-4;
 
@@ -945,7 +948,8 @@ static bool rotary_case_on(rotary_shape *s, const few_weights *w, int past, int 
   bool can = (info->features & needs) == needs && info->subgroup_min == info->subgroup_max && info->subgroup_min >= 8 &&
              info->subgroup_max <= 128 && info->max_invocations >= 512;
   uint32_t lanes = s->dim <= 64 ? 8 : s->dim <= 128 ? 16 : 32;
-  bool row = can && as_memory == AS_CARD && s->dim % 16 == 0 && info->subgroup_max >= lanes;
+  bool row = can && as_memory == AS_CARD && s->dim % 16 == 0 && info->subgroup_max >= lanes &&
+             past + fresh <= ROTARY_BRIEF;
   cr_expect_eq(n_rotary, can, "%d products store rows", n_rotary);
   if (can && !form)
     cr_expect(last_kernel_is(row ? "attention_row_" : "attention_step_kept_"), "%s",
@@ -1000,6 +1004,12 @@ Test(consistent, rotated_by_products) {
     }
   for (size_t w = 0; can && w < N_WEIGHTS; w++)
     rotary_case(&shapes[w % N_SHAPES], &weights[w], 64, 1, 0, ROTARY_KEYS_ARE_READ);
+  for (size_t s = 0; can && s < N_SHAPES; s++)
+    for (int beyond = 0; beyond < 2; beyond++) { /* fewer positions than that, then more, and the other way */
+      first_past = beyond ? 40 : ROTARY_MOST - 5;
+      rotary_case(&shapes[s], &weights[s % 5], ROTARY_BRIEF - 1 + beyond, 1, 0, ROTARY_KEYS_ARE_READ);
+      first_past = -1;
+    }
   for (size_t s = 0; can && s < N_SHAPES; s++) /* the row is padding: nothing is stored */
     rotary_case(&shapes[s], &weights[s % 5], 40, 0, 0, ROTARY_KEYS_ARE_READ);
   as_hardware = false;

@@ -22,7 +22,7 @@ enum {
   WANTED_WORKGROUPS = 256,
   STEP_WORKGROUPS = 256, /* the same of attention_step.wgsl */
   STEP_SHARES = 64,      /* at most, as it has room for */
-  ROW_KEYS = 1536,       /* positions of a cache beyond which shares are faster (on an H200) */
+  ROW_POSITIONS = 1536,  /* beyond which shares are faster (on an H200) */
   ROW_VALUES = 16        /* of a workgroup of attention_row.wgsl */
 };
 
@@ -157,25 +157,23 @@ static tern__gpu_kernel_id step_kernel(uint32_t dim, bool kept) {
   return kernels[kept][(dim > 64) + (dim > 128)];
 }
 
-/* Whether attention_row.wgsl takes a kept row: a cache so short that its keys may be read once for every 16 values of a
- * query head, on a card of its own memory, as those have the caches for it. */
+/* Whether attention_row.wgsl takes a kept row while positions are few: on a card of its own memory, as those have the
+ * caches to read keys once for every 16 values of a query head. */
 static bool takes_row(const tern__program *program, const tern__gpu_attention *a) {
   const tern__gpu_info *info = program->backend->info;
   uint32_t lanes = a->dim <= 64 ? 8 : a->dim <= 128 ? 16 : 32;
-  return a->keys <= ROW_KEYS && !info->unified && a->dim % ROW_VALUES == 0 && a->unit >= lanes &&
+  return !info->unified && a->dim % ROW_VALUES == 0 && a->unit >= lanes &&
          info->max_invocations >= tern__gpu_kernels[TERN__KERNEL_attention_row_64].workgroup[0];
 }
 
-static tern_status add_row(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
-                           const tern__gpu_operand kept[TERN__GPU_MAX_BINDINGS]) {
-  tern_status status = TERN_OK;
-  tern__gpu_operand operands[] = {kept[0], kept[1], kept[2], kept[3], {TERN__GPU_NONE, -1, 0, 0}};
-  tern__gpu_kernel_id kernel = a->dim <= 64    ? TERN__KERNEL_attention_row_64
-                               : a->dim <= 128 ? TERN__KERNEL_attention_row_128
-                                               : TERN__KERNEL_attention_row_256;
-  TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, a, a->dim / ROW_VALUES, a->group, a->kv_heads));
-cleanup:
-  return status;
+/* The step as it is while positions are few: q, y, positions and cache, and the rounded row. */
+static tern__gpu_brief row_of(const tern__gpu_attention *a, int32_t rounded) {
+  return (tern__gpu_brief){.positions = ROW_POSITIONS,
+                           .kernel = a->dim <= 64    ? TERN__KERNEL_attention_row_64
+                                     : a->dim <= 128 ? TERN__KERNEL_attention_row_128
+                                                     : TERN__KERNEL_attention_row_256,
+                           .groups = {a->dim / ROW_VALUES, a->group, a->kv_heads},
+                           .operands = {0, 1, 2, 3, (uint8_t)rounded}};
 }
 
 static uint32_t step_blocks(const tern__gpu_attention *a) {
@@ -233,9 +231,12 @@ static tern_status add_step(tern__program *program, const tern__node *node, cons
   int32_t end = kept ? 4 : 8, rounded = end + 2; /* ATTENTION_STEP_END */
   cache_operands(node, a, layer, &all, tern__gpu_output(node, 0), operands);
   if (kept) operands[2] = operands[4], operands[3] = operands[7];
-  if (kept && takes_row(program, a)) {
-    TERN_TRY(add_row(program, node, a, operands));
-    rounded = 4;
+  bool row = kept && takes_row(program, a);
+  tern__gpu_brief brief = row_of(a, rounded);
+  if (row && a->keys <= ROW_POSITIONS) { /* never more */
+    operands[rounded = 4] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
+    TERN_TRY(tern__gpu_add_step(program, node, brief.kernel, operands, a, brief.groups[0], brief.groups[1],
+                                brief.groups[2]));
   } else {
     tern__gpu_need_scratch(program, bytes);
     operands[end] = tern__gpu_scratch(0, bytes);
@@ -243,6 +244,7 @@ static tern_status add_step(tern__program *program, const tern__node *node, cons
     operands[rounded] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
     TERN_TRY(tern__gpu_add_step(program, node, step_kernel(a->dim, kept), operands, a, a->splits, all.n,
                                 step_blocks(a)));
+    if (row) tern__gpu_set_brief(program, &brief);
   }
   count_cost(program, a, all.n);
   if (batch == 1 && a->rows == 1 && a->dim % 16 == 0) /* halves of blocks */
