@@ -38,19 +38,8 @@ fn linear_round_put(at: u32, word: u32) {
   attention_row_rounded[at] = word;
 }
 
-fn attention_row_low(words: vec4<u32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
-}
-
-fn attention_row_high(words: vec4<u32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(words.z), unpack2x16float(words.w));
-}
-
 fn attention_row_dot(q0: vec4<f32>, q1: vec4<f32>, words: vec4<u32>) -> f32 {
-  let k0 = attention_row_low(words);
-  let k1 = attention_row_high(words);
-  let s = fma(q0.w, k0.w, fma(q0.z, k0.z, fma(q0.y, k0.y, q0.x * k0.x)));
-  return fma(q1.w, k1.w, fma(q1.z, k1.z, fma(q1.y, k1.y, fma(q1.x, k1.x, s))));
+  return attention_dot(q0, q1, attention_low(words), attention_high(words), 0.0);
 }
 
 // The largest of a subgroup; all of it call.
@@ -113,8 +102,8 @@ struct AttentionRowSum {
 fn attention_row_weigh(sum: AttentionRowSum, score: f32, top: f32, words: vec4<u32>, seen: bool) -> AttentionRowSum {
   let w = select(exp2((score - top) * ATTENTION_ROW_LOG2E), 0.0, score == ATTENTION_ROW_LOWEST);
   let v = select(vec4<u32>(), words, seen);
-  return AttentionRowSum(fma(vec4<f32>(w), attention_row_low(v), sum.low),
-                         fma(vec4<f32>(w), attention_row_high(v), sum.high), sum.total + w);
+  return AttentionRowSum(fma(vec4<f32>(w), attention_low(v), sum.low),
+                         fma(vec4<f32>(w), attention_high(v), sum.high), sum.total + w);
 }
 
 @compute @workgroup_size(512, 1, 1)

@@ -168,25 +168,12 @@ fn attention_step_queries_at(chunk: u32) -> AttentionStepQueries {
                               attention_step_queries[at + 3u * quads], attention_step_queries[at + 3u * quads + 1u]);
 }
 
-fn attention_step_low(words: vec4<u32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
-}
-
-fn attention_step_high(words: vec4<u32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(words.z), unpack2x16float(words.w));
-}
-
-fn attention_step_dot(q0: vec4<f32>, q1: vec4<f32>, k0: vec4<f32>, k1: vec4<f32>, sum: f32) -> f32 {
-  let s = fma(q0.w, k0.w, fma(q0.z, k0.z, fma(q0.y, k0.y, fma(q0.x, k0.x, sum))));
-  return fma(q1.w, k1.w, fma(q1.z, k1.z, fma(q1.y, k1.y, fma(q1.x, k1.x, s))));
-}
-
 // Scores of the four queries plus a chunk's.
 fn attention_step_score(q: AttentionStepQueries, words: vec4<u32>, score: vec4<f32>) -> vec4<f32> {
-  let k0 = attention_step_low(words);
-  let k1 = attention_step_high(words);
-  return vec4<f32>(attention_step_dot(q.a0, q.a1, k0, k1, score.x), attention_step_dot(q.b0, q.b1, k0, k1, score.y),
-                   attention_step_dot(q.c0, q.c1, k0, k1, score.z), attention_step_dot(q.d0, q.d1, k0, k1, score.w));
+  let k0 = attention_low(words);
+  let k1 = attention_high(words);
+  return vec4<f32>(attention_dot(q.a0, q.a1, k0, k1, score.x), attention_dot(q.b0, q.b1, k0, k1, score.y),
+                   attention_dot(q.c0, q.c1, k0, k1, score.z), attention_dot(q.d0, q.d1, k0, k1, score.w));
 }
 
 // Weighted values: a chunk's, of the four queries.
@@ -202,8 +189,8 @@ struct AttentionStepSums {
 }
 
 fn attention_step_weigh(s: AttentionStepSums, w: vec4<f32>, words: vec4<u32>) -> AttentionStepSums {
-  let v0 = attention_step_low(words);
-  let v1 = attention_step_high(words);
+  let v0 = attention_low(words);
+  let v1 = attention_high(words);
   return AttentionStepSums(fma(w.xxxx, v0, s.a0), fma(w.xxxx, v1, s.a1), fma(w.yyyy, v0, s.b0), fma(w.yyyy, v1, s.b1),
                            fma(w.zzzz, v0, s.c0), fma(w.zzzz, v1, s.c1), fma(w.wwww, v0, s.d0), fma(w.wwww, v1, s.d1));
 }
