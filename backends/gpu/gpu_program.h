@@ -114,6 +114,8 @@ struct tern__device_memory {
   int32_t n_layers;            /* of a KV cache */
   tern__gpu_buffer **layers;   /* per layer: its buffer, which neighbours may share */
   uint64_t *k, *v, *bytes;     /* per layer: offsets in it, and the size of either */
+  uint64_t runs;               /* of a KV cache: that wrote to it */
+  uint64_t ahead;              /* ticket of a step that may use it while nobody waits (gpu_ahead.c) */
 };
 
 /* The file that the device's compiled kernels are kept in: gpu_cache.h. */

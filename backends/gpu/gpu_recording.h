@@ -18,6 +18,19 @@ typedef struct tern__gpu_top {
   bool fetched;                /* the last run's candidates are gone */
 } tern__gpu_top;
 
+/* The step after the one that runs (gpu_ahead.c). Commands 0, a program's pieces, take what the host sends; 1 and 2 take in
+ * turn what the ones before them left in `next`, and the host reads what the one gave while the other runs. */
+typedef struct tern__gpu_ahead {
+  uint64_t next_bytes;             /* 0: not of this program */
+  tern__gpu_buffer *next;          /* two of what a step needs of the host: turn 1 reads the first and writes the second */
+  uint64_t back_at;                /* in readback: what turn 1 gives, of one value's size; the others at export_at */
+  tern__gpu_commands *turns[3];    /* [0] is not used */
+  int turn;                        /* whose results the last run's are */
+  uint64_t ticket;                 /* of the step after it; 0 = there is none */
+  int32_t past;                    /* where that one takes place, */
+  uint64_t runs;                   /* and how often the cache had been written to before (tern__device_memory.runs) */
+} tern__gpu_ahead;
+
 /* Brings a part of a held export, after the pieces: the host takes one while the next is on its way. */
 typedef struct tern__gpu_tail {
   tern__gpu_commands *commands;
@@ -35,13 +48,14 @@ typedef struct tern__gpu_recording {
   bool late;                       /* tails of the last run were not waited for */
   tern__gpu_commands **pieces;     /* base/array.h arrays */
   tern__gpu_tail *tails;
-  const tern__device_memory *arena, *kv;
+  tern__device_memory *arena, *kv;
   uint64_t arena_id, kv_id;        /* theirs: another one may lie where one was */
   uint64_t dispatches, barriers;   /* recorded in all pieces */
   uint64_t bytes_back;             /* that a run brings to readback */
   bool brief;                      /* recorded for few positions (tern__gpu_brief) */
   int32_t batch;                   /* sequences that there is room for in the positions */
   tern__gpu_top top;
+  tern__gpu_ahead ahead;
 } tern__gpu_recording;
 
 typedef struct tern__gpu_pending { tern__gpu_range range; bool write; } tern__gpu_pending;
@@ -49,6 +63,7 @@ typedef struct tern__gpu_pending { tern__gpu_range range; bool write; } tern__gp
 typedef struct tern__gpu_recorder {
   tern__program *program;
   tern__gpu_commands *commands; /* the piece being recorded */
+  int turn;                     /* whose commands they are: tern__gpu_ahead */
   uint64_t operations;          /* in it */
   tern__gpu_pending list[TERN__GPU_MAX_PENDING]; /* since the last barrier */
   int n_pending;
@@ -59,6 +74,7 @@ tern_status tern__gpu_order(tern__gpu_recorder *rec, const tern__gpu_range *rang
 tern_status tern__gpu_record_copy(tern__gpu_recorder *rec, const tern__gpu_range *from, const tern__gpu_range *to);
 tern_status tern__gpu_record_dispatch(tern__gpu_recorder *rec, tern__gpu_kernel_id kernel,
                                       const tern__gpu_range *ranges, const void *immediates, const uint32_t groups[3]);
+tern_status tern__gpu_record_steps(tern__gpu_recorder *rec);
 tern_status tern__gpu_record_export(tern__gpu_recorder *rec, int32_t i); /* all of export i to readback */
 /* As which kernel the step was recorded. */
 tern__gpu_kernel_id tern__gpu_recorded_kernel(const tern__gpu_recording *r, const tern__gpu_step *step);
@@ -76,5 +92,24 @@ bool tern__gpu_top_recorded(const tern__program *program);                 /* wh
 bool tern__gpu_top_replaces(const tern__program *program, int32_t export); /* while recording, and as recorded */
 tern_status tern__gpu_top_record(tern__gpu_recorder *rec, int32_t export);
 void tern__gpu_top_drop(tern__program *program);
+
+/* ---- gpu_ahead.c ---- */
+
+void tern__gpu_ahead_plan(tern__program *program); /* decides whether, and takes room in readback */
+/* Whether a step may follow those that are recorded, or being recorded. */
+bool tern__gpu_ahead_follows(const tern__gpu_recording *r);
+tern__gpu_range tern__gpu_ahead_positions(const tern__gpu_recording *r, int turn); /* what the turn reads, */
+tern__gpu_range tern__gpu_ahead_ids(const tern__gpu_recording *r, int turn, uint64_t size);
+tern__gpu_range tern__gpu_ahead_next(const tern__gpu_recording *r, int turn);      /* and leaves to the one after it */
+uint64_t tern__gpu_ahead_back(const tern__gpu_recording *r, int turn);             /* where its results are in readback */
+/* True if the run that is asked for is the step that was begun: *ticket is its. Otherwise nothing is on its way. */
+bool tern__gpu_ahead_take(tern__program *program, const tern__run_args *args, uint64_t *ticket);
+/* Begins the step after the run that was submitted last, if there may be one: no matter if that fails. */
+void tern__gpu_ahead_begin(tern__program *program, const tern__run_args *args);
+void tern__gpu_ahead_wait(tern__backend *backend, uint64_t *ticket); /* sets it to 0, as which it is nothing */
+void tern__gpu_ahead_settle(tern__program *program); /* waits; what the step gave is dropped */
+void tern__gpu_ahead_drop(tern__program *program);   /* its commands, too */
+/* The last run's values are where they were before the step after it wrote there. */
+tern_status tern__gpu_ahead_undo(tern__program *program);
 
 #endif

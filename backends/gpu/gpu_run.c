@@ -44,17 +44,20 @@ tern_status tern__gpu_recording_create(tern__program *program) {
     r->readback_bytes += tern__gpu_place(plan->views[plan->exports[i]].size_bytes);
   }
   r->scratch_bytes = tern__gpu_place(program->scratch_bytes) + program->lane_bytes;
+  tern__gpu_ahead_plan(program);
 cleanup:
   return status;
 }
 
 uint64_t tern__gpu_recording_bytes(const tern__program *program) {
   const tern__gpu_recording *r = program->recording;
-  return r->upload_bytes + r->readback_bytes + r->scratch_bytes + program->kept_bytes;
+  return r->upload_bytes + r->readback_bytes + r->scratch_bytes + program->kept_bytes +
+         r->ahead.next_bytes;
 }
 
 static void drop_pieces(tern__program *program) {
   tern__gpu_recording *r = program->recording;
+  tern__gpu_ahead_drop(program);
   for (size_t i = 0; i < tern__array_count(r->pieces); i++)
     program->backend->api->commands_destroy(r->pieces[i]);
   tern__array_clear(r->pieces);
@@ -80,6 +83,7 @@ void tern__gpu_recording_destroy(tern__program *program) {
   backend->api->buffer_destroy(backend->device, r->kept);
   for (int i = 0; i < 2; i++) backend->api->buffer_destroy(backend->device, r->none[i]);
   backend->api->buffer_destroy(backend->device, r->top.buffer);
+  backend->api->buffer_destroy(backend->device, r->ahead.next);
 }
 
 /* ---- recording ---- */
@@ -104,11 +108,12 @@ cleanup:
 }
 
 /* Where a value that has memory lies; no buffer if it has none. */
-static tern__gpu_range range_of_value(const tern__program *program, tern__value_id root) {
-  const tern__gpu_recording *r = program->recording;
-  const tern__plan *plan = program->plan;
+static tern__gpu_range range_of_value(const tern__gpu_recorder *rec, tern__value_id root) {
+  const tern__gpu_recording *r = rec->program->recording;
+  const tern__plan *plan = rec->program->plan;
   int32_t import = import_of(plan, root);
   uint64_t size = plan->views[root].size_bytes;
+  if (import >= 0 && rec->turn) return tern__gpu_ahead_ids(r, rec->turn, size);
   if (import >= 0 && size <= DIRECT_BYTES) return (tern__gpu_range){r->upload, r->import_at[import], size};
   if (plan->offsets[root] == SIZE_MAX) return (tern__gpu_range){NULL, 0, size};
   return (tern__gpu_range){r->arena->buffer, plan->offsets[root], size};
@@ -128,7 +133,7 @@ static tern_status range_of(const tern__gpu_recorder *rec, const tern__gpu_step 
       whole = (tern__gpu_range){r->none[tern__gpu_kernels[step->kernel].writable >> index & 1],
                                 (uint64_t)index * TERN__GPU_PLACE, TERN__GPU_PLACE};
       break;
-    case TERN__GPU_VALUE: whole = range_of_value(program, plan->root[operand->index]); break;
+    case TERN__GPU_VALUE: whole = range_of_value(rec, plan->root[operand->index]); break;
     case TERN__GPU_WEIGHT: {
       const tern__gpu_weight *weight = &program->weights[operand->index];
       whole = (tern__gpu_range){weight->buffer, 0, weight->size};
@@ -152,7 +157,7 @@ static tern_status range_of(const tern__gpu_recorder *rec, const tern__gpu_step 
                                   both ? v - k + bytes : bytes};
       }
       break;
-    case TERN__GPU_POSITIONS: whole = (tern__gpu_range){r->upload, 0, r->positions_bytes}; break;
+    case TERN__GPU_POSITIONS: whole = tern__gpu_ahead_positions(r, rec->turn); break;
   }
   if (!whole.buffer)
     TERN_FAIL(operand->kind >= TERN__GPU_KV_KEYS && operand->kind <= TERN__GPU_KV_BOTH ? TERN_STATUS_INVALID_STATE
@@ -270,6 +275,14 @@ cleanup:
   return status;
 }
 
+tern_status tern__gpu_record_steps(tern__gpu_recorder *rec) {
+  tern_status status = TERN_OK;
+  const tern__gpu_step *steps = rec->program->steps;
+  for (size_t s = 0; s < tern__array_count(steps); s++) TERN_TRY(record_step(rec, &steps[s]));
+cleanup:
+  return status;
+}
+
 tern_status tern__gpu_record_export(tern__gpu_recorder *rec, int32_t i) {
   tern__gpu_recording *r = rec->program->recording;
   const tern__plan *plan = rec->program->plan;
@@ -320,7 +333,7 @@ static tern_status record(tern__program *program) {
     TERN_TRY(tern__gpu_record_copy(&rec, &(tern__gpu_range){r->upload, r->import_at[i], size},
                   &(tern__gpu_range){r->arena->buffer, plan->offsets[root], size}));
   }
-  for (size_t s = 0; s < tern__array_count(program->steps); s++) TERN_TRY(record_step(&rec, &program->steps[s]));
+  TERN_TRY(tern__gpu_record_steps(&rec));
   for (int32_t i = 0; i < plan->n_exports; i++) {
     if (tern__gpu_top_replaces(program, i)) TERN_TRY(tern__gpu_top_record(&rec, i));
     else if (!has_tails(program, i)) TERN_TRY(tern__gpu_record_export(&rec, i));
@@ -371,6 +384,7 @@ tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, t
   TERN_TRY(ensure_buffer(backend, TERN__GPU_UPLOAD, r->upload_bytes, &r->upload));
   TERN_TRY(ensure_buffer(backend, TERN__GPU_READBACK, r->readback_bytes, &r->readback));
   TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, r->scratch_bytes, &r->scratch));
+  TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, r->ahead.next_bytes, &r->ahead.next));
   TERN_TRY(ensure_kept(program));
   for (int i = 0; i < 2; i++)
     TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, TERN__GPU_MAX_BINDINGS * TERN__GPU_PLACE, &r->none[i]));
@@ -520,7 +534,8 @@ tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
   TERN_TRY(check_positions(program, args));
   TERN_TRY(check_indices(program));
   TERN_TRY(send_inputs(program, args));
-  for (size_t i = 0; i < tern__array_count(r->pieces); i++) {
+  bool begun = tern__gpu_ahead_take(program, args, &last);
+  for (size_t i = 0; i < tern__array_count(r->pieces) && !begun; i++) {
     uint64_t ticket;
     if (tern__cancelled(args->cancel)) TERN_FAIL(TERN_STATUS_CANCELLED, "cancelled");
     TERN_TRY(api->submit(program->backend->device, r->pieces[i], &ticket));
@@ -528,6 +543,7 @@ tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
     if (before && tern__array_count(r->pieces) > 2) TERN_TRY(tern__gpu_wait_for(program, before));
   }
   computed = last;
+  tern__gpu_ahead_begin(program, args);
   for (size_t i = 0; i < tern__array_count(r->tails); i++) {
     TERN_TRY(api->submit(program->backend->device, r->tails[i].commands, &r->tails[i].ticket));
     last = r->tails[i].ticket;
@@ -540,6 +556,7 @@ cleanup:
   }
   if (status == TERN_OK && tern__cancelled(args->cancel)) status = tern__fail(TERN_STATUS_CANCELLED, "cancelled");
   if (status == TERN_OK) status = fetch_outputs(program);
+  if (status != TERN_OK) tern__gpu_ahead_settle(program);
   return status;
 }
 

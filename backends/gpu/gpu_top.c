@@ -93,7 +93,8 @@ cleanup:
   return status;
 }
 
-/* The last pass writes where the host reads, if it may: a copy waits for it, and takes as long as a small dispatch. */
+/* The last pass writes where the host reads, if it may: a copy waits for it, and takes as long as a small dispatch. What
+ * the step after needs it writes as well. */
 tern_status tern__gpu_top_record(tern__gpu_recorder *rec, int32_t export) {
   tern_status status = TERN_OK;
   tern__program *program = rec->program;
@@ -105,20 +106,23 @@ tern_status tern__gpu_top_record(tern__gpu_recorder *rec, int32_t export) {
   uint64_t side = tern__gpu_place(bytes_of(top->rows, chunks_of(count, k) * k));
   tern__gpu_range from = {r->arena->buffer, plan->offsets[plan->root[top->value]],
                           plan->views[top->value].size_bytes};
-  tern__gpu_range back = {r->readback, r->export_at[export], bytes_of(top->rows, k)};
+  tern__gpu_range back = {r->readback, tern__gpu_ahead_back(r, rec->turn), bytes_of(top->rows, k)};
+  bool tells = tern__gpu_ahead_follows(r);
   TERN_TRY(ensure_buffer(program, 2 * side));
   for (uint32_t pass = 0, chunks = 0; chunks != 1; pass++) {
     chunks = (uint32_t)chunks_of(count, k);
     top_immediates immediates = {(uint32_t)count, (uint32_t)k, pass > 0, {0}};
     tern__gpu_range to = {top->buffer, pass % 2 * side, bytes_of(top->rows, chunks * k)};
     if (chunks == 1 && straight) to = back;
-    TERN_TRY(tern__gpu_record_dispatch(rec, TERN__KERNEL_sample_top, (tern__gpu_range[]){from, to}, &immediates,
-                                       (uint32_t[3]){chunks, (uint32_t)top->rows, 1}));
+    TERN_TRY(tern__gpu_record_dispatch(rec, chunks == 1 && tells ? TERN__KERNEL_sample_top_next : TERN__KERNEL_sample_top,
+                                       (tern__gpu_range[]){from, to, tern__gpu_ahead_positions(r, rec->turn),
+                                                           tern__gpu_ahead_next(r, rec->turn)},
+                                       &immediates, (uint32_t[3]){chunks, (uint32_t)top->rows, 1}));
     from = to, count = chunks * k;
   }
   if (!straight) TERN_TRY(tern__gpu_record_copy(rec, &from, &back));
   r->bytes_back += back.size;
-  TERN_TRY(record_whole(program, export));
+  if (!rec->turn) TERN_TRY(record_whole(program, export));
   top->recorded_k = top->k;
 cleanup:
   return status;
@@ -129,7 +133,7 @@ bool tern__gpu_get_top(const tern__program *program, tern__top *out) {
   const tern__gpu_top *top = &r->top;
   if (!top->recorded_k || top->fetched) return false;
   const uint8_t *host = program->backend->api->buffer_host(r->readback);
-  host += r->export_at[top->export];
+  host += tern__gpu_ahead_back(r, r->ahead.turn);
   uint64_t places = bytes_of(top->rows, (uint64_t)top->recorded_k) / 2;
   *out = (tern__top){.rows = top->rows, .k = top->recorded_k, .values = (const float *)(const void *)host,
                      .places = (const int32_t *)(const void *)(host + places)};
@@ -146,6 +150,7 @@ tern_status tern__gpu_fetch(tern__program *program, const tern_cancel *cancel) {
   const tern__view *view = &program->plan->views[program->plan->exports[r->top.export]];
   tern__gpu_range range = {r->readback, r->export_at[r->top.export], tern__gpu_place(view->size_bytes)};
   r->top.fetched = true;
+  TERN_TRY(tern__gpu_ahead_undo(program));
   TERN_TRY(backend->api->submit(backend->device, r->top.whole, &ticket));
   TERN_TRY(tern__gpu_wait_for(program, ticket));
   TERN_TRY(backend->api->invalidate(backend->device, &range));

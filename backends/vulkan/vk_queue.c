@@ -149,18 +149,26 @@ tern_status tern__vk_queue_submit(tern__gpu_device *device, VkCommandBuffer comm
               "vkQueueSubmit");
   if (flight) flight->ticket = next;
   *ticket = q->submitted = next;
-  atomic_store(&q->begun_ns, tern__now_ns());
+  atomic_store(&q->begun_ns[next & 1], tern__now_ns());
 cleanup:
   tern__mutex_unlock(&q->lock);
   return status;
 }
 
-/* Sleeps as long as the work will surely take, if the last submit takes what the one before took; *spin is how long it
- * is worth looking then. */
-static VkResult sleep_first(tern__gpu_device *device, uint64_t ticket, uint64_t timeout_ns, uint64_t *spin) {
-  const tern__vk_queue *q = &device->queue;
+/* When the work of a ticket began, as far as is known. What was submitted ahead of need, and has one submit behind it, began
+ * when the work before it ended. */
+static uint64_t begin_of(const tern__vk_queue *q, uint64_t ticket, uint64_t last) {
+  uint64_t begun = atomic_load(&q->begun_ns[last & 1]), ended = atomic_load(&q->ended_ns);
+  if (ticket + 1 != last) return begun;
+  begun = atomic_load(&q->begun_ns[ticket & 1]);
+  return begun > ended ? begun : ended;
+}
+
+/* Sleeps as long as the work will surely take, if it takes what the last one took; *spin is how long it is worth looking
+ * then. */
+static VkResult sleep_first(tern__gpu_device *device, uint64_t ticket, uint64_t begun, uint64_t timeout_ns, uint64_t *spin) {
   VkResult result = VK_NOT_READY;
-  uint64_t took = atomic_load(&q->took_ns), end = atomic_load(&q->begun_ns) + took, now = tern__now_ns();
+  uint64_t end = begun + atomic_load(&device->queue.took_ns), now = tern__now_ns();
   if (end > now + SPIN_MOST_NS && end - SPIN_MOST_NS - now < timeout_ns) {
     result = block(device, ticket, end - SPIN_MOST_NS - now);
     if (result == VK_TIMEOUT) result = VK_NOT_READY;
@@ -182,10 +190,10 @@ tern_status tern__vk_wait(tern__gpu_device *device, uint64_t ticket, uint64_t ti
     TERN_FAIL(TERN_STATUS_INVALID_ARGUMENT, "%s: a wait for work that was never submitted", device->name);
   VkResult result = look(device, ticket);
   if (result == VK_SUCCESS) return TERN_OK;
-  uint64_t begun = atomic_load(&q->begun_ns), start = tern__now_ns(), spin = 0;
+  uint64_t begun = begin_of(q, ticket, last), start = tern__now_ns(), spin = 0;
   /* The CPU that would spin is the one that a software device computes with. */
   if (!device->info.software) {
-    result = sleep_first(device, ticket, timeout_ns, &spin);
+    result = sleep_first(device, ticket, begun, timeout_ns, &spin);
     spin += tern__now_ns() - start;
     if (spin > timeout_ns) spin = timeout_ns;
   }
@@ -196,7 +204,11 @@ tern_status tern__vk_wait(tern__gpu_device *device, uint64_t ticket, uint64_t ti
   uint64_t spent = tern__now_ns() - start;
   if (result >= 0 && result != VK_SUCCESS && timeout_ns > spent)
     result = block(device, ticket, timeout_ns - spent);
-  if (result == VK_SUCCESS && last == ticket) atomic_store(&q->took_ns, tern__now_ns() - begun);
+  if (result == VK_SUCCESS) {
+    uint64_t now = tern__now_ns();
+    atomic_store(&q->ended_ns, now);
+    if (ticket + 1 >= last) atomic_store(&q->took_ns, now - begun);
+  }
   TERN_VK_TRY(result, "waiting for submitted work");
   if (result != VK_SUCCESS)
     TERN_FAIL(TERN_STATUS_TIMEOUT, "%s: submitted work was not done within %.1f ms", device->name,

@@ -19,8 +19,9 @@ typedef struct tern__vk_queue {
   VkSemaphore timeline;        /* its value is the last finished ticket; none = fences */
   uint64_t submitted;          /* the last ticket given out */
   _Atomic uint64_t completed;  /* every ticket up to it is done */
-  _Atomic uint64_t begun_ns;   /* when the last submit was */
-  _Atomic uint64_t took_ns;    /* from the last submit to its end, when that was last waited for */
+  _Atomic uint64_t begun_ns[2]; /* when the last two submits were, by their tickets' last bit */
+  _Atomic uint64_t ended_ns;   /* when a wait last saw work end */
+  _Atomic uint64_t took_ns;    /* from its beginning to its end, what was last waited for */
   tern__vk_flight *flights;    /* array; without a timeline */
 } tern__vk_queue;
 

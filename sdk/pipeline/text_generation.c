@@ -249,6 +249,8 @@ static tern_status evaluate_step(tern_pipeline *p, generator *g, sequence *q, si
   if (lookup->num_tokens)
     tern__prompt_lookup_propose(lookup, q->tokens, n, room < TERN__PROMPT_LOOKUP_MOST ? (int32_t)room
                                                                                         : TERN__PROMPT_LOOKUP_MOST);
+  else if (room) /* greedy decoding goes on with the largest logit; a device brings no single one for anything else */
+    tern__session_expect_follower(g->session);
   if (!lookup->n_run) return evaluate_somewhere(p, g, q, &fresh, cancel);
   fresh += lookup->n_run;
   TERN_ARRAY_APPEND(&p->runtime->alloc, q->tokens, lookup->draft, (size_t)lookup->n_run);

@@ -38,6 +38,7 @@ struct tern__session {
   place at;
   uint64_t clock;
   bool late;                   /* tern__session_allow_late */
+  bool follows;                /* tern__session_expect_follower, of the next run */
   int32_t top_output, top_k;   /* tern__session_want_top; top_k 0 = whole outputs */
   tern_cancel cancel; /* of the session; follows the token of the call in progress */
 };
@@ -357,6 +358,8 @@ void tern__session_want_top(tern__session *session, int32_t index, int32_t k) {
   session->top_output = index, session->top_k = k;
 }
 
+void tern__session_expect_follower(tern__session *session) { session->follows = true; }
+
 bool tern__session_top(const tern__session *session, tern__top *out) {
   const tern__session_plan *plan = session->at.current;
   if (!plan || plan->top < 0) return false;
@@ -450,7 +453,8 @@ static tern_status run_once(tern__session *session, const tern__view *inputs, co
     tern__plan_bind_input(plan, (int32_t)i, inputs[i].data);
   /* With leave to fall back a failure has to be known while the run can be repeated. */
   tern__run_args args = {.kv = session->at.kv, .cancel = &session->cancel, .ahead = plan->ahead,
-                         .late = session->late && !session->options.fallback};
+                         .late = session->late && !session->options.fallback, .follows = session->follows};
+  session->follows = false;
   session->at.current = plan;
   if (args.late) session->at.late = plan;
   for (size_t i = 0; i < tern__array_count(plan->segments); i++)

@@ -155,7 +155,8 @@ static void check_step(bool hardware, tern_numerics numerics) {
   for (int t = 3; t < seen.n_tokens; t++) {
     const counts *a = &seen.at_token[t - 1], *b = &seen.at_token[t];
     cr_expect_eq(b->made, a->made, "token %d makes something", t);
-    cr_expect_eq(b->submits - a->submits, submits);
+    /* Hardware has the next step before the host has the token: nothing follows the last one. */
+    cr_expect_eq(b->submits - a->submits, hardware && t + 1 == TOKENS ? 0 : submits, "token %d", t);
     cr_expect_leq(b->tickets - a->tickets, submits);
     if (hardware) cr_expect_eq(b->tickets - a->tickets, 1, "one wait");
     /* Tokens and text take what they take on the CPU, whose runs allocate nothing (unit/test_memory.c). */
