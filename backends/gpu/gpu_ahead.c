@@ -4,9 +4,6 @@
  * while the other runs. When the host asks for its next run, that is compared with what was begun: equal, it waits for what
  * is on its way already; otherwise what was begun is dropped. Its keys and values lie behind those that are of use and
  * are written again. */
-#include <stdio.h>
-#include <string.h>
-
 #include "gpu/gpu_recording.h"
 
 enum { NEXT_ID = 256, NEXT_BYTES = NEXT_ID + TERN__GPU_PLACE }; /* kernels/include/sample_next.wgsl */
@@ -128,30 +125,25 @@ static bool may_follow(const tern__program *program, const tern__run_args *args)
   return end <= args->kv->capacity && (!table || end <= table) && (!r->brief || end <= program->brief_positions);
 }
 
-void tern__gpu_ahead_begin(tern__program *program, const tern__run_args *args) {
+tern_status tern__gpu_ahead_begin(tern__program *program, const tern__run_args *args) {
+  tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
   tern__gpu_ahead *a = &r->ahead;
   const tern__backend *backend = program->backend;
   uint64_t ticket;
-  if (!may_follow(program, args) || ensure_turns(program) != TERN_OK ||
-      backend->api->submit(backend->device, a->turns[turn_after(a->turn)], &ticket) != TERN_OK)
-    return;
+  if (!may_follow(program, args)) return TERN_OK;
+  TERN_TRY(ensure_turns(program));
+  TERN_TRY(backend->api->submit(backend->device, a->turns[turn_after(a->turn)], &ticket));
   a->ticket = r->arena->ahead = r->kv->ahead = ticket;
   a->past = args->kv->past[0] + 1, a->runs = r->kv->runs;
-}
-
-/* Nobody asked for it: an error that there is already stays. */
-void tern__gpu_ahead_wait(tern__backend *backend, uint64_t *ticket) {
-  char before[512];
-  if (!*ticket) return;
-  snprintf(before, sizeof before, "%s", tern_last_error());
-  (void)backend->api->wait(backend->device, *ticket, UINT64_MAX);
-  *ticket = 0;
-  tern__error_set(before);
+cleanup:
+  return status == TERN_STATUS_DEVICE_LOST ? status : TERN_OK;
 }
 
 void tern__gpu_ahead_settle(tern__program *program) {
-  tern__gpu_ahead_wait(program->backend, &program->recording->ahead.ticket);
+  tern__gpu_ahead *a = &program->recording->ahead;
+  tern__gpu_wait_quietly(program->backend, a->ticket);
+  a->ticket = 0;
 }
 
 /* The host's inputs are sent with each run, also where a step did not need them. */

@@ -116,7 +116,7 @@ void tern__gpu_destroy_program(tern__program *program) {
 
 static void memory_destroy(tern__backend *backend, tern__device_memory *memory) {
   if (!memory) return;
-  tern__gpu_ahead_wait(backend, &memory->ahead);
+  tern__gpu_wait_quietly(backend, memory->ahead);
   backend->api->buffer_destroy(backend->device, memory->buffer);
   for (int32_t l = 0; memory->layers && l < memory->n_layers; l++)
     if (l == 0 || memory->layers[l] != memory->layers[l - 1])

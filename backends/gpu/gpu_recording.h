@@ -80,6 +80,7 @@ tern_status tern__gpu_record_export(tern__gpu_recorder *rec, int32_t i); /* all 
 tern__gpu_kernel_id tern__gpu_recorded_kernel(const tern__gpu_recording *r, const tern__gpu_step *step);
 /* Waits for the ticket, whatever happens: memory that the device still uses must not be touched. */
 tern_status tern__gpu_wait_for(tern__program *program, uint64_t ticket);
+void tern__gpu_wait_quietly(tern__backend *backend, uint64_t ticket); /* what failed before stays the last error; 0: no wait */
 
 /* ---- gpu_top.c ---- */
 
@@ -104,9 +105,9 @@ tern__gpu_range tern__gpu_ahead_next(const tern__gpu_recording *r, int turn);   
 uint64_t tern__gpu_ahead_back(const tern__gpu_recording *r, int turn);             /* where its results are in readback */
 /* True if the run that is asked for is the step that was begun: *ticket is its. Otherwise nothing is on its way. */
 bool tern__gpu_ahead_take(tern__program *program, const tern__run_args *args, uint64_t *ticket);
-/* Begins the step after the run that was submitted last, if there may be one: no matter if that fails. */
-void tern__gpu_ahead_begin(tern__program *program, const tern__run_args *args);
-void tern__gpu_ahead_wait(tern__backend *backend, uint64_t *ticket); /* sets it to 0, as which it is nothing */
+/* Begins the step after the run that was submitted last, if there may be one. It is no matter if that fails, but for
+ * DEVICE_LOST. */
+tern_status tern__gpu_ahead_begin(tern__program *program, const tern__run_args *args);
 void tern__gpu_ahead_settle(tern__program *program); /* waits; what the step gave is dropped */
 void tern__gpu_ahead_drop(tern__program *program);   /* its commands, too */
 /* The last run's values are where they were before the step after it wrote there. */

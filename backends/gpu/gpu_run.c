@@ -2,6 +2,7 @@
  *
  * Commands are cut into pieces of bounded work, so that a cancellation needs to wait for at most two of them and the
  * device is never idle between: the next piece is submitted before the last one is waited for. */
+#include <stdio.h>
 #include <string.h>
 
 #include "gpu/gpu_recording.h"
@@ -463,6 +464,14 @@ tern_status tern__gpu_wait_for(tern__program *program, uint64_t ticket) {
   }
 }
 
+void tern__gpu_wait_quietly(tern__backend *backend, uint64_t ticket) {
+  char before[512];
+  if (!ticket) return;
+  snprintf(before, sizeof before, "%s", tern_last_error());
+  (void)backend->api->wait(backend->device, ticket, UINT64_MAX);
+  tern__error_set(before);
+}
+
 /* Positions that do not fit would be written past the cache, or rotated by what lies behind the table. */
 static tern_status check_positions(const tern__program *program, const tern__run_args *args) {
   tern_status status = TERN_OK;
@@ -543,17 +552,15 @@ tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
     if (before && tern__array_count(r->pieces) > 2) TERN_TRY(tern__gpu_wait_for(program, before));
   }
   computed = last;
-  tern__gpu_ahead_begin(program, args);
+  TERN_TRY(tern__gpu_ahead_begin(program, args));
   for (size_t i = 0; i < tern__array_count(r->tails); i++) {
     TERN_TRY(api->submit(program->backend->device, r->tails[i].commands, &r->tails[i].ticket));
     last = r->tails[i].ticket;
   }
   r->late = args->late && tern__array_count(r->tails);
 cleanup:
-  if (last) {
-    tern_status finished = tern__gpu_wait_for(program, r->late ? computed : last);
-    if (status == TERN_OK) status = finished;
-  }
+  if (status == TERN_OK && last) status = tern__gpu_wait_for(program, r->late ? computed : last);
+  else tern__gpu_wait_quietly(program->backend, last);
   if (status == TERN_OK && tern__cancelled(args->cancel)) status = tern__fail(TERN_STATUS_CANCELLED, "cancelled");
   if (status == TERN_OK) status = fetch_outputs(program);
   if (status != TERN_OK) tern__gpu_ahead_settle(program);
