@@ -4,9 +4,10 @@
 //
 // Bindings: group 0, 0 = values [rows, count] and, but in a first pass, behind them their places [rows, count], 1 =
 // values out [rows, chunks, k], behind them their places: one range, which the host may have in one copy. Values are
-// there as their bits. More in include/sample_next.wgsl. Parameters: immediate, 32 bytes. Workgroup: 256 x 1 x 1 for a chunk: x of the grid goes over
-// chunks of a row, y over rows. k is at most 1024; a place beyond the row is 0xffffffff. NaN comes before everything,
-// so that whoever samples sees it. Comes after include/order_key.wgsl, and include/sample_alone.wgsl or sample_next.wgsl.
+// there as their bits. More in include/sample_next.wgsl. Parameters: immediate, 32 bytes. Workgroup: 256 x 1 x 1 for a
+// chunk: x of the grid goes over chunks of a row, y over rows. k is at most 1024; a place beyond the row is 0xffffffff.
+// NaN comes before everything, so that whoever samples sees it. Comes after include/order_key.wgsl, and
+// include/sample_alone.wgsl or sample_next.wgsl.
 
 struct SampleTopParams {
   count: u32,       // values of a row

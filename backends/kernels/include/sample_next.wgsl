@@ -1,6 +1,6 @@
-// The last pass of sample_top.wgsl over a single row, k = 1, where the next step of decoding may begin without the host: it
-// finds there what the host would send it. Bindings: 2 = past and fresh positions of this step, 3 = those of the next one,
-// and from SAMPLE_NEXT_ID on its token as i64, which is i32, too, for who reads that.
+// The last pass of sample_top.wgsl over a single row, k = 1, where the next step of decoding may begin without the host:
+// it finds there what the host would send it. Bindings: 2 = past and fresh positions of this step, 3 = those of the next
+// one, and from SAMPLE_NEXT_ID on its token as i64, which is i32, too, for who reads that.
 
 const SAMPLE_NEXT_ID: u32 = 64u;
 
