@@ -1,9 +1,9 @@
 /* The step after the one that runs, submitted before the host knows the token that it is of: greedy decoding without a
- * round trip between two steps. The last pass over the logits leaves the best token, and where it goes, in `next`; commands
- * that read these there in place of what the host sends are recorded twice, so that the host may read what one step gave
- * while the other runs. When the host asks for its next run, that is compared with what was begun: equal, it waits for what
- * is on its way already; otherwise what was begun is dropped. Its keys and values lie behind those that are of use and
- * are written again. */
+ * round trip between two steps. The last pass over the logits leaves the best token, and where it goes, in `next`;
+ * commands that read these there in place of what the host sends are recorded twice, so that the host may read what one
+ * step gave while the other runs. When the host asks for its next run, that is compared with what was begun: equal, it
+ * waits for what is on its way already; otherwise what was begun is dropped. Its keys and values lie behind those that
+ * are of use and are written again. */
 #include "gpu/gpu_recording.h"
 
 enum { NEXT_ID = 256, NEXT_BYTES = NEXT_ID + TERN__GPU_PLACE }; /* kernels/include/sample_next.wgsl */

@@ -18,11 +18,11 @@ typedef struct tern__gpu_top {
   bool fetched;                /* the last run's candidates are gone */
 } tern__gpu_top;
 
-/* The step after the one that runs (gpu_ahead.c). Commands 0, a program's pieces, take what the host sends; 1 and 2 take in
- * turn what the ones before them left in `next`, and the host reads what the one gave while the other runs. */
+/* The step after the one that runs (gpu_ahead.c). Turn 0, a program's pieces, takes what the host sends; 1 and 2 take
+ * alternately what the ones before them left in `next`, and the host reads what the one gave while the other runs. */
 typedef struct tern__gpu_ahead {
   uint64_t next_bytes;             /* 0: not of this program */
-  tern__gpu_buffer *next;          /* two of what a step needs of the host: turn 1 reads the first and writes the second */
+  tern__gpu_buffer *next;          /* two of what a step needs of the host: turn 1 reads the first, writes the second */
   uint64_t back_at;                /* in readback: what turn 1 gives, of one value's size; the others at export_at */
   tern__gpu_commands *turns[3];    /* [0] is not used */
   int turn;                        /* whose results the last run's are */
@@ -80,7 +80,7 @@ tern_status tern__gpu_record_export(tern__gpu_recorder *rec, int32_t i); /* all 
 tern__gpu_kernel_id tern__gpu_recorded_kernel(const tern__gpu_recording *r, const tern__gpu_step *step);
 /* Waits for the ticket, whatever happens: memory that the device still uses must not be touched. */
 tern_status tern__gpu_wait_for(tern__program *program, uint64_t ticket);
-void tern__gpu_wait_quietly(tern__backend *backend, uint64_t ticket); /* what failed before stays the last error; 0: no wait */
+void tern__gpu_wait_quietly(tern__backend *backend, uint64_t ticket); /* the last error stays; ticket 0: no wait */
 
 /* ---- gpu_top.c ---- */
 
@@ -102,7 +102,7 @@ bool tern__gpu_ahead_follows(const tern__gpu_recording *r);
 tern__gpu_range tern__gpu_ahead_positions(const tern__gpu_recording *r, int turn); /* what the turn reads, */
 tern__gpu_range tern__gpu_ahead_ids(const tern__gpu_recording *r, int turn, uint64_t size);
 tern__gpu_range tern__gpu_ahead_next(const tern__gpu_recording *r, int turn);      /* and leaves to the one after it */
-uint64_t tern__gpu_ahead_back(const tern__gpu_recording *r, int turn);             /* where its results are in readback */
+uint64_t tern__gpu_ahead_back(const tern__gpu_recording *r, int turn); /* where its results are in readback */
 /* True if the run that is asked for is the step that was begun: *ticket is its. Otherwise nothing is on its way. */
 bool tern__gpu_ahead_take(tern__program *program, const tern__run_args *args, uint64_t *ticket);
 /* Begins the step after the run that was submitted last, if there may be one. It is no matter if that fails, but for

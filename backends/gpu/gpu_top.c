@@ -93,8 +93,8 @@ cleanup:
   return status;
 }
 
-/* The last pass writes where the host reads, if it may: a copy waits for it, and takes as long as a small dispatch. What
- * the step after needs it writes as well. */
+/* The last pass writes where the host reads, if it may: a copy waits for it, and takes as long as a small dispatch. It
+ * also writes what a step after needs. */
 tern_status tern__gpu_top_record(tern__gpu_recorder *rec, int32_t export) {
   tern_status status = TERN_OK;
   tern__program *program = rec->program;
@@ -107,16 +107,15 @@ tern_status tern__gpu_top_record(tern__gpu_recorder *rec, int32_t export) {
   tern__gpu_range from = {r->arena->buffer, plan->offsets[plan->root[top->value]],
                           plan->views[top->value].size_bytes};
   tern__gpu_range back = {r->readback, tern__gpu_ahead_back(r, rec->turn), bytes_of(top->rows, k)};
-  bool tells = tern__gpu_ahead_follows(r);
   TERN_TRY(ensure_buffer(program, 2 * side));
   for (uint32_t pass = 0, chunks = 0; chunks != 1; pass++) {
     chunks = (uint32_t)chunks_of(count, k);
     top_immediates immediates = {(uint32_t)count, (uint32_t)k, pass > 0, {0}};
     tern__gpu_range to = {top->buffer, pass % 2 * side, bytes_of(top->rows, chunks * k)};
     if (chunks == 1 && straight) to = back;
-    TERN_TRY(tern__gpu_record_dispatch(rec, chunks == 1 && tells ? TERN__KERNEL_sample_top_next : TERN__KERNEL_sample_top,
-                                       (tern__gpu_range[]){from, to, tern__gpu_ahead_positions(r, rec->turn),
-                                                           tern__gpu_ahead_next(r, rec->turn)},
+    bool last = chunks == 1 && tern__gpu_ahead_follows(r);
+    tern__gpu_range ranges[] = {from, to, tern__gpu_ahead_positions(r, rec->turn), tern__gpu_ahead_next(r, rec->turn)};
+    TERN_TRY(tern__gpu_record_dispatch(rec, last ? TERN__KERNEL_sample_top_next : TERN__KERNEL_sample_top, ranges,
                                        &immediates, (uint32_t[3]){chunks, (uint32_t)top->rows, 1}));
     from = to, count = chunks * k;
   }

@@ -155,8 +155,8 @@ cleanup:
   return status;
 }
 
-/* When the work of a ticket began, as far as is known. What was submitted ahead of need, and has one submit behind it, began
- * when the work before it ended. */
+/* When the work of a ticket began, as far as is known. What was submitted ahead of need, and has one submit behind it,
+ * began when the work before it ended. */
 static uint64_t begin_of(const tern__vk_queue *q, uint64_t ticket, uint64_t last) {
   uint64_t begun = atomic_load(&q->begun_ns[last & 1]), ended = atomic_load(&q->ended_ns);
   if (ticket + 1 != last) return begun;
@@ -164,9 +164,10 @@ static uint64_t begin_of(const tern__vk_queue *q, uint64_t ticket, uint64_t last
   return begun > ended ? begun : ended;
 }
 
-/* Sleeps as long as the work will surely take, if it takes what the last one took; *spin is how long it is worth looking
- * then. */
-static VkResult sleep_first(tern__gpu_device *device, uint64_t ticket, uint64_t begun, uint64_t timeout_ns, uint64_t *spin) {
+/* Sleeps as long as the work will surely take, if it takes what the last one took; *spin is how long it is worth
+ * looking then. */
+static VkResult sleep_first(tern__gpu_device *device, uint64_t ticket, uint64_t begun, uint64_t timeout_ns,
+                            uint64_t *spin) {
   VkResult result = VK_NOT_READY;
   uint64_t end = begun + atomic_load(&device->queue.took_ns), now = tern__now_ns();
   if (end > now + SPIN_MOST_NS && end - SPIN_MOST_NS - now < timeout_ns) {

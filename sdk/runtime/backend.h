@@ -56,8 +56,8 @@ typedef struct tern__run_args {
   const tern__kv_cache *kv;   /* NULL unless the session has one */
   const tern_cancel *cancel;  /* may be NULL */
   bool late;                  /* run may return while values that a device holds are on their way (tern__device_api) */
-  bool follows;               /* as far as the caller knows the next run is of one more token: the largest in the last row
-                                 of what is wanted the top of. A device may begin it; what it gave is dropped if it is not */
+  bool follows;               /* as far as the caller knows the next run is of one more token, the largest of what is
+                                 wanted the top of. A device may begin it; if it is not, what that gave is dropped */
   bool ahead;                 /* run may return while threads are still in the program (tern__backend_api.left) */
 } tern__run_args;
 

@@ -47,8 +47,8 @@ void tern__session_allow_late(tern__session *session);
 /* From the next run on: of output `index` only the k largest values of each row are wanted (k = 0: all). A device that
  * can then brings no more than these; the CPU has all of them anyway. */
 void tern__session_want_top(tern__session *session, int32_t index, int32_t k);
-/* Of the next run: as far as the caller knows the one after it will be of one more token, the largest of the output that is
- * wanted the top of. A device may begin that at once; nothing is lost but its time if it comes otherwise. */
+/* Of the next run: as far as the caller knows the one after it will be of one more token, the largest of the output
+ * that is wanted the top of. A device may begin that at once; nothing is lost but its time if it comes otherwise. */
 void tern__session_expect_follower(tern__session *session);
 /* What the last run brought of that output; false: all of it, see tern__session_output. */
 bool tern__session_top(const tern__session *session, tern__top *out);
