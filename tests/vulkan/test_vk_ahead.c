@@ -8,7 +8,7 @@
 #include "pipeline/model.h"
 #include "runtime/session.h"
 
-enum { CAPACITY = 40, BRIEF = 14, BEYOND = 6, NEW_TOKENS = 12, MOST_SESSIONS = 4 };
+enum { CAPACITY = 40, BRIEF = 8, BEYOND = 4, NEW_TOKENS = 12, MOST_SESSIONS = 4 };
 
 static const char *const models[] = {"tiny_llama.gguf", "tiny_gemma3.gguf"};
 
@@ -136,7 +136,7 @@ static void wander(tern__session **sessions, int n_sessions, uint32_t seed, int 
     bool all = what == 0, after = what == 1;
     tern_status status = TERN_OK;
     for (int s = 0; s < n_sessions; s++) {
-      bool follows = s > 0 && (hints || s == n_sessions - 1); /* the last one is always wrong about something else */
+      bool follows = s > 0 && (hints || s == n_sessions - 1); /* the last one always hints */
       tern_status mine = run(sessions[s], ids, n, past, follows, all ? 0 : 1, s ? &got : &want);
       if (!s) status = mine;
       cr_assert_eq(mine, status, "step %d: %s", step, tern_last_error());
@@ -320,8 +320,10 @@ Test(vk_ahead, generation) {
 
 /* A submit fails, of a step that was begun early or of another one: for good, or this once. */
 Test(vk_ahead, failing) {
-  for (uint32_t nth = 1; nth <= NEW_TOKENS; nth++)
+  static const uint32_t submits[] = {1, 2, 3, 4, NEW_TOKENS - 1, NEW_TOKENS};
+  for (size_t i = 0; i < sizeof submits / sizeof *submits; i++)
     for (int way = 0; way < 3; way++) {
+      uint32_t nth = submits[i];
       hooked h;
       tokens want, got;
       bool lost = way < 2, leave = way == 1;
@@ -394,7 +396,7 @@ Test(vk_ahead, beyond_few_positions) {
     tern__session_destroy(session);
   }
   /* If the driver has what these kernels need. */
-  const char *shape = strchr(seen.shape + 1, '2') ? "21111111111110211111" : "21111111111111111111";
+  const char *shape = strchr(seen.shape + 1, '2') ? "211111102111" : "211111111111";
   cr_assert_eq(strncmp(seen.shape, shape, BRIEF + BEYOND), 0, "%s", seen.shape);
   printf("%s\n", seen.shape);
   close_source(&s);
