@@ -9,15 +9,19 @@
 enum { NEXT_ID = 256, NEXT_BYTES = NEXT_ID + TERN__GPU_PLACE }; /* kernels/include/sample_next.wgsl */
 
 /* A CPU that plays the device has nothing to gain, and its steps are cut into pieces. */
-void tern__gpu_ahead_plan(tern__program *program) {
-  tern__gpu_recording *r = program->recording;
+bool tern__gpu_may_go_ahead(const tern__program *program) {
   const tern__plan *plan = program->plan;
   const tern__gpu_info *info = program->backend->info;
   if (!tern__gpu_may_rank(program) || plan->kv->batch != 1 || plan->n_imports != 1 || plan->n_exports != 1 ||
       plan->profile || !info->binds_readback || info->one_thread || info->software)
-    return;
+    return false;
   const tern__view *ids = &plan->views[plan->imports[0]];
-  if ((ids->dtype != TERN_DTYPE_I64 && ids->dtype != TERN_DTYPE_I32) || tern__gpu_elements(ids) != 1) return;
+  return (ids->dtype == TERN_DTYPE_I64 || ids->dtype == TERN_DTYPE_I32) && tern__gpu_elements(ids) == 1;
+}
+
+void tern__gpu_ahead_plan(tern__program *program) {
+  tern__gpu_recording *r = program->recording;
+  if (!tern__gpu_may_go_ahead(program)) return;
   r->ahead.next_bytes = 2 * NEXT_BYTES;
   r->ahead.back_at = r->readback_bytes;
   r->readback_bytes += TERN__GPU_PLACE;

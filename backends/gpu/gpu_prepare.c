@@ -305,7 +305,7 @@ static tern_status add_all(preparation *p) {
     if (step->brief.positions) used[step->brief.kernel] = true;
   }
   used[TERN__KERNEL_sample_top] |= tern__gpu_may_rank(program); /* gpu_top.c */
-  used[TERN__KERNEL_sample_top_next] |= program->recording->ahead.next_bytes > 0;
+  used[TERN__KERNEL_sample_top_next] |= tern__gpu_may_go_ahead(program);
   for (int k = 0; k < TERN__KERNEL_COUNT; k++)
     if (used[k]) p->kernels[p->n_kernels++] = (tern__gpu_kernel_id)k;
   if (api->pipeline_start)

@@ -96,7 +96,8 @@ void tern__gpu_top_drop(tern__program *program);
 
 /* ---- gpu_ahead.c ---- */
 
-void tern__gpu_ahead_plan(tern__program *program); /* decides whether, and takes room in readback */
+bool tern__gpu_may_go_ahead(const tern__program *program);
+void tern__gpu_ahead_plan(tern__program *program); /* takes room in readback, if it may */
 /* Whether a step may follow those that are recorded, or being recorded. */
 bool tern__gpu_ahead_follows(const tern__gpu_recording *r);
 tern__gpu_range tern__gpu_ahead_positions(const tern__gpu_recording *r, int turn); /* what the turn reads, */
