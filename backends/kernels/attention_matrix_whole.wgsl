@@ -1,5 +1,6 @@
 // tern.EncoderAttention of up to 128 keys by cooperative matrices, all of them at once: queries, keys and values are
-// float16 in memory, as for include/attention_encoder_halves.wgsl, and a mask is one for all queries.
+// float16 in memory, as for include/attention_encoder_halves.wgsl, and a mask is one for all queries. Keys and values are
+// read as words, 16 bytes at once: a driver may read float16 elements one by one.
 //
 // Formula: softmax(q k^T scale + mask) v. Four subgroups of 32 own 16 queries each and share keys and values, which are
 // asked for before anything is waited for. A subgroup's scores come 32 keys at a time through workgroup memory to the
@@ -33,8 +34,8 @@ const ATTENTION_WEIGHTS: u32 = 34u;
 
 @group(0) @binding(0) var<storage, read> attention_q: array<vec4<f16>>;
 @group(0) @binding(1) var<storage, read_write> attention_y: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> attention_k: array<vec4<f16>>;
-@group(0) @binding(3) var<storage, read> attention_v: array<vec4<f16>>;
+@group(0) @binding(2) var<storage, read> attention_k: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> attention_v: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> attention_mask: array<f32>;
 @group(0) @binding(5) var<storage, read_write> attention_y_halves: array<vec4<u32>>;
 
@@ -46,25 +47,22 @@ var<workgroup> attention_sheet: array<vec4<f32>, 640>;
 // What is added to each key's scores.
 var<workgroup> attention_added: array<vec4<f32>, 32>;
 
-// Eight values.
-struct AttentionPart {
-  a: vec4<f16>,
-  b: vec4<f16>,
+fn attention_key(at: u32, is_seen: bool) -> vec4<u32> {
+  return select(vec4<u32>(), attention_k[at], is_seen);
 }
 
-fn attention_key(at: u32, is_seen: bool) -> AttentionPart {
-  return AttentionPart(select(vec4<f16>(), attention_k[at], is_seen),
-                       select(vec4<f16>(), attention_k[at + 1u], is_seen));
+fn attention_value(at: u32, is_seen: bool) -> vec4<u32> {
+  return select(vec4<u32>(), attention_v[at], is_seen);
 }
 
-fn attention_value(at: u32, is_seen: bool) -> AttentionPart {
-  return AttentionPart(select(vec4<f16>(), attention_v[at], is_seen),
-                       select(vec4<f16>(), attention_v[at + 1u], is_seen));
+fn attention_halves(a: u32, b: u32) -> vec4<f16> {
+  return vec4<f16>(vec2<f16>(unpack2x16float(a)), vec2<f16>(unpack2x16float(b)));
 }
 
-fn attention_put(at: u32, part: AttentionPart) {
-  attention_tiles[at] = part.a;
-  attention_tiles[at + 1u] = part.b;
+// Eight halves.
+fn attention_put(at: u32, part: vec4<u32>) {
+  attention_tiles[at] = attention_halves(part.x, part.y);
+  attention_tiles[at + 1u] = attention_halves(part.z, part.w);
 }
 
 // What is added to the scores of a key. A mask's number, however low, leaves a key seen; -inf does not. NaN stays.
@@ -128,10 +126,10 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   // Parts of eight values that this invocation moves: of every `rows_apart`th key.
   let parts = attention_dim / 8u;
   let rows_apart = 128u / parts;
-  let row_step = p.kv_heads * (attention_dim / 4u);  // vec4s
+  let row_step = p.kv_heads * parts;
   let last_key = p.keys - 1u;
   let key = t / parts;
-  let source = (batch * p.keys * p.kv_heads + head) * (attention_dim / 4u) + t % parts * 2u;
+  let source = (batch * p.keys * p.kv_heads + head) * parts + t % parts;
   let to = key * stride + t % parts * 2u;
   let to_step = rows_apart * stride;
   // Of the subgroup: its queries, or the last 16, of which it has those from `fresh_row` on.
@@ -151,28 +149,28 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   var q1 = coop_mat16x16<f16, A>();
   var q2 = coop_mat16x16<f16, A>();
   var q3 = coop_mat16x16<f16, A>();
-  q0 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 0u], row_step);
-  q1 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 4u], row_step);
+  q0 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 0u], row_step * 2u);
+  q1 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 4u], row_step * 2u);
   if attention_dim > 32u {
-    q2 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 8u], row_step);
-    q3 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 12u], row_step);
+    q2 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 8u], row_step * 2u);
+    q3 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 12u], row_step * 2u);
   }
-  var k0 = AttentionPart();
-  var v0 = AttentionPart();
-  var k1 = AttentionPart();
-  var v1 = AttentionPart();
-  var k2 = AttentionPart();
-  var v2 = AttentionPart();
-  var k3 = AttentionPart();
-  var v3 = AttentionPart();
-  var k4 = AttentionPart();
-  var v4 = AttentionPart();
-  var k5 = AttentionPart();
-  var v5 = AttentionPart();
-  var k6 = AttentionPart();
-  var v6 = AttentionPart();
-  var k7 = AttentionPart();
-  var v7 = AttentionPart();
+  var k0 = vec4<u32>();
+  var v0 = vec4<u32>();
+  var k1 = vec4<u32>();
+  var v1 = vec4<u32>();
+  var k2 = vec4<u32>();
+  var v2 = vec4<u32>();
+  var k3 = vec4<u32>();
+  var v3 = vec4<u32>();
+  var k4 = vec4<u32>();
+  var v4 = vec4<u32>();
+  var k5 = vec4<u32>();
+  var v5 = vec4<u32>();
+  var k6 = vec4<u32>();
+  var v6 = vec4<u32>();
+  var k7 = vec4<u32>();
+  var v7 = vec4<u32>();
   let seen0 = attention_load_added(batch, head, key + 0u * rows_apart) > ATTENTION_HIDDEN;
   let at0 = source + min(key + 0u * rows_apart, last_key) * row_step;
   k0 = attention_key(at0, seen0);
@@ -398,12 +396,12 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   coopStoreT(o0, &attention_sheet[sheet], ATTENTION_SHEET);
   coopStoreT(o1, &attention_sheet[sheet_far], ATTENTION_SHEET);
   subgroupBarrier();
-  attention_finish(sheet, lane, factor, fresh_row, query_at, row_step * 4u);
+  attention_finish(sheet, lane, factor, fresh_row, query_at, row_step * 8u);
   if attention_dim > 32u {
     subgroupBarrier();
     coopStoreT(o2, &attention_sheet[sheet], ATTENTION_SHEET);
     coopStoreT(o3, &attention_sheet[sheet_far], ATTENTION_SHEET);
     subgroupBarrier();
-    attention_finish(sheet, lane, factor, fresh_row, query_at + 32u, row_step * 4u);
+    attention_finish(sheet, lane, factor, fresh_row, query_at + 32u, row_step * 8u);
   }
 }
