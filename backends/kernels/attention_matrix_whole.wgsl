@@ -47,36 +47,30 @@ var<workgroup> attention_sheet: array<vec4<f32>, 640>;
 // What is added to each key's scores.
 var<workgroup> attention_added: array<vec4<f32>, 32>;
 
-fn attention_key(at: u32, is_seen: bool) -> vec4<u32> {
-  return select(vec4<u32>(), attention_k[at], is_seen);
-}
-
-fn attention_value(at: u32, is_seen: bool) -> vec4<u32> {
-  return select(vec4<u32>(), attention_v[at], is_seen);
-}
-
 fn attention_halves(a: u32, b: u32) -> vec4<f16> {
   return vec4<f16>(vec2<f16>(unpack2x16float(a)), vec2<f16>(unpack2x16float(b)));
 }
 
-// Eight halves.
-fn attention_put(at: u32, part: vec4<u32>) {
-  attention_tiles[at] = attention_halves(part.x, part.y);
-  attention_tiles[at + 1u] = attention_halves(part.z, part.w);
+// Eight halves of a key or value, zeros if it is not seen.
+fn attention_put(at: u32, part: vec4<u32>, is_seen: bool) {
+  let x = select(vec4<u32>(), part, is_seen);
+  attention_tiles[at] = attention_halves(x.x, x.y);
+  attention_tiles[at + 1u] = attention_halves(x.z, x.w);
+}
+
+// A mask's number for a key, whatever it may be where there is none. No branch, so that nothing that comes after it is
+// asked for later; without a mask all steps are 0.
+fn attention_bias(batch: u32, head: u32, key: u32) -> f32 {
+  let p = attention;
+  return attention_mask[batch * p.values + head * p.mask_head + min(key, p.keys - 1u) * p.splits];
 }
 
 // What is added to the scores of a key. A mask's number, however low, leaves a key seen; -inf does not. NaN stays.
-fn attention_load_added(batch: u32, head: u32, key: u32) -> f32 {
+fn attention_addition(bias: f32, key: u32) -> f32 {
   let p = attention;
-  if key >= p.keys {
-    return ATTENTION_UNSEEN;
-  }
-  if (p.flags & 2u) == 0u {
-    return 0.0;
-  }
-  let bias = attention_mask[batch * p.values + head * p.mask_head + key * p.splits];
   let seen = select(bias, ATTENTION_SMALLEST, bias < ATTENTION_SMALLEST) * ATTENTION_LOG2E;
-  return select(seen, ATTENTION_UNSEEN, bias < ATTENTION_LOWEST);
+  let masked = select(seen, ATTENTION_UNSEEN, bias < ATTENTION_LOWEST);
+  return select(select(0.0, masked, (p.flags & 2u) != 0u), ATTENTION_UNSEEN, key >= p.keys);
 }
 
 // Four products as exponents of 2.
@@ -155,80 +149,96 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
     q2 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 8u], row_step * 2u);
     q3 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 12u], row_step * 2u);
   }
+  let bias = attention_bias(batch, head, t);
+  var b0 = 0.0;
   var k0 = vec4<u32>();
   var v0 = vec4<u32>();
+  var b1 = 0.0;
   var k1 = vec4<u32>();
   var v1 = vec4<u32>();
+  var b2 = 0.0;
   var k2 = vec4<u32>();
   var v2 = vec4<u32>();
+  var b3 = 0.0;
   var k3 = vec4<u32>();
   var v3 = vec4<u32>();
+  var b4 = 0.0;
   var k4 = vec4<u32>();
   var v4 = vec4<u32>();
+  var b5 = 0.0;
   var k5 = vec4<u32>();
   var v5 = vec4<u32>();
+  var b6 = 0.0;
   var k6 = vec4<u32>();
   var v6 = vec4<u32>();
+  var b7 = 0.0;
   var k7 = vec4<u32>();
   var v7 = vec4<u32>();
-  let seen0 = attention_load_added(batch, head, key + 0u * rows_apart) > ATTENTION_HIDDEN;
+  b0 = attention_bias(batch, head, key + 0u * rows_apart);
+  b1 = attention_bias(batch, head, key + 1u * rows_apart);
   let at0 = source + min(key + 0u * rows_apart, last_key) * row_step;
-  k0 = attention_key(at0, seen0);
-  v0 = attention_value(at0, seen0);
-  let seen1 = attention_load_added(batch, head, key + 1u * rows_apart) > ATTENTION_HIDDEN;
+  k0 = attention_k[at0];
+  v0 = attention_v[at0];
   let at1 = source + min(key + 1u * rows_apart, last_key) * row_step;
-  k1 = attention_key(at1, seen1);
-  v1 = attention_value(at1, seen1);
+  k1 = attention_k[at1];
+  v1 = attention_v[at1];
   if attention_dim > 32u || long {
-    let seen2 = attention_load_added(batch, head, key + 2u * rows_apart) > ATTENTION_HIDDEN;
+    b2 = attention_bias(batch, head, key + 2u * rows_apart);
+    b3 = attention_bias(batch, head, key + 3u * rows_apart);
     let at2 = source + min(key + 2u * rows_apart, last_key) * row_step;
-    k2 = attention_key(at2, seen2);
-    v2 = attention_value(at2, seen2);
-    let seen3 = attention_load_added(batch, head, key + 3u * rows_apart) > ATTENTION_HIDDEN;
+    k2 = attention_k[at2];
+    v2 = attention_v[at2];
     let at3 = source + min(key + 3u * rows_apart, last_key) * row_step;
-    k3 = attention_key(at3, seen3);
-    v3 = attention_value(at3, seen3);
+    k3 = attention_k[at3];
+    v3 = attention_v[at3];
   }
   if attention_dim > 32u && long {
-    let seen4 = attention_load_added(batch, head, key + 4u * rows_apart) > ATTENTION_HIDDEN;
+    b4 = attention_bias(batch, head, key + 4u * rows_apart);
+    b5 = attention_bias(batch, head, key + 5u * rows_apart);
+    b6 = attention_bias(batch, head, key + 6u * rows_apart);
+    b7 = attention_bias(batch, head, key + 7u * rows_apart);
     let at4 = source + min(key + 4u * rows_apart, last_key) * row_step;
-    k4 = attention_key(at4, seen4);
-    v4 = attention_value(at4, seen4);
-    let seen5 = attention_load_added(batch, head, key + 5u * rows_apart) > ATTENTION_HIDDEN;
+    k4 = attention_k[at4];
+    v4 = attention_v[at4];
     let at5 = source + min(key + 5u * rows_apart, last_key) * row_step;
-    k5 = attention_key(at5, seen5);
-    v5 = attention_value(at5, seen5);
-    let seen6 = attention_load_added(batch, head, key + 6u * rows_apart) > ATTENTION_HIDDEN;
+    k5 = attention_k[at5];
+    v5 = attention_v[at5];
     let at6 = source + min(key + 6u * rows_apart, last_key) * row_step;
-    k6 = attention_key(at6, seen6);
-    v6 = attention_value(at6, seen6);
-    let seen7 = attention_load_added(batch, head, key + 7u * rows_apart) > ATTENTION_HIDDEN;
+    k6 = attention_k[at6];
+    v6 = attention_v[at6];
     let at7 = source + min(key + 7u * rows_apart, last_key) * row_step;
-    k7 = attention_key(at7, seen7);
-    v7 = attention_value(at7, seen7);
+    k7 = attention_k[at7];
+    v7 = attention_v[at7];
   }
-  let added = attention_load_added(batch, head, t);
-  attention_put(to + 0u * to_step, k0);
-  attention_put(values + to + 0u * to_step, v0);
-  attention_put(to + 1u * to_step, k1);
-  attention_put(values + to + 1u * to_step, v1);
+  let seen0 = attention_addition(b0, key + 0u * rows_apart) > ATTENTION_HIDDEN;
+  attention_put(to + 0u * to_step, k0, seen0);
+  attention_put(values + to + 0u * to_step, v0, seen0);
+  let seen1 = attention_addition(b1, key + 1u * rows_apart) > ATTENTION_HIDDEN;
+  attention_put(to + 1u * to_step, k1, seen1);
+  attention_put(values + to + 1u * to_step, v1, seen1);
   if attention_dim > 32u || long {
-    attention_put(to + 2u * to_step, k2);
-    attention_put(values + to + 2u * to_step, v2);
-    attention_put(to + 3u * to_step, k3);
-    attention_put(values + to + 3u * to_step, v3);
+    let seen2 = attention_addition(b2, key + 2u * rows_apart) > ATTENTION_HIDDEN;
+    attention_put(to + 2u * to_step, k2, seen2);
+    attention_put(values + to + 2u * to_step, v2, seen2);
+    let seen3 = attention_addition(b3, key + 3u * rows_apart) > ATTENTION_HIDDEN;
+    attention_put(to + 3u * to_step, k3, seen3);
+    attention_put(values + to + 3u * to_step, v3, seen3);
   }
   if attention_dim > 32u && long {
-    attention_put(to + 4u * to_step, k4);
-    attention_put(values + to + 4u * to_step, v4);
-    attention_put(to + 5u * to_step, k5);
-    attention_put(values + to + 5u * to_step, v5);
-    attention_put(to + 6u * to_step, k6);
-    attention_put(values + to + 6u * to_step, v6);
-    attention_put(to + 7u * to_step, k7);
-    attention_put(values + to + 7u * to_step, v7);
+    let seen4 = attention_addition(b4, key + 4u * rows_apart) > ATTENTION_HIDDEN;
+    attention_put(to + 4u * to_step, k4, seen4);
+    attention_put(values + to + 4u * to_step, v4, seen4);
+    let seen5 = attention_addition(b5, key + 5u * rows_apart) > ATTENTION_HIDDEN;
+    attention_put(to + 5u * to_step, k5, seen5);
+    attention_put(values + to + 5u * to_step, v5, seen5);
+    let seen6 = attention_addition(b6, key + 6u * rows_apart) > ATTENTION_HIDDEN;
+    attention_put(to + 6u * to_step, k6, seen6);
+    attention_put(values + to + 6u * to_step, v6, seen6);
+    let seen7 = attention_addition(b7, key + 7u * rows_apart) > ATTENTION_HIDDEN;
+    attention_put(to + 7u * to_step, k7, seen7);
+    attention_put(values + to + 7u * to_step, v7, seen7);
   }
-  attention_added[t / 4u][t % 4u] = added;
+  attention_added[t / 4u][t % 4u] = attention_addition(bias, t);
   workgroupBarrier();
 
   var s0 = coop_mat16x16<f32, C>();
