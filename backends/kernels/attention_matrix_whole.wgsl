@@ -1,6 +1,6 @@
 // tern.EncoderAttention of up to 128 keys by cooperative matrices, all of them at once: queries, keys and values are
-// float16 in memory, as for include/attention_encoder_halves.wgsl, and a mask is one for all queries. Keys and values are
-// read as words, 16 bytes at once: a driver may read float16 elements one by one.
+// float16 in memory, as for include/attention_encoder_halves.wgsl, and a mask is one for all queries. All are read as
+// words, 16 bytes at once: a driver may read float16 elements one by one.
 //
 // Formula: softmax(q k^T scale + mask) v. Four subgroups of 32 own 16 queries each and share keys and values, which are
 // asked for before anything is waited for. A subgroup's scores come 32 keys at a time through workgroup memory to the
@@ -32,7 +32,7 @@ const ATTENTION_HIDDEN: f32 = -2.0e38;
 const ATTENTION_SHEET: u32 = 10u;
 const ATTENTION_WEIGHTS: u32 = 34u;
 
-@group(0) @binding(0) var<storage, read> attention_q: array<vec4<f16>>;
+@group(0) @binding(0) var<storage, read> attention_q: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> attention_y: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> attention_k: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> attention_v: array<vec4<u32>>;
@@ -40,7 +40,7 @@ const ATTENTION_WEIGHTS: u32 = 34u;
 @group(0) @binding(5) var<storage, read_write> attention_y_halves: array<vec4<u32>>;
 
 // Keys, then values, rows of eight halves more than they need; then weights, four times 16 rows, which take the keys'
-// place where heads are large.
+// place where heads are large. At first queries are where keys will be.
 var<workgroup> attention_tiles: array<vec4<f16>, 64u * (attention_dim + 8u) + 2176u * (2u - attention_dim / 32u)>;
 // Of each subgroup 16 rows: scores, and sums on their way out.
 var<workgroup> attention_sheet: array<vec4<f32>, 640>;
@@ -51,11 +51,15 @@ fn attention_halves(a: u32, b: u32) -> vec4<f16> {
   return vec4<f16>(vec2<f16>(unpack2x16float(a)), vec2<f16>(unpack2x16float(b)));
 }
 
-// Eight halves of a key or value, zeros if it is not seen.
-fn attention_put(at: u32, part: vec4<u32>, is_seen: bool) {
-  let x = select(vec4<u32>(), part, is_seen);
-  attention_tiles[at] = attention_halves(x.x, x.y);
-  attention_tiles[at + 1u] = attention_halves(x.z, x.w);
+// Eight halves.
+fn attention_put(at: u32, part: vec4<u32>) {
+  attention_tiles[at] = attention_halves(part.x, part.y);
+  attention_tiles[at + 1u] = attention_halves(part.z, part.w);
+}
+
+// The same of a key or value, zeros if it is not seen.
+fn attention_put_seen(at: u32, part: vec4<u32>, is_seen: bool) {
+  attention_put(at, select(vec4<u32>(), part, is_seen));
 }
 
 // A mask's number for a key, whatever it may be where there is none. No branch, so that nothing that comes after it is
@@ -130,7 +134,14 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let block_query = workgroup.x * 64u + subgroup * 16u;
   let first_query = min(block_query, p.rows - 16u);
   let fresh_row = block_query - first_query;
-  let query_at = ((batch * p.rows + first_query) * p.kv_heads + head) * attention_dim;
+  let query_part = (batch * p.rows + first_query) * row_step + head * parts;  // of eight values
+  let query_rows = 32u / parts;  // that the subgroup moves at once
+  let query_source = query_part + lane / parts * row_step + lane % parts;
+  let query_step = query_rows * row_step;
+  let queries = subgroup * 16u * stride;
+  let query_to = queries + lane / parts * stride + lane % parts * 2u;
+  let query_to_step = query_rows * stride;
+  let query_at = query_part * 8u;
   let sheet = subgroup * 16u * ATTENTION_SHEET;
   let sheet_far = sheet + 4u;
   let weights = (2u - attention_dim / 32u) * 2u * values + subgroup * 16u * ATTENTION_WEIGHTS;
@@ -139,15 +150,14 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let my_weights = weights + lane / 2u * ATTENTION_WEIGHTS + lane % 2u;
   let scale = p.softcap * ATTENTION_LOG2E;
 
-  var q0 = coop_mat16x16<f16, A>();
-  var q1 = coop_mat16x16<f16, A>();
-  var q2 = coop_mat16x16<f16, A>();
-  var q3 = coop_mat16x16<f16, A>();
-  q0 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 0u], row_step * 2u);
-  q1 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 4u], row_step * 2u);
+  // All that is read is asked for before anything is looked at.
+  let a0 = attention_q[query_source + 0u * query_step];
+  let a1 = attention_q[query_source + 1u * query_step];
+  var a2 = vec4<u32>();
+  var a3 = vec4<u32>();
   if attention_dim > 32u {
-    q2 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 8u], row_step * 2u);
-    q3 = coopLoadT<coop_mat16x16<f16, A>>(&attention_q[query_at / 4u + 12u], row_step * 2u);
+    a2 = attention_q[query_source + 2u * query_step];
+    a3 = attention_q[query_source + 3u * query_step];
   }
   let bias = attention_bias(batch, head, t);
   var b0 = 0.0;
@@ -210,33 +220,51 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
     k7 = attention_k[at7];
     v7 = attention_v[at7];
   }
+  attention_put(query_to + 0u * query_to_step, a0);
+  attention_put(query_to + 1u * query_to_step, a1);
+  if attention_dim > 32u {
+    attention_put(query_to + 2u * query_to_step, a2);
+    attention_put(query_to + 3u * query_to_step, a3);
+  }
+  subgroupBarrier();
+  var q0 = coop_mat16x16<f16, A>();
+  var q1 = coop_mat16x16<f16, A>();
+  var q2 = coop_mat16x16<f16, A>();
+  var q3 = coop_mat16x16<f16, A>();
+  q0 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 0u], stride);
+  q1 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 4u], stride);
+  if attention_dim > 32u {
+    q2 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 8u], stride);
+    q3 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 12u], stride);
+  }
+  workgroupBarrier();  // queries are with those that need them
   let seen0 = attention_addition(b0, key + 0u * rows_apart) > ATTENTION_HIDDEN;
-  attention_put(to + 0u * to_step, k0, seen0);
-  attention_put(values + to + 0u * to_step, v0, seen0);
+  attention_put_seen(to + 0u * to_step, k0, seen0);
+  attention_put_seen(values + to + 0u * to_step, v0, seen0);
   let seen1 = attention_addition(b1, key + 1u * rows_apart) > ATTENTION_HIDDEN;
-  attention_put(to + 1u * to_step, k1, seen1);
-  attention_put(values + to + 1u * to_step, v1, seen1);
+  attention_put_seen(to + 1u * to_step, k1, seen1);
+  attention_put_seen(values + to + 1u * to_step, v1, seen1);
   if attention_dim > 32u || long {
     let seen2 = attention_addition(b2, key + 2u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put(to + 2u * to_step, k2, seen2);
-    attention_put(values + to + 2u * to_step, v2, seen2);
+    attention_put_seen(to + 2u * to_step, k2, seen2);
+    attention_put_seen(values + to + 2u * to_step, v2, seen2);
     let seen3 = attention_addition(b3, key + 3u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put(to + 3u * to_step, k3, seen3);
-    attention_put(values + to + 3u * to_step, v3, seen3);
+    attention_put_seen(to + 3u * to_step, k3, seen3);
+    attention_put_seen(values + to + 3u * to_step, v3, seen3);
   }
   if attention_dim > 32u && long {
     let seen4 = attention_addition(b4, key + 4u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put(to + 4u * to_step, k4, seen4);
-    attention_put(values + to + 4u * to_step, v4, seen4);
+    attention_put_seen(to + 4u * to_step, k4, seen4);
+    attention_put_seen(values + to + 4u * to_step, v4, seen4);
     let seen5 = attention_addition(b5, key + 5u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put(to + 5u * to_step, k5, seen5);
-    attention_put(values + to + 5u * to_step, v5, seen5);
+    attention_put_seen(to + 5u * to_step, k5, seen5);
+    attention_put_seen(values + to + 5u * to_step, v5, seen5);
     let seen6 = attention_addition(b6, key + 6u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put(to + 6u * to_step, k6, seen6);
-    attention_put(values + to + 6u * to_step, v6, seen6);
+    attention_put_seen(to + 6u * to_step, k6, seen6);
+    attention_put_seen(values + to + 6u * to_step, v6, seen6);
     let seen7 = attention_addition(b7, key + 7u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put(to + 7u * to_step, k7, seen7);
-    attention_put(values + to + 7u * to_step, v7, seen7);
+    attention_put_seen(to + 7u * to_step, k7, seen7);
+    attention_put_seen(values + to + 7u * to_step, v7, seen7);
   }
   attention_added[t / 4u][t % 4u] = attention_addition(bias, t);
   workgroupBarrier();
