@@ -1,4 +1,4 @@
-// tern.EncoderAttention of up to 128 keys by cooperative matrices, all of them at once: queries, keys and values are
+// tern.EncoderAttention of up to 64 or 128 keys by cooperative matrices, all of them at once: queries, keys and values are
 // float16 in memory, as for include/attention_encoder_halves.wgsl, and a mask is one for all queries. All are read as
 // words, 16 bytes at once: a driver may read float16 elements one by one.
 //
@@ -15,9 +15,9 @@ enable f16;
 enable subgroups;
 enable wgpu_cooperative_matrix;
 
-override attention_dim: u32 = 32u;  // of a head: 32 or 64
+override attention_dim: u32 = 32u;    // of a head: 32 or 64
+override attention_keys: u32 = 128u;  // most, 64 or 128
 
-const ATTENTION_KEYS: u32 = 128u;
 const ATTENTION_LOG2E: f32 = 1.44269502;
 // Added to the exponent of 2: of the half's range, more is left for small weights.
 const ATTENTION_LIFT: f32 = 5.0;
@@ -27,10 +27,9 @@ const ATTENTION_LOWEST: f32 = -3.4028234663852886e38;
 // Scores are exponents of 2. What is added to those of keys that are not seen, and what all others are larger than.
 const ATTENTION_UNSEEN: f32 = -3.0e38;
 const ATTENTION_HIDDEN: f32 = -2.0e38;
-// vec4s of a row. 32 scores, eight more: what four rows store, or load by turns of two invocations, lies in different
-// banks. 128 weights, eight more: so do fours of eight rows.
+// vec4s of a row of 32 scores, eight more: what four rows store, or load by turns of two invocations, lies in different
+// banks.
 const ATTENTION_SHEET: u32 = 10u;
-const ATTENTION_WEIGHTS: u32 = 34u;
 
 @group(0) @binding(0) var<storage, read> attention_q: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> attention_y: array<vec4<f32>>;
@@ -41,11 +40,12 @@ const ATTENTION_WEIGHTS: u32 = 34u;
 
 // Keys, then values, rows of eight halves more than they need; then weights, four times 16 rows, which take the keys'
 // place where heads are large. At first queries are where keys will be.
-var<workgroup> attention_tiles: array<vec4<f16>, 64u * (attention_dim + 8u) + 2176u * (2u - attention_dim / 32u)>;
+var<workgroup> attention_tiles: array<vec4<f16>, attention_keys * (attention_dim + 8u) / 2u +
+                                         16u * (attention_keys + 8u) * (2u - attention_dim / 32u)>;
 // Of each subgroup 16 rows: scores, and sums on their way out.
 var<workgroup> attention_sheet: array<vec4<f32>, 640>;
 // What is added to each key's scores.
-var<workgroup> attention_added: array<vec4<f32>, 32>;
+var<workgroup> attention_added: array<vec4<f32>, attention_keys / 4u>;
 
 fn attention_halves(a: u32, b: u32) -> vec4<f16> {
   return vec4<f16>(vec2<f16>(unpack2x16float(a)), vec2<f16>(unpack2x16float(b)));
@@ -118,11 +118,12 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let p = attention;
   let batch = workgroup.z;
   let head = workgroup.y;
-  let long = p.keys > 64u;
+  let long = attention_keys > 64u;
   let stride = (attention_dim + 8u) / 4u;
-  let values = ATTENTION_KEYS * stride;
-  // Parts of eight values that this invocation moves: of every `rows_apart`th key.
+  let values = attention_keys * stride;
+  // Parts of eight values that this invocation moves, of keys 2, 4 or 8: of every `rows_apart`th key.
   let parts = attention_dim / 8u;
+  let moves = attention_keys * parts / 128u;
   let rows_apart = 128u / parts;
   let row_step = p.kv_heads * parts;
   let last_key = p.keys - 1u;
@@ -144,10 +145,11 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let query_at = query_part * 8u;
   let sheet = subgroup * 16u * ATTENTION_SHEET;
   let sheet_far = sheet + 4u;
-  let weights = (2u - attention_dim / 32u) * 2u * values + subgroup * 16u * ATTENTION_WEIGHTS;
+  let weight_stride = (attention_keys + 8u) / 4u;  // so that fours of eight rows lie in different banks
+  let weights = (2u - attention_dim / 32u) * 2u * values + subgroup * 16u * weight_stride;
   let my_scores = sheet + lane / 2u * ATTENTION_SHEET + lane % 2u;
   let my_added = lane % 2u;
-  let my_weights = weights + lane / 2u * ATTENTION_WEIGHTS + lane % 2u;
+  let my_weights = weights + lane / 2u * weight_stride + lane % 2u;
   let scale = p.softcap * ATTENTION_LOG2E;
 
   // All that is read is asked for before anything is looked at.
@@ -192,7 +194,7 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let at1 = source + min(key + 1u * rows_apart, last_key) * row_step;
   k1 = attention_k[at1];
   v1 = attention_v[at1];
-  if attention_dim > 32u || long {
+  if moves > 2u {
     b2 = attention_bias(batch, head, key + 2u * rows_apart);
     b3 = attention_bias(batch, head, key + 3u * rows_apart);
     let at2 = source + min(key + 2u * rows_apart, last_key) * row_step;
@@ -202,7 +204,7 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
     k3 = attention_k[at3];
     v3 = attention_v[at3];
   }
-  if attention_dim > 32u && long {
+  if moves > 4u {
     b4 = attention_bias(batch, head, key + 4u * rows_apart);
     b5 = attention_bias(batch, head, key + 5u * rows_apart);
     b6 = attention_bias(batch, head, key + 6u * rows_apart);
@@ -244,7 +246,7 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let seen1 = attention_addition(b1, key + 1u * rows_apart) > ATTENTION_HIDDEN;
   attention_put_seen(to + 1u * to_step, k1, seen1);
   attention_put_seen(values + to + 1u * to_step, v1, seen1);
-  if attention_dim > 32u || long {
+  if moves > 2u {
     let seen2 = attention_addition(b2, key + 2u * rows_apart) > ATTENTION_HIDDEN;
     attention_put_seen(to + 2u * to_step, k2, seen2);
     attention_put_seen(values + to + 2u * to_step, v2, seen2);
@@ -252,7 +254,7 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
     attention_put_seen(to + 3u * to_step, k3, seen3);
     attention_put_seen(values + to + 3u * to_step, v3, seen3);
   }
-  if attention_dim > 32u && long {
+  if moves > 4u {
     let seen4 = attention_addition(b4, key + 4u * rows_apart) > ATTENTION_HIDDEN;
     attention_put_seen(to + 4u * to_step, k4, seen4);
     attention_put_seen(values + to + 4u * to_step, v4, seen4);
@@ -266,7 +268,9 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
     attention_put_seen(to + 7u * to_step, k7, seen7);
     attention_put_seen(values + to + 7u * to_step, v7, seen7);
   }
-  attention_added[t / 4u][t % 4u] = attention_addition(bias, t);
+  if t < attention_keys {
+    attention_added[t / 4u][t % 4u] = attention_addition(bias, t);
+  }
   workgroupBarrier();
 
   var s0 = coop_mat16x16<f32, C>();
@@ -406,26 +410,14 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   var o1 = coop_mat16x16<f32, C>();
   var o2 = coop_mat16x16<f32, C>();
   var o3 = coop_mat16x16<f32, C>();
-  for (var k = 0u; k < 64u; k += 16u) {
-    let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[weights + k / 4u], ATTENTION_WEIGHTS);
+  for (var k = 0u; k < attention_keys; k += 16u) {
+    let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[weights + k / 4u], weight_stride);
     let at = values + k * stride;
     o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
     o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
     if attention_dim > 32u {
       o2 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 8u], stride), o2);
       o3 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 12u], stride), o3);
-    }
-  }
-  if long {
-    for (var k = 64u; k < 128u; k += 16u) {
-      let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[weights + k / 4u], ATTENTION_WEIGHTS);
-      let at = values + k * stride;
-      o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
-      o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
-      if attention_dim > 32u {
-        o2 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 8u], stride), o2);
-        o3 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 12u], stride), o3);
-      }
     }
   }
 

@@ -1312,8 +1312,8 @@ typedef struct halves_attention {
 } halves_attention;
 
 static const halves_attention halves_attentions[] = {
-    {40, 3, 32, 0, true, false, TERN__KERNEL_attention_matrix_whole_32},
-    {40, 2, 64, 1, false, false, TERN__KERNEL_attention_matrix_whole_64},
+    {40, 3, 32, 0, true, false, TERN__KERNEL_attention_matrix_whole_short_32},
+    {40, 2, 64, 1, false, false, TERN__KERNEL_attention_matrix_whole_short_64},
     {128, 2, 32, 1, true, false, TERN__KERNEL_attention_matrix_whole_32},
     {72, 2, 64, 2, true, false, TERN__KERNEL_attention_matrix_whole_64},
     {104, 3, 32, 2, false, false, TERN__KERNEL_attention_matrix_whole_32},
@@ -1321,9 +1321,9 @@ static const halves_attention halves_attentions[] = {
     {136, 1, 64, 1, false, false, TERN__KERNEL_attention_matrix_encoder_halves_64},
     {200, 2, 32, 2, true, false, TERN__KERNEL_attention_matrix_encoder_halves_32},
     {64, 2, 48, 1, true, false, TERN__KERNEL_attention_matrix_encoder_halves_64},
-    {16, 2, 32, 0, false, false, TERN__KERNEL_attention_matrix_whole_32},
+    {16, 2, 32, 0, false, false, TERN__KERNEL_attention_matrix_whole_short_32},
     {128, 1, 64, 0, false, false, TERN__KERNEL_attention_matrix_whole_64},
-    {64, 3, 32, 4, true, false, TERN__KERNEL_attention_matrix_whole_32},
+    {64, 3, 32, 4, true, false, TERN__KERNEL_attention_matrix_whole_short_32},
     {120, 1, 64, 4, true, false, TERN__KERNEL_attention_matrix_whole_64},
     {40, 1, 96, 0, true, false, TERN__KERNEL_attention_matrix_encoder_halves_96},
     {40, 1, 128, 1, false, false, TERN__KERNEL_attention_matrix_encoder_halves_128},
@@ -1377,7 +1377,9 @@ Test(halves, attention) {
 
 /* Queries of one sequence, keys and values of another one. */
 Test(halves, cross_attention) {
-  static const struct { int rows, keys, dim; } cases[] = {{24, 112, 32}, {72, 16, 64}, {40, 72, 64}, {136, 8, 32}};
+  static const struct { int rows, keys, dim; tern__gpu_kernel_id kernel; } cases[] = {
+      {24, 112, 32, TERN__KERNEL_attention_matrix_whole_32}, {72, 16, 64, TERN__KERNEL_attention_matrix_whole_short_64},
+      {40, 72, 64, TERN__KERNEL_attention_matrix_whole_64}, {136, 8, 32, TERN__KERNEL_attention_matrix_whole_short_32}};
   const double f32_chain_error = 1e-5, matrix_chain_error = 1e-3;
   for (int c = 0; c < 4; c++) {
     int width = 2 * cases[c].dim;
@@ -1400,9 +1402,7 @@ Test(halves, cross_attention) {
       double d = distance(&got, &want, i), most = by_matrices ? matrix_chain_error : f32_chain_error;
       cr_expect(d <= most, "case %d, output %d: error %.3g > %.3g", c, i, d, most);
     }
-    if (by_matrices)
-      cr_expect_eq(last_kernel, cases[c].dim == 32 ? TERN__KERNEL_attention_matrix_whole_32
-                                                   : TERN__KERNEL_attention_matrix_whole_64);
+    if (by_matrices) cr_expect_eq(last_kernel, cases[c].kernel);
     drop(&t, &want), drop(&t, &got), end(&t);
   }
 }

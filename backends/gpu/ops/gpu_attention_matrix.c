@@ -6,7 +6,8 @@ enum {
   FEWEST_QUERIES = 16, /* of a head of keys: below, most of a block would be padding */
   SUBGROUP = 32,       /* the kernels know which invocation has which query */
   PART = 8,            /* values that an invocation moves at once */
-  WHOLE_KEYS = 128     /* of attention_matrix_whole.wgsl, most */
+  WHOLE_KEYS = 128,    /* of attention_matrix_whole.wgsl, most, */
+  SHORT_KEYS = 64      /* and of its smaller variants */
 };
 
 /* Of each variant: the largest heads, and the workgroup memory that kernels.def lets it use. */
@@ -35,5 +36,7 @@ bool tern__gpu_attention_matrix(const tern__program *program, tern__gpu_attentio
 tern__gpu_kernel_id tern__gpu_attention_whole(const tern__gpu_attention *a, tern__gpu_kernel_id otherwise) {
   bool of_key = !(a->flags & TERN__GPU_ATTENTION_MASK) || !a->mask_step[2];
   if (a->keys > WHOLE_KEYS || !of_key || (a->dim != 32 && a->dim != 64)) return otherwise;
+  if (a->keys <= SHORT_KEYS)
+    return a->dim == 32 ? TERN__KERNEL_attention_matrix_whole_short_32 : TERN__KERNEL_attention_matrix_whole_short_64;
   return a->dim == 32 ? TERN__KERNEL_attention_matrix_whole_32 : TERN__KERNEL_attention_matrix_whole_64;
 }
