@@ -1,6 +1,6 @@
-// tern.EncoderAttention of up to 64 or 128 keys by cooperative matrices, all of them at once: queries, keys and values are
-// float16 in memory, as for include/attention_encoder_halves.wgsl, and a mask is one for all queries. All are read as
-// words, 16 bytes at once: a driver may read float16 elements one by one.
+// tern.EncoderAttention of up to 64 or 128 keys by cooperative matrices, all of them at once: queries, keys and values
+// are float16 in memory, as for include/attention_encoder_halves.wgsl, and a mask is one for all queries. All are read
+// as words, 16 bytes at once: a driver may read float16 elements one by one.
 //
 // Formula: softmax(q k^T scale + mask) v. Four subgroups of 32 own 16 queries each and share keys and values, which are
 // asked for before anything is waited for. A subgroup's scores come 32 keys at a time through workgroup memory to the
@@ -38,10 +38,10 @@ const ATTENTION_SHEET: u32 = 10u;
 @group(0) @binding(4) var<storage, read> attention_mask: array<f32>;
 @group(0) @binding(5) var<storage, read_write> attention_y_halves: array<vec4<u32>>;
 
-// Keys, then values, rows of eight halves more than they need; then weights, four times 16 rows, which take the keys'
-// place where heads are large. At first queries are where keys will be.
-var<workgroup> attention_tiles: array<vec4<f16>, attention_keys * (attention_dim + 8u) / 2u +
-                                         16u * (attention_keys + 8u) * (2u - attention_dim / 32u)>;
+// Keys, then values, rows of eight halves more than they need. Before the keys queries are in their place, and after
+// them weights, 16 rows of as many keys as a head has values for each subgroup: the less memory a workgroup has, the
+// more of them a device holds, and while one waits another works.
+var<workgroup> attention_tiles: array<vec4<f16>, attention_keys * (attention_dim + 8u) / 2u>;
 // Of each subgroup 16 rows: scores, and sums on their way out.
 var<workgroup> attention_sheet: array<vec4<f32>, 640>;
 // What is added to each key's scores.
@@ -83,10 +83,17 @@ fn attention_read(at: u32, added: u32, scale: f32) -> vec4<f32> {
 }
 
 // Four weights, stored; their sum.
-fn attention_weigh(at: u32, score: vec4<f32>, reference: f32) -> f32 {
+fn attention_weigh_four(at: u32, score: vec4<f32>, reference: f32) -> f32 {
   let weights = exp2(score - vec4<f32>(reference));
   attention_tiles[at] = vec4<f16>(weights);
   return (weights.x + weights.y) + (weights.z + weights.w);
+}
+
+// The 16 of 32 keys that an invocation makes, stored; `total` and their sum.
+fn attention_weigh(at: u32, s0: vec4<f32>, s1: vec4<f32>, s2: vec4<f32>, s3: vec4<f32>, reference: f32,
+                   total: f32) -> f32 {
+  return total + attention_weigh_four(at, s0, reference) + attention_weigh_four(at + 2u, s1, reference) +
+         attention_weigh_four(at + 4u, s2, reference) + attention_weigh_four(at + 6u, s3, reference);
 }
 
 // Stores 16 rows of 32 finished sums, each times the factor that its two lanes have: rows from `first` on, element `at`
@@ -139,17 +146,15 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let query_rows = 32u / parts;  // that the subgroup moves at once
   let query_source = query_part + lane / parts * row_step + lane % parts;
   let query_step = query_rows * row_step;
-  let queries = subgroup * 16u * stride;
+  let queries = subgroup * 16u * stride;  // and later weights
   let query_to = queries + lane / parts * stride + lane % parts * 2u;
   let query_to_step = query_rows * stride;
   let query_at = query_part * 8u;
   let sheet = subgroup * 16u * ATTENTION_SHEET;
   let sheet_far = sheet + 4u;
-  let weight_stride = (attention_keys + 8u) / 4u;  // so that fours of eight rows lie in different banks
-  let weights = (2u - attention_dim / 32u) * 2u * values + subgroup * 16u * weight_stride;
   let my_scores = sheet + lane / 2u * ATTENTION_SHEET + lane % 2u;
   let my_added = lane % 2u;
-  let my_weights = weights + lane / 2u * weight_stride + lane % 2u;
+  let my_weights = queries + lane / 2u * stride + lane % 2u;
   let scale = p.softcap * ATTENTION_LOG2E;
 
   // All that is read is asked for before anything is looked at.
@@ -382,42 +387,65 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   var top = max(max(largest.x, largest.y), max(largest.z, largest.w));
   top = max(top, subgroupShuffleXor(top, 1u));
   let reference = select(0.0, top, top > ATTENTION_HIDDEN) - ATTENTION_LIFT;
-  if attention_dim > 32u {
-    workgroupBarrier();  // nobody reads keys any more
-  }
-  var total = 0.0;
-  total += attention_weigh(my_weights + 0u, x0, reference);
-  total += attention_weigh(my_weights + 2u, x1, reference);
-  total += attention_weigh(my_weights + 4u, x2, reference);
-  total += attention_weigh(my_weights + 6u, x3, reference);
-  total += attention_weigh(my_weights + 8u, x4, reference);
-  total += attention_weigh(my_weights + 10u, x5, reference);
-  total += attention_weigh(my_weights + 12u, x6, reference);
-  total += attention_weigh(my_weights + 14u, x7, reference);
-  if long {
-    total += attention_weigh(my_weights + 16u, x8, reference);
-    total += attention_weigh(my_weights + 18u, x9, reference);
-    total += attention_weigh(my_weights + 20u, x10, reference);
-    total += attention_weigh(my_weights + 22u, x11, reference);
-    total += attention_weigh(my_weights + 24u, x12, reference);
-    total += attention_weigh(my_weights + 26u, x13, reference);
-    total += attention_weigh(my_weights + 28u, x14, reference);
-    total += attention_weigh(my_weights + 30u, x15, reference);
-  }
-  subgroupBarrier();
-
+  workgroupBarrier();  // nobody reads keys any more
   var o0 = coop_mat16x16<f32, C>();
   var o1 = coop_mat16x16<f32, C>();
   var o2 = coop_mat16x16<f32, C>();
   var o3 = coop_mat16x16<f32, C>();
-  for (var k = 0u; k < attention_keys; k += 16u) {
-    let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[weights + k / 4u], weight_stride);
+  var total = 0.0;
+  total = attention_weigh(my_weights, x0, x1, x2, x3, reference, total);
+  if attention_dim > 32u {
+    total = attention_weigh(my_weights + 8u, x4, x5, x6, x7, reference, total);
+  }
+  subgroupBarrier();
+  for (var k = 0u; k < attention_dim; k += 16u) {
+    let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + k / 4u], stride);
     let at = values + k * stride;
     o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
     o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
     if attention_dim > 32u {
       o2 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 8u], stride), o2);
       o3 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 12u], stride), o3);
+    }
+  }
+  if attention_dim == 32u {
+    subgroupBarrier();
+    total = attention_weigh(my_weights, x4, x5, x6, x7, reference, total);
+    subgroupBarrier();
+    for (var k = 0u; k < attention_dim; k += 16u) {
+      let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + k / 4u], stride);
+      let at = values + (32u + k) * stride;
+      o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
+      o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
+    }
+  }
+  if long {
+    subgroupBarrier();
+    total = attention_weigh(my_weights, x8, x9, x10, x11, reference, total);
+    if attention_dim > 32u {
+      total = attention_weigh(my_weights + 8u, x12, x13, x14, x15, reference, total);
+    }
+    subgroupBarrier();
+    for (var k = 0u; k < attention_dim; k += 16u) {
+      let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + k / 4u], stride);
+      let at = values + (64u + k) * stride;
+      o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
+      o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
+      if attention_dim > 32u {
+        o2 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 8u], stride), o2);
+        o3 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 12u], stride), o3);
+      }
+    }
+    if attention_dim == 32u {
+      subgroupBarrier();
+      total = attention_weigh(my_weights, x12, x13, x14, x15, reference, total);
+      subgroupBarrier();
+      for (var k = 0u; k < attention_dim; k += 16u) {
+        let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + k / 4u], stride);
+        let at = values + (96u + k) * stride;
+        o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
+        o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
+      }
     }
   }
 
