@@ -5,9 +5,7 @@ enum {
   QUERIES = 64,        /* of a workgroup */
   FEWEST_QUERIES = 16, /* of a head of keys: below, most of a block would be padding */
   SUBGROUP = 32,       /* the kernels know which invocation has which query */
-  PART = 8,            /* values that an invocation moves at once */
-  WHOLE_KEYS = 128,    /* of attention_matrix_whole.wgsl, most, */
-  SHORT_KEYS = 64      /* and of its smaller variants */
+  PART = 8             /* values that an invocation moves at once */
 };
 
 /* Of each variant: the largest heads, and the workgroup memory that kernels.def lets it use. */
@@ -32,11 +30,18 @@ bool tern__gpu_attention_matrix(const tern__program *program, tern__gpu_attentio
   return false;
 }
 
-/* Its heads are 32 or 64 values, and as much workgroup memory as the variants for those may take is enough for it. */
-tern__gpu_kernel_id tern__gpu_attention_whole(const tern__gpu_attention *a, tern__gpu_kernel_id otherwise) {
-  bool of_key = !(a->flags & TERN__GPU_ATTENTION_MASK) || !a->mask_step[2];
-  if (a->keys > WHOLE_KEYS || !of_key || (a->dim != 32 && a->dim != 64)) return otherwise;
-  if (a->keys <= SHORT_KEYS)
-    return a->dim == 32 ? TERN__KERNEL_attention_matrix_whole_short_32 : TERN__KERNEL_attention_matrix_whole_short_64;
-  return a->dim == 32 ? TERN__KERNEL_attention_matrix_whole_32 : TERN__KERNEL_attention_matrix_whole_64;
+/* Of each variant of attention_matrix_whole.wgsl: heads, and the most keys; fewer come first. As much workgroup memory
+ * as the variants above for those heads may take is enough for it. */
+static const struct { uint32_t dim, keys; tern__gpu_kernel_id kernel; } wholes[] = {
+    {32, 64, TERN__KERNEL_attention_matrix_whole_short_32}, {32, 128, TERN__KERNEL_attention_matrix_whole_32},
+    {64, 64, TERN__KERNEL_attention_matrix_whole_short_64}, {64, 128, TERN__KERNEL_attention_matrix_whole_64}};
+
+bool tern__gpu_attention_whole(const tern__gpu_attention *a, tern__gpu_kernel_id *kernel) {
+  if ((a->flags & TERN__GPU_ATTENTION_MASK) && a->mask_step[2]) return false;
+  for (uint32_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
+    if (a->dim != wholes[i].dim || a->keys > wholes[i].keys) continue;
+    *kernel = wholes[i].kernel;
+    return true;
+  }
+  return false;
 }
