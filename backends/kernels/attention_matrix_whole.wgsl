@@ -2,21 +2,23 @@
 // are float16 in memory, as for include/attention_encoder_halves.wgsl, and a mask is one for all queries. All are read
 // as words, 16 bytes at once: a driver may read float16 elements one by one.
 //
-// Formula: softmax(q k^T scale + mask) v. Four subgroups of 32 own 16 queries each and share keys and values, which are
-// asked for before anything is waited for. A subgroup's scores come 32 keys at a time through workgroup memory to the
-// invocations that make weights of them, two a query that take turns of four keys, and stay in their registers until
-// the largest is known, so that no sum is rescaled. Weights are float16, up to 2^5, sums float32.
+// Formula: softmax(q k^T scale + mask) v. Four or eight subgroups of 32 own 16 queries each and share keys and values,
+// which are asked for before anything is waited for. A subgroup's scores come 32 keys at a time through workgroup
+// memory to the invocations that make weights of them, two a query that take turns of four keys, and stay in their
+// registers until the largest is known, so that no sum is rescaled. Weights are float16, up to 2^5, sums float32.
 //
 // Bindings: group 0, 0 = q [batch, rows, heads dim], 2 = k, 3 = v [batch, keys, heads dim], of each four in the order
 // 0 2 1 3, 1 = y as float32, or 5 = half of y as float16 in that order (flag 8), 4 = mask. Parameters:
-// include/attention_params.wgsl. Grid: x = block of 64 queries, y = head, z = batch. Workgroup: 128 x 1 x 1, subgroups
-// of 32. 16 rows and more: the last block begins early enough to be whole, and stores what no other one does.
+// include/attention_params.wgsl. Grid: x = block of 16 queries for each subgroup, y = head, z = batch. Workgroup: 128
+// or 256 x 1 x 1, subgroups of 32. 16 rows and more: the last block begins early enough to be whole, and stores what no
+// other one does.
 enable f16;
 enable subgroups;
 enable wgpu_cooperative_matrix;
 
-override attention_dim: u32 = 32u;    // of a head: 32 or 64
-override attention_keys: u32 = 128u;  // most, 64 or 128
+override attention_dim: u32 = 32u;       // of a head: 32 or 64
+override attention_keys: u32 = 128u;     // most, 64 or 128
+override attention_subgroups: u32 = 4u;  // 16 queries each, no more of them than keys
 
 const ATTENTION_LOG2E: f32 = 1.44269502;
 // Added to the exponent of 2: of the half's range, more is left for small weights.
@@ -43,7 +45,7 @@ const ATTENTION_SHEET: u32 = 10u;
 // more of them a device holds, and while one waits another works.
 var<workgroup> attention_tiles: array<vec4<f16>, attention_keys * (attention_dim + 8u) / 2u>;
 // Of each subgroup 16 rows: scores, and sums on their way out.
-var<workgroup> attention_sheet: array<vec4<f32>, 640>;
+var<workgroup> attention_sheet: array<vec4<f32>, 160u * attention_subgroups>;
 // What is added to each key's scores.
 var<workgroup> attention_added: array<vec4<f32>, attention_keys / 4u>;
 
@@ -119,7 +121,7 @@ fn attention_finish(sheet: u32, lane: u32, factor: f32, first: u32, at: u32, ste
   }
 }
 
-@compute @workgroup_size(128, 1, 1)
+@compute @workgroup_size(attention_subgroups * 32u, 1, 1)
 fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subgroup_id) subgroup: u32,
                           @builtin(subgroup_invocation_id) lane: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let p = attention;
@@ -130,8 +132,8 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let values = attention_keys * stride;
   // Parts of eight values that this invocation moves, of keys 2, 4 or 8: of every `rows_apart`th key.
   let parts = attention_dim / 8u;
-  let moves = attention_keys * parts / 128u;
-  let rows_apart = 128u / parts;
+  let rows_apart = attention_subgroups * 32u / parts;
+  let moves = attention_keys / rows_apart;
   let row_step = p.kv_heads * parts;
   let last_key = p.keys - 1u;
   let key = t / parts;
@@ -139,7 +141,7 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let to = key * stride + t % parts * 2u;
   let to_step = rows_apart * stride;
   // Of the subgroup: its queries, or the last 16, of which it has those from `fresh_row` on.
-  let block_query = workgroup.x * 64u + subgroup * 16u;
+  let block_query = (workgroup.x * attention_subgroups + subgroup) * 16u;
   let first_query = min(block_query, p.rows - 16u);
   let fresh_row = block_query - first_query;
   let query_part = (batch * p.rows + first_query) * row_step + head * parts;  // of eight values

@@ -1379,9 +1379,10 @@ Test(halves, attention) {
 Test(halves, cross_attention) {
   static const struct { int rows, keys, dim; tern__gpu_kernel_id kernel; } cases[] = {
       {24, 112, 32, TERN__KERNEL_attention_matrix_whole_32}, {72, 16, 64, TERN__KERNEL_attention_matrix_whole_short_64},
-      {40, 72, 64, TERN__KERNEL_attention_matrix_whole_64}, {136, 8, 32, TERN__KERNEL_attention_matrix_whole_short_32}};
+      {40, 72, 64, TERN__KERNEL_attention_matrix_whole_64}, {136, 8, 32, TERN__KERNEL_attention_matrix_whole_short_32},
+      {200, 104, 32, TERN__KERNEL_attention_matrix_whole_32}};
   const double f32_chain_error = 1e-5, matrix_chain_error = 1e-3;
-  for (int c = 0; c < 4; c++) {
+  for (int c = 0; c < (int)(sizeof cases / sizeof *cases); c++) {
     int width = 2 * cases[c].dim;
     one_op t;
     tern__value_id x[2], in[3], out;

@@ -31,15 +31,18 @@ bool tern__gpu_attention_matrix(const tern__program *program, tern__gpu_attentio
 }
 
 /* Of each variant of attention_matrix_whole.wgsl: heads, and the most keys; fewer come first. As much workgroup memory
- * as the variants above for those heads may take is enough for it. */
+ * as the variants above for those heads may take is enough for it. Its subgroups have 16 queries each. */
 static const struct { uint32_t dim, keys; tern__gpu_kernel_id kernel; } wholes[] = {
     {32, 64, TERN__KERNEL_attention_matrix_whole_short_32}, {32, 128, TERN__KERNEL_attention_matrix_whole_32},
     {64, 64, TERN__KERNEL_attention_matrix_whole_short_64}, {64, 128, TERN__KERNEL_attention_matrix_whole_64}};
 
-bool tern__gpu_attention_whole(const tern__gpu_attention *a, tern__gpu_kernel_id *kernel) {
+bool tern__gpu_attention_whole(const tern__program *program, tern__gpu_attention *a, tern__gpu_kernel_id *kernel) {
   if ((a->flags & TERN__GPU_ATTENTION_MASK) && a->mask_step[2]) return false;
   for (uint32_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
-    if (a->dim != wholes[i].dim || a->keys > wholes[i].keys) continue;
+    uint32_t invocations = tern__gpu_kernels[wholes[i].kernel].workgroup[0];
+    if (a->dim != wholes[i].dim || a->keys > wholes[i].keys || program->backend->info->max_invocations < invocations)
+      continue;
+    a->block_queries = invocations / SUBGROUP * 16;
     *kernel = wholes[i].kernel;
     return true;
   }
