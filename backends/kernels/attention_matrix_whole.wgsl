@@ -9,9 +9,9 @@
 //
 // Bindings: group 0, 0 = q [batch, rows, heads dim], 2 = k, 3 = v [batch, keys, heads dim], of each four in the order
 // 0 2 1 3, 1 = y as float32, or 5 = half of y as float16 in that order (flag 8), 4 = mask. Parameters:
-// include/attention_params.wgsl. Grid: x = block of 16 queries for each subgroup, y = head, z = batch. Workgroup: 128
-// or 256 x 1 x 1, subgroups of 32. 16 rows and more: the last block begins early enough to be whole, and stores what no
-// other one does.
+// include/attention_params.wgsl. Grid: x = block of 16 queries for each subgroup, y = head, or with attention_ahead the
+// first of the heads that are as many apart as y has groups, z = batch. Workgroup: 128 or 256 x 1 x 1, subgroups of 32.
+// 16 rows and more: the last block begins early enough to be whole, and stores what no other one does.
 enable f16;
 enable subgroups;
 enable wgpu_cooperative_matrix;
@@ -19,6 +19,8 @@ enable wgpu_cooperative_matrix;
 override attention_dim: u32 = 32u;       // of a head: 32 or 64
 override attention_keys: u32 = 128u;     // most, 64 or 128
 override attention_subgroups: u32 = 4u;  // 16 queries each, no more of them than keys
+override attention_ahead: u32 = 0u;      // 1: a workgroup computes heads one after the other, and asks for the next
+                                         // one's parts while it works on one; 0: a workgroup for each head
 
 const ATTENTION_LOG2E: f32 = 1.44269502;
 // Added to the exponent of 2: of the half's range, more is left for small weights.
@@ -121,16 +123,43 @@ fn attention_finish(sheet: u32, lane: u32, factor: f32, first: u32, at: u32, ste
   }
 }
 
-@compute @workgroup_size(attention_subgroups * 32u, 1, 1)
-fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subgroup_id) subgroup: u32,
-                          @builtin(subgroup_invocation_id) lane: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
+// What an invocation moves: parts of eight values of its subgroup's queries, of keys and of values, and what a mask has
+// for those keys, and for the one that has the invocation's number.
+struct AttentionAsked {
+  q0: vec4<u32>,
+  q1: vec4<u32>,
+  q2: vec4<u32>,
+  q3: vec4<u32>,
+  k0: vec4<u32>,
+  k1: vec4<u32>,
+  k2: vec4<u32>,
+  k3: vec4<u32>,
+  k4: vec4<u32>,
+  k5: vec4<u32>,
+  k6: vec4<u32>,
+  k7: vec4<u32>,
+  v0: vec4<u32>,
+  v1: vec4<u32>,
+  v2: vec4<u32>,
+  v3: vec4<u32>,
+  v4: vec4<u32>,
+  v5: vec4<u32>,
+  v6: vec4<u32>,
+  v7: vec4<u32>,
+  b0: f32,
+  b1: f32,
+  b2: f32,
+  b3: f32,
+  b4: f32,
+  b5: f32,
+  b6: f32,
+  b7: f32,
+  bias: f32,
+}
+
+// Asks for all that is read of a head, and looks at nothing.
+fn attention_ask(batch: u32, head: u32, first_query: u32, t: u32, lane: u32) -> AttentionAsked {
   let p = attention;
-  let batch = workgroup.z;
-  let head = workgroup.y;
-  let long = attention_keys > 64u;
-  let stride = (attention_dim + 8u) / 4u;
-  let values = attention_keys * stride;
-  // Parts of eight values that this invocation moves, of keys 2, 4 or 8: of every `rows_apart`th key.
   let parts = attention_dim / 8u;
   let rows_apart = attention_subgroups * 32u / parts;
   let moves = attention_keys / rows_apart;
@@ -138,20 +167,80 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let last_key = p.keys - 1u;
   let key = t / parts;
   let source = (batch * p.keys * p.kv_heads + head) * parts + t % parts;
+  let query_source = (batch * p.rows + first_query + lane / parts) * row_step + head * parts + lane % parts;
+  let query_step = 32u / parts * row_step;
+  var asked = AttentionAsked();
+  asked.q0 = attention_q[query_source + 0u * query_step];
+  asked.q1 = attention_q[query_source + 1u * query_step];
+  if attention_dim > 32u {
+    asked.q2 = attention_q[query_source + 2u * query_step];
+    asked.q3 = attention_q[query_source + 3u * query_step];
+  }
+  asked.bias = attention_bias(batch, head, t);
+  asked.b0 = attention_bias(batch, head, key + 0u * rows_apart);
+  asked.b1 = attention_bias(batch, head, key + 1u * rows_apart);
+  let at0 = source + min(key + 0u * rows_apart, last_key) * row_step;
+  asked.k0 = attention_k[at0];
+  asked.v0 = attention_v[at0];
+  let at1 = source + min(key + 1u * rows_apart, last_key) * row_step;
+  asked.k1 = attention_k[at1];
+  asked.v1 = attention_v[at1];
+  if moves > 2u {
+    asked.b2 = attention_bias(batch, head, key + 2u * rows_apart);
+    asked.b3 = attention_bias(batch, head, key + 3u * rows_apart);
+    let at2 = source + min(key + 2u * rows_apart, last_key) * row_step;
+    asked.k2 = attention_k[at2];
+    asked.v2 = attention_v[at2];
+    let at3 = source + min(key + 3u * rows_apart, last_key) * row_step;
+    asked.k3 = attention_k[at3];
+    asked.v3 = attention_v[at3];
+  }
+  if moves > 4u {
+    asked.b4 = attention_bias(batch, head, key + 4u * rows_apart);
+    asked.b5 = attention_bias(batch, head, key + 5u * rows_apart);
+    asked.b6 = attention_bias(batch, head, key + 6u * rows_apart);
+    asked.b7 = attention_bias(batch, head, key + 7u * rows_apart);
+    let at4 = source + min(key + 4u * rows_apart, last_key) * row_step;
+    asked.k4 = attention_k[at4];
+    asked.v4 = attention_v[at4];
+    let at5 = source + min(key + 5u * rows_apart, last_key) * row_step;
+    asked.k5 = attention_k[at5];
+    asked.v5 = attention_v[at5];
+    let at6 = source + min(key + 6u * rows_apart, last_key) * row_step;
+    asked.k6 = attention_k[at6];
+    asked.v6 = attention_v[at6];
+    let at7 = source + min(key + 7u * rows_apart, last_key) * row_step;
+    asked.k7 = attention_k[at7];
+    asked.v7 = attention_v[at7];
+  }
+  return asked;
+}
+
+@compute @workgroup_size(attention_subgroups * 32u, 1, 1)
+fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subgroup_id) subgroup: u32,
+                          @builtin(subgroup_invocation_id) lane: u32, @builtin(workgroup_id) workgroup: vec3<u32>,
+                          @builtin(num_workgroups) groups: vec3<u32>) {
+  let p = attention;
+  let batch = workgroup.z;
+  let long = attention_keys > 64u;
+  let stride = (attention_dim + 8u) / 4u;
+  let values = attention_keys * stride;
+  // Parts of eight values that this invocation moves, of keys 2, 4 or 8: of every `rows_apart`th key.
+  let parts = attention_dim / 8u;
+  let rows_apart = attention_subgroups * 32u / parts;
+  let moves = attention_keys / rows_apart;
+  let row_step = p.kv_heads * attention_dim;
+  let key = t / parts;
   let to = key * stride + t % parts * 2u;
   let to_step = rows_apart * stride;
   // Of the subgroup: its queries, or the last 16, of which it has those from `fresh_row` on.
   let block_query = (workgroup.x * attention_subgroups + subgroup) * 16u;
   let first_query = min(block_query, p.rows - 16u);
   let fresh_row = block_query - first_query;
-  let query_part = (batch * p.rows + first_query) * row_step + head * parts;  // of eight values
   let query_rows = 32u / parts;  // that the subgroup moves at once
-  let query_source = query_part + lane / parts * row_step + lane % parts;
-  let query_step = query_rows * row_step;
   let queries = subgroup * 16u * stride;  // and later weights
   let query_to = queries + lane / parts * stride + lane % parts * 2u;
   let query_to_step = query_rows * stride;
-  let query_at = query_part * 8u;
   let sheet = subgroup * 16u * ATTENTION_SHEET;
   let sheet_far = sheet + 4u;
   let my_scores = sheet + lane / 2u * ATTENTION_SHEET + lane % 2u;
@@ -159,278 +248,190 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let my_weights = queries + lane / 2u * stride + lane % 2u;
   let scale = p.softcap * ATTENTION_LOG2E;
 
-  // All that is read is asked for before anything is looked at.
-  let a0 = attention_q[query_source + 0u * query_step];
-  let a1 = attention_q[query_source + 1u * query_step];
-  var a2 = vec4<u32>();
-  var a3 = vec4<u32>();
-  if attention_dim > 32u {
-    a2 = attention_q[query_source + 2u * query_step];
-    a3 = attention_q[query_source + 3u * query_step];
-  }
-  let bias = attention_bias(batch, head, t);
-  var b0 = 0.0;
-  var k0 = vec4<u32>();
-  var v0 = vec4<u32>();
-  var b1 = 0.0;
-  var k1 = vec4<u32>();
-  var v1 = vec4<u32>();
-  var b2 = 0.0;
-  var k2 = vec4<u32>();
-  var v2 = vec4<u32>();
-  var b3 = 0.0;
-  var k3 = vec4<u32>();
-  var v3 = vec4<u32>();
-  var b4 = 0.0;
-  var k4 = vec4<u32>();
-  var v4 = vec4<u32>();
-  var b5 = 0.0;
-  var k5 = vec4<u32>();
-  var v5 = vec4<u32>();
-  var b6 = 0.0;
-  var k6 = vec4<u32>();
-  var v6 = vec4<u32>();
-  var b7 = 0.0;
-  var k7 = vec4<u32>();
-  var v7 = vec4<u32>();
-  b0 = attention_bias(batch, head, key + 0u * rows_apart);
-  b1 = attention_bias(batch, head, key + 1u * rows_apart);
-  let at0 = source + min(key + 0u * rows_apart, last_key) * row_step;
-  k0 = attention_k[at0];
-  v0 = attention_v[at0];
-  let at1 = source + min(key + 1u * rows_apart, last_key) * row_step;
-  k1 = attention_k[at1];
-  v1 = attention_v[at1];
-  if moves > 2u {
-    b2 = attention_bias(batch, head, key + 2u * rows_apart);
-    b3 = attention_bias(batch, head, key + 3u * rows_apart);
-    let at2 = source + min(key + 2u * rows_apart, last_key) * row_step;
-    k2 = attention_k[at2];
-    v2 = attention_v[at2];
-    let at3 = source + min(key + 3u * rows_apart, last_key) * row_step;
-    k3 = attention_k[at3];
-    v3 = attention_v[at3];
-  }
-  if moves > 4u {
-    b4 = attention_bias(batch, head, key + 4u * rows_apart);
-    b5 = attention_bias(batch, head, key + 5u * rows_apart);
-    b6 = attention_bias(batch, head, key + 6u * rows_apart);
-    b7 = attention_bias(batch, head, key + 7u * rows_apart);
-    let at4 = source + min(key + 4u * rows_apart, last_key) * row_step;
-    k4 = attention_k[at4];
-    v4 = attention_v[at4];
-    let at5 = source + min(key + 5u * rows_apart, last_key) * row_step;
-    k5 = attention_k[at5];
-    v5 = attention_v[at5];
-    let at6 = source + min(key + 6u * rows_apart, last_key) * row_step;
-    k6 = attention_k[at6];
-    v6 = attention_v[at6];
-    let at7 = source + min(key + 7u * rows_apart, last_key) * row_step;
-    k7 = attention_k[at7];
-    v7 = attention_v[at7];
-  }
-  attention_put(query_to + 0u * query_to_step, a0);
-  attention_put(query_to + 1u * query_to_step, a1);
-  if attention_dim > 32u {
-    attention_put(query_to + 2u * query_to_step, a2);
-    attention_put(query_to + 3u * query_to_step, a3);
-  }
-  subgroupBarrier();
-  var q0 = coop_mat16x16<f16, A>();
-  var q1 = coop_mat16x16<f16, A>();
-  var q2 = coop_mat16x16<f16, A>();
-  var q3 = coop_mat16x16<f16, A>();
-  q0 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 0u], stride);
-  q1 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 4u], stride);
-  if attention_dim > 32u {
-    q2 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 8u], stride);
-    q3 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 12u], stride);
-  }
-  workgroupBarrier();  // queries are with those that need them
-  let seen0 = attention_addition(b0, key + 0u * rows_apart) > ATTENTION_HIDDEN;
-  attention_put_seen(to + 0u * to_step, k0, seen0);
-  attention_put_seen(values + to + 0u * to_step, v0, seen0);
-  let seen1 = attention_addition(b1, key + 1u * rows_apart) > ATTENTION_HIDDEN;
-  attention_put_seen(to + 1u * to_step, k1, seen1);
-  attention_put_seen(values + to + 1u * to_step, v1, seen1);
-  if moves > 2u {
-    let seen2 = attention_addition(b2, key + 2u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put_seen(to + 2u * to_step, k2, seen2);
-    attention_put_seen(values + to + 2u * to_step, v2, seen2);
-    let seen3 = attention_addition(b3, key + 3u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put_seen(to + 3u * to_step, k3, seen3);
-    attention_put_seen(values + to + 3u * to_step, v3, seen3);
-  }
-  if moves > 4u {
-    let seen4 = attention_addition(b4, key + 4u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put_seen(to + 4u * to_step, k4, seen4);
-    attention_put_seen(values + to + 4u * to_step, v4, seen4);
-    let seen5 = attention_addition(b5, key + 5u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put_seen(to + 5u * to_step, k5, seen5);
-    attention_put_seen(values + to + 5u * to_step, v5, seen5);
-    let seen6 = attention_addition(b6, key + 6u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put_seen(to + 6u * to_step, k6, seen6);
-    attention_put_seen(values + to + 6u * to_step, v6, seen6);
-    let seen7 = attention_addition(b7, key + 7u * rows_apart) > ATTENTION_HIDDEN;
-    attention_put_seen(to + 7u * to_step, k7, seen7);
-    attention_put_seen(values + to + 7u * to_step, v7, seen7);
-  }
-  if t < attention_keys {
-    attention_added[t / 4u][t % 4u] = attention_addition(bias, t);
-  }
-  workgroupBarrier();
+  var head = workgroup.y;
+  var asked = attention_ask(batch, head, first_query, t, lane);
+  loop {
+    attention_put(query_to + 0u * query_to_step, asked.q0);
+    attention_put(query_to + 1u * query_to_step, asked.q1);
+    if attention_dim > 32u {
+      attention_put(query_to + 2u * query_to_step, asked.q2);
+      attention_put(query_to + 3u * query_to_step, asked.q3);
+    }
+    subgroupBarrier();
+    var q0 = coop_mat16x16<f16, A>();
+    var q1 = coop_mat16x16<f16, A>();
+    var q2 = coop_mat16x16<f16, A>();
+    var q3 = coop_mat16x16<f16, A>();
+    q0 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 0u], stride);
+    q1 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 4u], stride);
+    if attention_dim > 32u {
+      q2 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 8u], stride);
+      q3 = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + 12u], stride);
+    }
+    workgroupBarrier();  // queries are with those that need them
+    let seen0 = attention_addition(asked.b0, key + 0u * rows_apart) > ATTENTION_HIDDEN;
+    attention_put_seen(to + 0u * to_step, asked.k0, seen0);
+    attention_put_seen(values + to + 0u * to_step, asked.v0, seen0);
+    let seen1 = attention_addition(asked.b1, key + 1u * rows_apart) > ATTENTION_HIDDEN;
+    attention_put_seen(to + 1u * to_step, asked.k1, seen1);
+    attention_put_seen(values + to + 1u * to_step, asked.v1, seen1);
+    if moves > 2u {
+      let seen2 = attention_addition(asked.b2, key + 2u * rows_apart) > ATTENTION_HIDDEN;
+      attention_put_seen(to + 2u * to_step, asked.k2, seen2);
+      attention_put_seen(values + to + 2u * to_step, asked.v2, seen2);
+      let seen3 = attention_addition(asked.b3, key + 3u * rows_apart) > ATTENTION_HIDDEN;
+      attention_put_seen(to + 3u * to_step, asked.k3, seen3);
+      attention_put_seen(values + to + 3u * to_step, asked.v3, seen3);
+    }
+    if moves > 4u {
+      let seen4 = attention_addition(asked.b4, key + 4u * rows_apart) > ATTENTION_HIDDEN;
+      attention_put_seen(to + 4u * to_step, asked.k4, seen4);
+      attention_put_seen(values + to + 4u * to_step, asked.v4, seen4);
+      let seen5 = attention_addition(asked.b5, key + 5u * rows_apart) > ATTENTION_HIDDEN;
+      attention_put_seen(to + 5u * to_step, asked.k5, seen5);
+      attention_put_seen(values + to + 5u * to_step, asked.v5, seen5);
+      let seen6 = attention_addition(asked.b6, key + 6u * rows_apart) > ATTENTION_HIDDEN;
+      attention_put_seen(to + 6u * to_step, asked.k6, seen6);
+      attention_put_seen(values + to + 6u * to_step, asked.v6, seen6);
+      let seen7 = attention_addition(asked.b7, key + 7u * rows_apart) > ATTENTION_HIDDEN;
+      attention_put_seen(to + 7u * to_step, asked.k7, seen7);
+      attention_put_seen(values + to + 7u * to_step, asked.v7, seen7);
+    }
+    if t < attention_keys {
+      attention_added[t / 4u][t % 4u] = attention_addition(asked.bias, t);
+    }
+    workgroupBarrier();
+    let query_at = (batch * p.rows + first_query) * row_step + head * attention_dim;
+    let next = head + groups.y;
+    if attention_ahead == 1u {
+      if next < p.kv_heads {
+        asked = attention_ask(batch, next, first_query, t, lane);
+      }
+    }
 
-  var s0 = coop_mat16x16<f32, C>();
-  var s1 = coop_mat16x16<f32, C>();
-  var r0 = coop_mat16x16<f32, C>();
-  var r1 = coop_mat16x16<f32, C>();
-  var x0 = vec4<f32>();
-  var x1 = vec4<f32>();
-  var x2 = vec4<f32>();
-  var x3 = vec4<f32>();
-  var x4 = vec4<f32>();
-  var x5 = vec4<f32>();
-  var x6 = vec4<f32>();
-  var x7 = vec4<f32>();
-  var x8 = vec4<f32>(ATTENTION_UNSEEN);
-  var x9 = vec4<f32>(ATTENTION_UNSEEN);
-  var x10 = vec4<f32>(ATTENTION_UNSEEN);
-  var x11 = vec4<f32>(ATTENTION_UNSEEN);
-  var x12 = vec4<f32>(ATTENTION_UNSEEN);
-  var x13 = vec4<f32>(ATTENTION_UNSEEN);
-  var x14 = vec4<f32>(ATTENTION_UNSEEN);
-  var x15 = vec4<f32>(ATTENTION_UNSEEN);
-  s0 = coop_mat16x16<f32, C>();
-  s1 = coop_mat16x16<f32, C>();
-  s0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 0u], stride), s0);
-  s1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 0u], stride), s1);
-  s0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 4u], stride), s0);
-  s1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 4u], stride), s1);
-  if attention_dim > 32u {
-    s0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 8u], stride), s0);
-    s1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 8u], stride), s1);
-    s0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 12u], stride), s0);
-    s1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 12u], stride), s1);
-  }
-  coopStoreT(s0, &attention_sheet[sheet], ATTENTION_SHEET);
-  coopStoreT(s1, &attention_sheet[sheet_far], ATTENTION_SHEET);
-  r0 = coop_mat16x16<f32, C>();
-  r1 = coop_mat16x16<f32, C>();
-  r0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 0u], stride), r0);
-  r1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 0u], stride), r1);
-  r0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 4u], stride), r0);
-  r1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 4u], stride), r1);
-  if attention_dim > 32u {
-    r0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 8u], stride), r0);
-    r1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 8u], stride), r1);
-    r0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 12u], stride), r0);
-    r1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 12u], stride), r1);
-  }
-  subgroupBarrier();
-  x0 = attention_read(my_scores + 0u, my_added + 0u, scale);
-  x1 = attention_read(my_scores + 2u, my_added + 2u, scale);
-  x2 = attention_read(my_scores + 4u, my_added + 4u, scale);
-  x3 = attention_read(my_scores + 6u, my_added + 6u, scale);
-  subgroupBarrier();
-  coopStoreT(r0, &attention_sheet[sheet], ATTENTION_SHEET);
-  coopStoreT(r1, &attention_sheet[sheet_far], ATTENTION_SHEET);
-  if long {
+    var s0 = coop_mat16x16<f32, C>();
+    var s1 = coop_mat16x16<f32, C>();
+    var r0 = coop_mat16x16<f32, C>();
+    var r1 = coop_mat16x16<f32, C>();
+    var x0 = vec4<f32>();
+    var x1 = vec4<f32>();
+    var x2 = vec4<f32>();
+    var x3 = vec4<f32>();
+    var x4 = vec4<f32>();
+    var x5 = vec4<f32>();
+    var x6 = vec4<f32>();
+    var x7 = vec4<f32>();
+    var x8 = vec4<f32>(ATTENTION_UNSEEN);
+    var x9 = vec4<f32>(ATTENTION_UNSEEN);
+    var x10 = vec4<f32>(ATTENTION_UNSEEN);
+    var x11 = vec4<f32>(ATTENTION_UNSEEN);
+    var x12 = vec4<f32>(ATTENTION_UNSEEN);
+    var x13 = vec4<f32>(ATTENTION_UNSEEN);
+    var x14 = vec4<f32>(ATTENTION_UNSEEN);
+    var x15 = vec4<f32>(ATTENTION_UNSEEN);
     s0 = coop_mat16x16<f32, C>();
     s1 = coop_mat16x16<f32, C>();
-    s0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 0u], stride), s0);
-    s1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 0u], stride), s1);
-    s0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 4u], stride), s0);
-    s1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 4u], stride), s1);
+    s0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 0u], stride), s0);
+    s1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 0u], stride), s1);
+    s0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 4u], stride), s0);
+    s1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 4u], stride), s1);
     if attention_dim > 32u {
-      s0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 8u], stride), s0);
-      s1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 8u], stride), s1);
-      s0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 12u], stride), s0);
-      s1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 12u], stride), s1);
+      s0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 8u], stride), s0);
+      s1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 8u], stride), s1);
+      s0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[0u * stride + 12u], stride), s0);
+      s1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[16u * stride + 12u], stride), s1);
     }
-  }
-  subgroupBarrier();
-  x4 = attention_read(my_scores + 0u, my_added + 8u, scale);
-  x5 = attention_read(my_scores + 2u, my_added + 10u, scale);
-  x6 = attention_read(my_scores + 4u, my_added + 12u, scale);
-  x7 = attention_read(my_scores + 6u, my_added + 14u, scale);
-  if long {
-    subgroupBarrier();
     coopStoreT(s0, &attention_sheet[sheet], ATTENTION_SHEET);
     coopStoreT(s1, &attention_sheet[sheet_far], ATTENTION_SHEET);
     r0 = coop_mat16x16<f32, C>();
     r1 = coop_mat16x16<f32, C>();
-    r0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 0u], stride), r0);
-    r1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 0u], stride), r1);
-    r0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 4u], stride), r0);
-    r1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 4u], stride), r1);
+    r0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 0u], stride), r0);
+    r1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 0u], stride), r1);
+    r0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 4u], stride), r0);
+    r1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 4u], stride), r1);
     if attention_dim > 32u {
-      r0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 8u], stride), r0);
-      r1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 8u], stride), r1);
-      r0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 12u], stride), r0);
-      r1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 12u], stride), r1);
+      r0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 8u], stride), r0);
+      r1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 8u], stride), r1);
+      r0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[32u * stride + 12u], stride), r0);
+      r1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[48u * stride + 12u], stride), r1);
     }
     subgroupBarrier();
-    x8 = attention_read(my_scores + 0u, my_added + 16u, scale);
-    x9 = attention_read(my_scores + 2u, my_added + 18u, scale);
-    x10 = attention_read(my_scores + 4u, my_added + 20u, scale);
-    x11 = attention_read(my_scores + 6u, my_added + 22u, scale);
+    x0 = attention_read(my_scores + 0u, my_added + 0u, scale);
+    x1 = attention_read(my_scores + 2u, my_added + 2u, scale);
+    x2 = attention_read(my_scores + 4u, my_added + 4u, scale);
+    x3 = attention_read(my_scores + 6u, my_added + 6u, scale);
     subgroupBarrier();
     coopStoreT(r0, &attention_sheet[sheet], ATTENTION_SHEET);
     coopStoreT(r1, &attention_sheet[sheet_far], ATTENTION_SHEET);
+    if long {
+      s0 = coop_mat16x16<f32, C>();
+      s1 = coop_mat16x16<f32, C>();
+      s0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 0u], stride), s0);
+      s1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 0u], stride), s1);
+      s0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 4u], stride), s0);
+      s1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 4u], stride), s1);
+      if attention_dim > 32u {
+        s0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 8u], stride), s0);
+        s1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 8u], stride), s1);
+        s0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[64u * stride + 12u], stride), s0);
+        s1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[80u * stride + 12u], stride), s1);
+      }
+    }
     subgroupBarrier();
-    x12 = attention_read(my_scores + 0u, my_added + 24u, scale);
-    x13 = attention_read(my_scores + 2u, my_added + 26u, scale);
-    x14 = attention_read(my_scores + 4u, my_added + 28u, scale);
-    x15 = attention_read(my_scores + 6u, my_added + 30u, scale);
-  }
+    x4 = attention_read(my_scores + 0u, my_added + 8u, scale);
+    x5 = attention_read(my_scores + 2u, my_added + 10u, scale);
+    x6 = attention_read(my_scores + 4u, my_added + 12u, scale);
+    x7 = attention_read(my_scores + 6u, my_added + 14u, scale);
+    if long {
+      subgroupBarrier();
+      coopStoreT(s0, &attention_sheet[sheet], ATTENTION_SHEET);
+      coopStoreT(s1, &attention_sheet[sheet_far], ATTENTION_SHEET);
+      r0 = coop_mat16x16<f32, C>();
+      r1 = coop_mat16x16<f32, C>();
+      r0 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 0u], stride), r0);
+      r1 = coopMultiplyAdd(q0, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 0u], stride), r1);
+      r0 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 4u], stride), r0);
+      r1 = coopMultiplyAdd(q1, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 4u], stride), r1);
+      if attention_dim > 32u {
+        r0 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 8u], stride), r0);
+        r1 = coopMultiplyAdd(q2, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 8u], stride), r1);
+        r0 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[96u * stride + 12u], stride), r0);
+        r1 = coopMultiplyAdd(q3, coopLoad<coop_mat16x16<f16, B>>(&attention_tiles[112u * stride + 12u], stride), r1);
+      }
+      subgroupBarrier();
+      x8 = attention_read(my_scores + 0u, my_added + 16u, scale);
+      x9 = attention_read(my_scores + 2u, my_added + 18u, scale);
+      x10 = attention_read(my_scores + 4u, my_added + 20u, scale);
+      x11 = attention_read(my_scores + 6u, my_added + 22u, scale);
+      subgroupBarrier();
+      coopStoreT(r0, &attention_sheet[sheet], ATTENTION_SHEET);
+      coopStoreT(r1, &attention_sheet[sheet_far], ATTENTION_SHEET);
+      subgroupBarrier();
+      x12 = attention_read(my_scores + 0u, my_added + 24u, scale);
+      x13 = attention_read(my_scores + 2u, my_added + 26u, scale);
+      x14 = attention_read(my_scores + 4u, my_added + 28u, scale);
+      x15 = attention_read(my_scores + 6u, my_added + 30u, scale);
+    }
 
-  var largest = max(max(max(x0, x1), max(x2, x3)), max(max(x4, x5), max(x6, x7)));
-  largest = max(largest, max(max(max(x8, x9), max(x10, x11)), max(max(x12, x13), max(x14, x15))));
-  var top = max(max(largest.x, largest.y), max(largest.z, largest.w));
-  top = max(top, subgroupShuffleXor(top, 1u));
-  let reference = select(0.0, top, top > ATTENTION_HIDDEN) - ATTENTION_LIFT;
-  workgroupBarrier();  // nobody reads keys any more
-  var o0 = coop_mat16x16<f32, C>();
-  var o1 = coop_mat16x16<f32, C>();
-  var o2 = coop_mat16x16<f32, C>();
-  var o3 = coop_mat16x16<f32, C>();
-  var total = 0.0;
-  total = attention_weigh(my_weights, x0, x1, x2, x3, reference, total);
-  if attention_dim > 32u {
-    total = attention_weigh(my_weights + 8u, x4, x5, x6, x7, reference, total);
-  }
-  subgroupBarrier();
-  for (var k = 0u; k < attention_dim; k += 16u) {
-    let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + k / 4u], stride);
-    let at = values + k * stride;
-    o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
-    o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
+    var largest = max(max(max(x0, x1), max(x2, x3)), max(max(x4, x5), max(x6, x7)));
+    largest = max(largest, max(max(max(x8, x9), max(x10, x11)), max(max(x12, x13), max(x14, x15))));
+    var top = max(max(largest.x, largest.y), max(largest.z, largest.w));
+    top = max(top, subgroupShuffleXor(top, 1u));
+    let reference = select(0.0, top, top > ATTENTION_HIDDEN) - ATTENTION_LIFT;
+    workgroupBarrier();  // nobody reads keys any more
+    var o0 = coop_mat16x16<f32, C>();
+    var o1 = coop_mat16x16<f32, C>();
+    var o2 = coop_mat16x16<f32, C>();
+    var o3 = coop_mat16x16<f32, C>();
+    var total = 0.0;
+    total = attention_weigh(my_weights, x0, x1, x2, x3, reference, total);
     if attention_dim > 32u {
-      o2 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 8u], stride), o2);
-      o3 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 12u], stride), o3);
-    }
-  }
-  if attention_dim == 32u {
-    subgroupBarrier();
-    total = attention_weigh(my_weights, x4, x5, x6, x7, reference, total);
-    subgroupBarrier();
-    for (var k = 0u; k < attention_dim; k += 16u) {
-      let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + k / 4u], stride);
-      let at = values + (32u + k) * stride;
-      o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
-      o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
-    }
-  }
-  if long {
-    subgroupBarrier();
-    total = attention_weigh(my_weights, x8, x9, x10, x11, reference, total);
-    if attention_dim > 32u {
-      total = attention_weigh(my_weights + 8u, x12, x13, x14, x15, reference, total);
+      total = attention_weigh(my_weights + 8u, x4, x5, x6, x7, reference, total);
     }
     subgroupBarrier();
     for (var k = 0u; k < attention_dim; k += 16u) {
       let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + k / 4u], stride);
-      let at = values + (64u + k) * stride;
+      let at = values + k * stride;
       o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
       o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
       if attention_dim > 32u {
@@ -440,28 +441,66 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
     }
     if attention_dim == 32u {
       subgroupBarrier();
-      total = attention_weigh(my_weights, x12, x13, x14, x15, reference, total);
+      total = attention_weigh(my_weights, x4, x5, x6, x7, reference, total);
       subgroupBarrier();
       for (var k = 0u; k < attention_dim; k += 16u) {
         let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + k / 4u], stride);
-        let at = values + (96u + k) * stride;
+        let at = values + (32u + k) * stride;
         o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
         o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
       }
     }
-  }
+    if long {
+      subgroupBarrier();
+      total = attention_weigh(my_weights, x8, x9, x10, x11, reference, total);
+      if attention_dim > 32u {
+        total = attention_weigh(my_weights + 8u, x12, x13, x14, x15, reference, total);
+      }
+      subgroupBarrier();
+      for (var k = 0u; k < attention_dim; k += 16u) {
+        let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + k / 4u], stride);
+        let at = values + (64u + k) * stride;
+        o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
+        o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
+        if attention_dim > 32u {
+          o2 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 8u], stride), o2);
+          o3 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 12u], stride), o3);
+        }
+      }
+      if attention_dim == 32u {
+        subgroupBarrier();
+        total = attention_weigh(my_weights, x12, x13, x14, x15, reference, total);
+        subgroupBarrier();
+        for (var k = 0u; k < attention_dim; k += 16u) {
+          let w = coopLoadT<coop_mat16x16<f16, A>>(&attention_tiles[queries + k / 4u], stride);
+          let at = values + (96u + k) * stride;
+          o0 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 0u], stride), o0);
+          o1 = coopMultiplyAdd(w, coopLoadT<coop_mat16x16<f16, B>>(&attention_tiles[at + 4u], stride), o1);
+        }
+      }
+    }
 
-  total += subgroupShuffleXor(total, 1u);
-  let factor = select(0.0, 1.0 / total, total > 0.0) * bitcast<f32>(p.window);
-  coopStoreT(o0, &attention_sheet[sheet], ATTENTION_SHEET);
-  coopStoreT(o1, &attention_sheet[sheet_far], ATTENTION_SHEET);
-  subgroupBarrier();
-  attention_finish(sheet, lane, factor, fresh_row, query_at, row_step * 8u);
-  if attention_dim > 32u {
+    total += subgroupShuffleXor(total, 1u);
+    let factor = select(0.0, 1.0 / total, total > 0.0) * bitcast<f32>(p.window);
+    coopStoreT(o0, &attention_sheet[sheet], ATTENTION_SHEET);
+    coopStoreT(o1, &attention_sheet[sheet_far], ATTENTION_SHEET);
     subgroupBarrier();
-    coopStoreT(o2, &attention_sheet[sheet], ATTENTION_SHEET);
-    coopStoreT(o3, &attention_sheet[sheet_far], ATTENTION_SHEET);
-    subgroupBarrier();
-    attention_finish(sheet, lane, factor, fresh_row, query_at + 32u, row_step * 8u);
+    attention_finish(sheet, lane, factor, fresh_row, query_at, row_step);
+    if attention_dim > 32u {
+      subgroupBarrier();
+      coopStoreT(o2, &attention_sheet[sheet], ATTENTION_SHEET);
+      coopStoreT(o3, &attention_sheet[sheet_far], ATTENTION_SHEET);
+      subgroupBarrier();
+      attention_finish(sheet, lane, factor, fresh_row, query_at + 32u, row_step);
+    }
+    if attention_ahead == 0u {
+      break;
+    } else {
+      // Others may still read weights and values: nobody fills their places before the next workgroup barrier.
+      if next >= p.kv_heads {
+        break;
+      }
+      head = next;
+    }
   }
 }

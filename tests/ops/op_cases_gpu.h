@@ -1377,21 +1377,25 @@ Test(halves, attention) {
 
 /* Queries of one sequence, keys and values of another one. */
 Test(halves, cross_attention) {
-  static const struct { int rows, keys, dim; tern__gpu_kernel_id kernel; } cases[] = {
-      {24, 112, 32, TERN__KERNEL_attention_matrix_whole_32}, {72, 16, 64, TERN__KERNEL_attention_matrix_whole_short_64},
-      {40, 72, 64, TERN__KERNEL_attention_matrix_whole_64}, {136, 8, 32, TERN__KERNEL_attention_matrix_whole_short_32},
-      {200, 104, 32, TERN__KERNEL_attention_matrix_whole_32}};
+  static const struct { int batch, heads, rows, keys, dim; tern__gpu_kernel_id kernel; } cases[] = {
+      {2, 2, 24, 112, 32, TERN__KERNEL_attention_matrix_whole_32},
+      {2, 2, 72, 16, 64, TERN__KERNEL_attention_matrix_whole_short_64},
+      {2, 2, 40, 72, 64, TERN__KERNEL_attention_matrix_whole_64},
+      {2, 2, 136, 8, 32, TERN__KERNEL_attention_matrix_whole_short_32},
+      {2, 2, 200, 104, 32, TERN__KERNEL_attention_matrix_whole_32},
+      {512, 3, 16, 8, 32, TERN__KERNEL_attention_matrix_whole_short_32}}; /* two heads a workgroup, or one */
   const double f32_chain_error = 1e-5, matrix_chain_error = 1e-3;
   for (int c = 0; c < (int)(sizeof cases / sizeof *cases); c++) {
-    int width = 2 * cases[c].dim;
+    int width = cases[c].heads * cases[c].dim;
     one_op t;
     tern__value_id x[2], in[3], out;
     begin(&t, "Fused", "tern", 1);
-    for (int i = 0; i < 4; i++) input(&t, TERN_DTYPE_F32, 3, 2, i < 2 ? cases[c].rows : cases[c].keys, width);
+    for (int i = 0; i < 4; i++)
+      input(&t, TERN_DTYPE_F32, 3, cases[c].batch, i < 2 ? cases[c].rows : cases[c].keys, width);
     for (int i = 0; i < 2; i++) x[i] = add_wide_sum_and_norm(&t, t.ids[2 * i], t.ids[2 * i + 1], width);
     for (int i = 0; i < 3; i++) in[i] = add_half_product(&t, x[i > 0], width, width);
     tern__value_id y = add_node(&t, "EncoderAttention", "tern", in, 3, 1, &out);
-    tern__node_set_int(t.graph, t.node, "num_heads", 2);
+    tern__node_set_int(t.graph, t.node, "num_heads", cases[c].heads);
     add_output(&t, y);
     result want = run_on_cpu(&t);
     cr_assert_eq(tern__gpu_fuse(open_machine(&t)->gpu, t.graph), TERN_OK, "%s", tern_last_error());

@@ -58,10 +58,10 @@ tern_status tern__gpu_compile_encoder_attention(tern__program *program, const te
   if (halves) /* the same variant of those that read them */
     kernel = (tern__gpu_kernel_id)(kernel - TERN__KERNEL_attention_matrix_encoder_32 +
                                    TERN__KERNEL_attention_matrix_encoder_halves_32);
-  bool whole = halves && tern__gpu_attention_whole(program, &a, &kernel); /* its grid spares divisions */
+  uint32_t sharers = halves ? tern__gpu_attention_whole(program, &a, batch, &kernel) : 0; /* batches are in z then */
   uint64_t element = halves ? 2 : sizeof(float); /* of q, k, v */
   TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &a, tern__gpu_attention_blocks(&a),
-                              (uint32_t)(whole ? heads : batch * heads), (uint32_t)(whole ? batch : 1)));
+                              sharers ? sharers : (uint32_t)(batch * heads), sharers ? (uint32_t)batch : 1));
   tern__gpu_cost(program, 4 * batch * a.rows * a.keys * width,
                  batch * width * (a.rows * (element + sizeof(float)) + 2 * a.keys * element));
   if (matrix)
