@@ -51,6 +51,15 @@ var<workgroup> attention_sheet: array<vec4<f32>, 160u * attention_subgroups>;
 // What is added to each key's scores.
 var<workgroup> attention_added: array<vec4<f32>, attention_keys / 4u>;
 
+// The row of an invocation's part, of those that are moved at once. Eight invocations, which store together, have two
+// rows of 32 values: four rows apart those lie in different banks, one row apart an eighth of them meets.
+fn attention_row(turn: u32) -> u32 {
+  if attention_dim > 32u {
+    return turn;
+  }
+  return turn / 8u * 8u + turn % 2u * 4u + turn % 8u / 2u;
+}
+
 fn attention_halves(a: u32, b: u32) -> vec4<f16> {
   return vec4<f16>(vec2<f16>(unpack2x16float(a)), vec2<f16>(unpack2x16float(b)));
 }
@@ -165,9 +174,10 @@ fn attention_ask(batch: u32, head: u32, first_query: u32, t: u32, lane: u32) -> 
   let moves = attention_keys / rows_apart;
   let row_step = p.kv_heads * parts;
   let last_key = p.keys - 1u;
-  let key = t / parts;
+  let key = attention_row(t / parts);
   let source = (batch * p.keys * p.kv_heads + head) * parts + t % parts;
-  let query_source = (batch * p.rows + first_query + lane / parts) * row_step + head * parts + lane % parts;
+  let query = first_query + attention_row(lane / parts);
+  let query_source = (batch * p.rows + query) * row_step + head * parts + lane % parts;
   let query_step = 32u / parts * row_step;
   var asked = AttentionAsked();
   asked.q0 = attention_q[query_source + 0u * query_step];
@@ -230,7 +240,7 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let rows_apart = attention_subgroups * 32u / parts;
   let moves = attention_keys / rows_apart;
   let row_step = p.kv_heads * attention_dim;
-  let key = t / parts;
+  let key = attention_row(t / parts);
   let to = key * stride + t % parts * 2u;
   let to_step = rows_apart * stride;
   // Of the subgroup: its queries, or the last 16, of which it has those from `fresh_row` on.
@@ -239,7 +249,7 @@ fn attention_matrix_whole(@builtin(local_invocation_index) t: u32, @builtin(subg
   let fresh_row = block_query - first_query;
   let query_rows = 32u / parts;  // that the subgroup moves at once
   let queries = subgroup * 16u * stride;  // and later weights
-  let query_to = queries + lane / parts * stride + lane % parts * 2u;
+  let query_to = queries + attention_row(lane / parts) * stride + lane % parts * 2u;
   let query_to_step = query_rows * stride;
   let sheet = subgroup * 16u * ATTENTION_SHEET;
   let sheet_far = sheet + 4u;
