@@ -1,7 +1,6 @@
 /* Chains: see gpu_chain.h. */
 #include "gpu/gpu_chain.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* As in kernels/include/chain.wgsl. */
@@ -21,7 +20,6 @@ uint64_t tern__gpu_chain_bytes(const tern__program *program) {
 bool tern__gpu_chains(const tern__program *program, const tern__gpu_step *step, tern__gpu_link link) {
   for (int i = 0; i < TERN__GPU_MAX_BINDINGS; i++)
     if (link.early >> i & 1 && step->operands[i].kind == TERN__GPU_VALUE) return false;
-  if (getenv("TERN_NOCHAIN")) return false;
   return link.word && !program->plan->profile && !atomic_load(&program->backend->chain_failed);
 }
 
@@ -51,13 +49,14 @@ tern_status tern__gpu_chain_dispatch(tern__gpu_recorder *rec, const tern__gpu_ke
   const uint32_t *before = rec->held.groups;
   uint64_t arrivals = (uint64_t)(rec->held.link.last_of_x ? 1 : before[0]) * before[1] * before[2];
   bool first = !rec->n_pending && !rec->unlisted, conflict = tern__gpu_conflicts(rec, ranges, writes, n);
-  if (conflict && rec->held.link.word && rec->held.last && arrivals <= MOST_ARRIVALS && r->counters + 2 < MOST_COUNTERS) {
+  bool room = arrivals <= MOST_ARRIVALS && r->counters + 2 < MOST_COUNTERS;
+  if (conflict && rec->held.link.word && rec->held.last && room) {
     if (!rec->held.word) rec->held.word = ++r->counters * COUNTER;
     rec->held.word |= FOLLOWED;
     word = (uint32_t)arrivals * ARRIVALS + ++r->counters * COUNTER;
     TERN_TRY(put(rec, &rec->held));
     rec->n_pending = 0, rec->unlisted = true;
-    } else {
+  } else {
     TERN_TRY(tern__gpu_chain_end(rec));
     if (conflict) TERN_TRY(tern__gpu_wait_for_all(rec));
   }

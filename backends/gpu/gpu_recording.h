@@ -70,8 +70,8 @@ typedef struct tern__gpu_recorder {
   tern__gpu_kept_back held;
 } tern__gpu_recorder;
 
-/* Whether what comes next must wait for what was recorded since the last barrier; a barrier; and what comes next, for the
- * next such question. */
+/* Whether what comes next must wait for what was recorded since the last barrier; a barrier; and what comes next, to be
+ * asked about later. */
 bool tern__gpu_conflicts(const tern__gpu_recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n);
 tern_status tern__gpu_wait_for_all(tern__gpu_recorder *rec);
 void tern__gpu_list(tern__gpu_recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n);

@@ -32,6 +32,7 @@ struct LinearRotary {
 
 const CHAIN_BINDING: u32 = 7u;
 const WEIGHT_BINDING: u32 = 8u;
+const LINEAR_STAGED: u32 = 928u;  // vec4s of a rounded row: 5,376 values
 
 @coherent @group(0) @binding(1) var<storage, read_write> linear_q: array<f32>;
 @group(0) @binding(2) var<storage, read_write> linear_bias: array<f32>;

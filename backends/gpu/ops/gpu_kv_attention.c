@@ -252,7 +252,7 @@ static tern_status add_step(tern__program *program, const tern__node *node, cons
     if (kept) operands[STEP_CHAIN] = tern__gpu_chain_counters();
     TERN_TRY(tern__gpu_add_step(program, node, step_kernel(a->dim, kept), operands, &immediates, a->splits,
                                 all.n, step_blocks(a)));
-    if (kept) tern__gpu_set_link(program, (tern__gpu_link){brief.link.word, 0, true});
+    if (kept) tern__gpu_set_link(program, (tern__gpu_link){.word = brief.link.word, .last_of_x = true});
     if (row) tern__gpu_set_brief(program, &brief);
   }
   count_cost(program, a, all.n);

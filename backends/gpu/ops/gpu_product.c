@@ -14,7 +14,7 @@ enum {
   PAD_WORKGROUP = 64,
   CHAIN_WORKGROUPS = 512, /* most of a product in a chain */
   CHAIN_STAGED = 1408 * 16, /* bytes of a rounded row that linear_dot.wgsl has room for in a chain, */
-  ROTARY_STAGED = 928 * 16, /* and linear_dot_rotary.wgsl always (kernels.def) */
+  ROTARY_STAGED = 928 * 16, /* and linear_dot_rotary.wgsl always */
   FEW_ROWS = 8,       /* up to here rows are taken by fours, beyond in tiles */
   GROUP_BLOCKS = 4,   /* of linear.wgsl */
   VEC_INVOCATIONS = 64,
@@ -391,7 +391,8 @@ static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gp
   tern__gpu_cost(p->program, 2 * rows * columns * w->k,
                  weights[0].size + weights[1].size + weights[2].size + rows * (w->k + columns) * sizeof(float));
   if (chained)
-    tern__gpu_set_link(p->program, (tern__gpu_link){1 + offsetof(tern__gpu_linear_immediates, x_stride) / 4, 1 << 2, false});
+    tern__gpu_set_link(p->program, (tern__gpu_link){.word = 1 + offsetof(tern__gpu_linear_immediates, x_stride) / 4,
+                                                    .early = 1 << 2});
 cleanup:
   return status;
 }
@@ -512,7 +513,8 @@ tern_status tern__gpu_take_rotary(tern__program *program, const tern__node *node
   for (int i = 0; i < tern__gpu_kernels[step->kernel].n_bindings; i++)
     TERN_TRY(tern__gpu_set_operand(program, step, i, operands[i]));
   memcpy(step->immediates, &immediates, sizeof immediates);
-  step->link = (tern__gpu_link){1 + offsetof(rotary_immediates, chain) / 4, 1 << 2 | 1 << 4 | 1 << 5, false};
+  step->link = (tern__gpu_link){.word = 1 + offsetof(rotary_immediates, chain) / 4,
+                                .early = 1 << 2 | 1 << 4 | 1 << 5};
   *done = true;
 cleanup:
   return status;

@@ -28,13 +28,15 @@ fn chain_wait(word: u32, t: u32, group: u32) {
   if arrivals != 0u {
     let own = chain_counter(word);
     if t == 0u {
-      var looks = 0u;
-      while atomicLoad(&chain_counters[own - CHAIN_STEP]) < arrivals {
-        looks += 1u;
-        if looks % 1024u == 0u && (looks > CHAIN_PATIENCE || atomicLoad(&chain_counters[0]) != 0u) {
-          atomicStore(&chain_counters[0], 1u);
+      var arrived = false;
+      for (var looks = 1u; looks < CHAIN_PATIENCE; looks += 1u) {
+        arrived = atomicLoad(&chain_counters[own - CHAIN_STEP]) >= arrivals;
+        if arrived || (looks % 1024u == 0u && atomicLoad(&chain_counters[0]) != 0u) {
           break;
         }
+      }
+      if !arrived {  // there are devices that end long loops, too
+        atomicStore(&chain_counters[0], 1u);
       }
       // All of the one before have waited for the one before that, whose counter nobody looks at any more.
       if group == 0u && own > 2u * CHAIN_STEP {

@@ -3,6 +3,7 @@
 
 const CHAIN_BINDING: u32 = 5u;
 const WEIGHT_BINDING: u32 = 6u;
+const LINEAR_STAGED: u32 = 1408u;  // vec4s of a rounded row: 8,192 values
 
 @coherent @group(0) @binding(1) var<storage, read_write> linear_y: array<f32>;
 @group(0) @binding(2) var<storage, read_write> linear_bias: array<f32>;

@@ -1,10 +1,8 @@
 // The rounded row of linear_dot.wgsl and linear_dot_rotary.wgsl in a chain (chain.wgsl): read once into workgroup memory, as
-// no cache beside a core may have it while dispatches overlap.
-
-override linear_staged_vec4s: u32 = 1408u;  // of a row, at most
+// no cache beside a core may have it while dispatches overlap. The kernel says how much there is room for: LINEAR_STAGED.
 
 @coherent @group(0) @binding(0) var<storage, read_write> linear_rows_x: array<vec4<u32>>;
-var<workgroup> linear_staged: array<vec4<u32>, linear_staged_vec4s>;
+var<workgroup> linear_staged: array<vec4<u32>, LINEAR_STAGED>;
 
 fn linear_row_at(i: u32) -> vec4<u32> {
   return linear_staged[i];
