@@ -4,7 +4,7 @@
  * step gave while the other runs. When the host asks for its next run, that is compared with what was begun: equal, it
  * waits for what is on its way already; otherwise what was begun is dropped. Its keys and values lie behind those that
  * are of use and are written again. */
-#include "gpu/gpu_recording.h"
+#include "gpu/gpu_chain.h"
 
 enum { NEXT_ID = 256, NEXT_BYTES = NEXT_ID + TERN__GPU_PLACE }; /* kernels/include/sample_next.wgsl */
 
@@ -59,8 +59,10 @@ static tern_status record_turn(tern__program *program, int turn) {
   tern__gpu_recorder rec = {.program = program, .turn = turn};
   TERN_TRY(backend->api->commands_create(backend->device, &r->ahead.turns[turn]));
   rec.commands = r->ahead.turns[turn];
+  r->counters = 0;
   TERN_TRY(tern__gpu_record_steps(&rec));
   TERN_TRY(tern__gpu_top_record(&rec, r->top.export));
+  TERN_TRY(tern__gpu_chain_watch(&rec));
   TERN_TRY(backend->api->commands_finish(rec.commands));
 cleanup:
   return status;
@@ -79,10 +81,11 @@ static tern_status ensure_turns(tern__program *program) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
   uint64_t dispatches = r->dispatches, barriers = r->barriers, bytes_back = r->bytes_back;
+  uint32_t counters = r->counters;
   if (r->ahead.turns[1]) return TERN_OK;
   for (int turn = 1; turn <= 2; turn++) TERN_TRY(record_turn(program, turn));
 cleanup:
-  r->dispatches = dispatches, r->barriers = barriers, r->bytes_back = bytes_back;
+  r->dispatches = dispatches, r->barriers = barriers, r->bytes_back = bytes_back, r->counters = counters;
   if (status != TERN_OK) destroy_turns(program);
   return status;
 }
@@ -152,15 +155,7 @@ void tern__gpu_ahead_settle(tern__program *program) {
 
 /* The host's inputs are sent with each run, also where a step did not need them. */
 tern_status tern__gpu_ahead_undo(tern__program *program) {
-  tern_status status = TERN_OK;
-  tern__gpu_recording *r = program->recording;
-  const tern__backend *backend = program->backend;
-  uint64_t ticket;
-  if (!r->ahead.ticket) return TERN_OK;
+  if (!program->recording->ahead.ticket) return TERN_OK;
   tern__gpu_ahead_settle(program);
-  r->ahead.turn = 0;
-  TERN_TRY(backend->api->submit(backend->device, r->pieces[0], &ticket));
-  TERN_TRY(tern__gpu_wait_for(program, ticket));
-cleanup:
-  return status;
+  return tern__gpu_run_sent(program, &(tern__run_args){.kv = program->plan->kv});
 }

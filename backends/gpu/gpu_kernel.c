@@ -2,8 +2,8 @@
 #include "gpu/gpu_kernel.h"
 
 const tern__gpu_kernel tern__gpu_kernels[TERN__KERNEL_COUNT] = {
-#define TERN_X(name, x, y, z, bindings, immediates, writable, writes, needs) \
-  {#name, {x, y, z}, bindings, immediates, writable, writes, needs},
+#define TERN_X(name, x, y, z, bindings, immediates, shared, writable, writes, needs) \
+  {#name, {x, y, z}, bindings, immediates, shared, writable, writes, needs},
 #include "kernels/generated/kernel_table.def"
 #undef TERN_X
 };

@@ -27,6 +27,7 @@ typedef struct tern__gpu_kernel {
   uint16_t workgroup[3];
   uint8_t n_bindings;
   uint8_t immediate_bytes;
+  uint32_t shared_bytes;        /* workgroup memory */
   uint32_t writable;            /* bit i: binding i is declared read_write */
   uint32_t writes;              /* bit i: the kernel stores to binding i. Activations are declared read_write even
                                    where they are only read (WebGPU forbids both of one buffer in a dispatch): the

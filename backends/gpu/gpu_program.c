@@ -138,6 +138,10 @@ void tern__gpu_set_brief(tern__program *program, const tern__gpu_brief *brief) {
   program->brief_positions = brief->positions;
 }
 
+void tern__gpu_set_link(tern__program *program, tern__gpu_link link) {
+  if (!program->dry) program->steps[tern__array_count(program->steps) - 1].link = link;
+}
+
 tern_status tern__gpu_check_indices(const tern__gpu_index_check *check, const tern__view *indices) {
   uint64_t n = tern__gpu_elements(indices);
   for (uint64_t i = 0; i < n; i++) {

@@ -18,6 +18,7 @@ typedef enum tern__gpu_operand_kind {
   TERN__GPU_KV_VALUES,
   TERN__GPU_KV_BOTH,   /* the layer's keys, and its values 256-aligned after them */
   TERN__GPU_POSITIONS, /* i32 pairs (past, fresh) per sequence of the run */
+  TERN__GPU_CHAIN,     /* counters of chains (gpu_chain.h): steps do not conflict by them */
   TERN__GPU_CONSTANT   /* index into program->constants; add_step makes it of a VALUE */
 } tern__gpu_operand_kind;
 
@@ -28,6 +29,14 @@ typedef struct tern__gpu_operand {
   uint64_t offset, size;
 } tern__gpu_operand;
 
+/* How a step may be part of a chain (gpu_chain.h): which word of its immediates is the chain's, 1 + its number (0: it
+ * takes no part); which operands its kernel reads before it waits, bit by bit, that a step of the run might make; and
+ * whether of all workgroups along x only one says that it is done, the last. */
+typedef struct tern__gpu_link {
+  uint32_t word, early;
+  bool last_of_x;
+} tern__gpu_link;
+
 /* What a step is instead while no sequence goes beyond so many positions (0 = nothing else): a kernel that takes the
  * same parameters, and of the step's operands those named here. */
 typedef struct tern__gpu_brief {
@@ -35,6 +44,7 @@ typedef struct tern__gpu_brief {
   tern__gpu_kernel_id kernel;
   uint32_t groups[3];
   uint8_t operands[TERN__GPU_MAX_BINDINGS];
+  tern__gpu_link link;         /* operands are the step's */
 } tern__gpu_brief;
 
 typedef struct tern__gpu_step {
@@ -45,6 +55,7 @@ typedef struct tern__gpu_step {
   uint32_t groups[3];
   uint64_t operations, bytes;  /* multiply-adds x 2 and bytes moved, for profiles and for cutting submits */
   tern__gpu_brief brief;
+  tern__gpu_link link;
 } tern__gpu_step;
 
 /* A weight in a layout of the GPU's, made on the host by `build` into `size` bytes and then uploaded. Key and layout as
@@ -136,6 +147,7 @@ struct tern__backend {
   tern__gpu_info *info;
   _Atomic uint64_t n_memories; /* made so far */
   tern__gpu_cache cache;
+  _Atomic bool chain_failed;   /* this device lets chains wait in vain: no more of them */
   char description[400];       /* the device's name, and what of it is not used */
 };
 
@@ -174,6 +186,8 @@ tern_status tern__gpu_add_index_check(tern__program *program, const tern__node *
 tern_status tern__gpu_check_indices(const tern__gpu_index_check *check, const tern__view *indices);
 /* The last step added is another one up to so many positions; one number for all steps of a program. */
 void tern__gpu_set_brief(tern__program *program, const tern__gpu_brief *brief);
+/* The last step added may be part of a chain. */
+void tern__gpu_set_link(tern__program *program, tern__gpu_link link);
 void *tern__gpu_params(tern__program *program, size_t size); /* zeroed, lives with the program; NULL = no memory */
 
 /* Whether the node alone reads the value, once, and the host nothing of it; `root`: of what it is called there. */

@@ -52,6 +52,9 @@ typedef struct tern__gpu_recording {
   uint64_t arena_id, kv_id;        /* theirs: another one may lie where one was */
   uint64_t dispatches, barriers;   /* recorded in all pieces */
   uint64_t bytes_back;             /* that a run brings to readback */
+  uint64_t chain_at, chain_bytes;  /* in kept memory: counters of chains */
+  uint64_t alarm_at;               /* in readback: a chain's alarm */
+  uint32_t counters;               /* of chains, as recorded: 0 = there is none */
   bool brief;                      /* recorded for few positions (tern__gpu_brief) */
   int32_t batch;                   /* sequences that there is room for in the positions */
   tern__gpu_top top;
@@ -60,6 +63,17 @@ typedef struct tern__gpu_recording {
 
 typedef struct tern__gpu_pending { tern__gpu_range range; bool write; } tern__gpu_pending;
 
+/* A dispatch that is not recorded yet: whether the next one waits for it in a chain is part of its immediates. */
+typedef struct tern__gpu_kept_back {
+  tern__gpu_kernel_id kernel;
+  tern__gpu_range ranges[TERN__GPU_MAX_BINDINGS];
+  uint8_t immediates[TERN__GPU_MAX_IMMEDIATE];
+  uint32_t groups[3];
+  tern__gpu_link link;          /* word 0: nothing is held */
+  uint32_t word;                /* so far */
+  bool last;                    /* all that was recorded before is done when it is */
+} tern__gpu_kept_back;
+
 typedef struct tern__gpu_recorder {
   tern__program *program;
   tern__gpu_commands *commands; /* the piece being recorded */
@@ -67,17 +81,29 @@ typedef struct tern__gpu_recorder {
   uint64_t operations;          /* in it */
   tern__gpu_pending list[TERN__GPU_MAX_PENDING]; /* since the last barrier */
   int n_pending;
+  bool unlisted;                /* there is more behind the last barrier than the list says */
+  tern__gpu_kept_back held;
 } tern__gpu_recorder;
 
-/* A barrier, if what comes next must wait for what was recorded since the last one. */
+/* Whether what comes next must wait for what was recorded since the last barrier; a barrier; and what comes next, to be
+ * asked about later. */
+bool tern__gpu_conflicts(const tern__gpu_recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n);
+tern_status tern__gpu_wait_for_all(tern__gpu_recorder *rec);
+void tern__gpu_list(tern__gpu_recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n);
+/* All three: a barrier, if there must be one. */
 tern_status tern__gpu_order(tern__gpu_recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n);
 tern_status tern__gpu_record_copy(tern__gpu_recorder *rec, const tern__gpu_range *from, const tern__gpu_range *to);
 tern_status tern__gpu_record_dispatch(tern__gpu_recorder *rec, tern__gpu_kernel_id kernel,
                                       const tern__gpu_range *ranges, const void *immediates, const uint32_t groups[3]);
+/* The same where nothing has to be waited for. */
+tern_status tern__gpu_put_dispatch(tern__gpu_recorder *rec, tern__gpu_kernel_id kernel, const tern__gpu_range *ranges,
+                                   const void *immediates, const uint32_t groups[3]);
 tern_status tern__gpu_record_steps(tern__gpu_recorder *rec);
 tern_status tern__gpu_record_export(tern__gpu_recorder *rec, int32_t i); /* all of export i to readback */
 /* As which kernel the step was recorded. */
 tern__gpu_kernel_id tern__gpu_recorded_kernel(const tern__gpu_recording *r, const tern__gpu_step *step);
+/* Runs with the inputs that the host sent last. */
+tern_status tern__gpu_run_sent(tern__program *program, const tern__run_args *args);
 /* Waits for the ticket, whatever happens: memory that the device still uses must not be touched. */
 tern_status tern__gpu_wait_for(tern__program *program, uint64_t ticket);
 void tern__gpu_wait_quietly(tern__backend *backend, uint64_t ticket); /* the last error stays; ticket 0: no wait */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "gpu/gpu_recording.h"
+#include "gpu/gpu_chain.h"
 #include "runtime/thread_pool.h"
 
 enum {
@@ -44,6 +44,11 @@ tern_status tern__gpu_recording_create(tern__program *program) {
     r->export_at[i] = r->readback_bytes;
     r->readback_bytes += tern__gpu_place(plan->views[plan->exports[i]].size_bytes);
   }
+  r->chain_bytes = tern__gpu_chain_bytes(program);
+  if (r->chain_bytes) {
+    r->chain_at = tern__gpu_keep(program, r->chain_bytes).offset;
+    r->alarm_at = r->readback_bytes, r->readback_bytes += tern__gpu_place(sizeof(uint32_t));
+  }
   r->scratch_bytes = tern__gpu_place(program->scratch_bytes) + program->lane_bytes;
   tern__gpu_ahead_plan(program);
 cleanup:
@@ -68,6 +73,7 @@ static void drop_pieces(tern__program *program) {
   r->late = false;
   tern__gpu_top_drop(program);
   r->arena = r->kv = NULL;
+  r->counters = 0;
   r->dispatches = r->barriers = r->bytes_back = 0;
 }
 
@@ -150,6 +156,7 @@ static tern_status range_of(const tern__gpu_recorder *rec, const tern__gpu_step 
       whole = (tern__gpu_range){r->scratch, r->scratch_bytes - program->lane_bytes, program->lane_bytes};
       break;
     case TERN__GPU_KEPT: whole = (tern__gpu_range){r->kept, 0, program->kept_bytes}; break;
+    case TERN__GPU_CHAIN: whole = (tern__gpu_range){r->kept, r->chain_at, r->chain_bytes}; break;
     case TERN__GPU_KV_KEYS: case TERN__GPU_KV_VALUES: case TERN__GPU_KV_BOTH:
       if (r->kv && operand->index < r->kv->n_layers) {
         uint64_t k = r->kv->k[operand->index], v = r->kv->v[operand->index], bytes = r->kv->bytes[operand->index];
@@ -179,19 +186,32 @@ static bool overlap(const tern__gpu_range *a, const tern__gpu_range *b) {
   return a->buffer == b->buffer && a->offset < b->offset + b->size && b->offset < a->offset + a->size;
 }
 
-/* A barrier, if what comes next must wait for what was recorded since the last one. */
-tern_status tern__gpu_order(tern__gpu_recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n) {
-  tern_status status = TERN_OK;
-  bool conflict = rec->n_pending + n > TERN__GPU_MAX_PENDING;
+bool tern__gpu_conflicts(const tern__gpu_recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n) {
+  bool conflict = rec->unlisted || rec->n_pending + n > TERN__GPU_MAX_PENDING;
   for (int i = 0; i < n && !conflict; i++)
     for (int p = 0; p < rec->n_pending && !conflict; p++)
       conflict = (writes[i] || rec->list[p].write) && overlap(&ranges[i], &rec->list[p].range);
-  if (conflict) {
-    TERN_TRY(rec->program->backend->api->barrier(rec->commands));
-    rec->program->recording->barriers++;
-    rec->n_pending = 0;
-  }
+  return conflict;
+}
+
+tern_status tern__gpu_wait_for_all(tern__gpu_recorder *rec) {
+  tern_status status = TERN_OK;
+  TERN_TRY(rec->program->backend->api->barrier(rec->commands));
+  rec->program->recording->barriers++;
+  rec->n_pending = 0, rec->unlisted = false;
+cleanup:
+  return status;
+}
+
+void tern__gpu_list(tern__gpu_recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n) {
   for (int i = 0; i < n; i++) rec->list[rec->n_pending++] = (tern__gpu_pending){ranges[i], writes[i]};
+}
+
+tern_status tern__gpu_order(tern__gpu_recorder *rec, const tern__gpu_range *ranges, const bool *writes, int n) {
+  tern_status status = TERN_OK;
+  TERN_TRY(tern__gpu_chain_end(rec));
+  if (tern__gpu_conflicts(rec, ranges, writes, n)) TERN_TRY(tern__gpu_wait_for_all(rec));
+  tern__gpu_list(rec, ranges, writes, n);
 cleanup:
   return status;
 }
@@ -204,20 +224,28 @@ cleanup:
   return status;
 }
 
-tern_status tern__gpu_record_dispatch(tern__gpu_recorder *rec, tern__gpu_kernel_id kernel,
-                                      const tern__gpu_range *ranges, const void *immediates,
-                                      const uint32_t groups[3]) {
+tern_status tern__gpu_put_dispatch(tern__gpu_recorder *rec, tern__gpu_kernel_id kernel, const tern__gpu_range *ranges,
+                                   const void *immediates, const uint32_t groups[3]) {
   tern_status status = TERN_OK;
-  const tern__gpu_kernel *facts = &tern__gpu_kernels[kernel];
   const tern__backend *backend = rec->program->backend;
-  bool writes[TERN__GPU_MAX_BINDINGS];
-  for (int i = 0; i < facts->n_bindings; i++) writes[i] = facts->writes >> i & 1;
-  TERN_TRY(tern__gpu_order(rec, ranges, writes, facts->n_bindings));
   tern__gpu_dispatch dispatch = {.ranges = ranges, .immediates = immediates};
   memcpy(dispatch.groups, groups, sizeof dispatch.groups);
   TERN_TRY(backend->api->pipeline(backend->device, kernel, &dispatch.pipeline));
   TERN_TRY(backend->api->dispatch(rec->commands, &dispatch));
   rec->program->recording->dispatches++;
+cleanup:
+  return status;
+}
+
+tern_status tern__gpu_record_dispatch(tern__gpu_recorder *rec, tern__gpu_kernel_id kernel,
+                                      const tern__gpu_range *ranges, const void *immediates,
+                                      const uint32_t groups[3]) {
+  tern_status status = TERN_OK;
+  const tern__gpu_kernel *facts = &tern__gpu_kernels[kernel];
+  bool writes[TERN__GPU_MAX_BINDINGS];
+  for (int i = 0; i < facts->n_bindings; i++) writes[i] = facts->writes >> i & 1;
+  TERN_TRY(tern__gpu_order(rec, ranges, writes, facts->n_bindings));
+  TERN_TRY(tern__gpu_put_dispatch(rec, kernel, ranges, immediates, groups));
 cleanup:
   return status;
 }
@@ -247,7 +275,15 @@ static tern_status begin_piece(tern__gpu_recorder *rec) {
   TERN_TRY(api->commands_create(rec->program->backend->device, &rec->commands));
   tern__array_put(r->pieces, rec->commands);
   api->profile(rec->commands, rec->program->plan->profile);
-  rec->n_pending = 0, rec->operations = 0;
+  rec->n_pending = 0, rec->unlisted = false, rec->operations = 0;
+cleanup:
+  return status;
+}
+
+static tern_status finish_piece(tern__gpu_recorder *rec) {
+  tern_status status = TERN_OK;
+  TERN_TRY(tern__gpu_chain_end(rec));
+  TERN_TRY(rec->program->backend->api->commands_finish(rec->commands));
 cleanup:
   return status;
 }
@@ -256,21 +292,22 @@ static tern_status record_step(tern__gpu_recorder *rec, const tern__gpu_step *st
   tern_status status = TERN_OK;
   const tern__gpu_recording *r = rec->program->recording;
   bool brief = is_brief(r, step);
-  tern__gpu_kernel_id kernel = tern__gpu_recorded_kernel(r, step);
-  const tern__gpu_kernel *facts = &tern__gpu_kernels[kernel];
+  tern__gpu_kept_back dispatch = {.kernel = tern__gpu_recorded_kernel(r, step),
+                                  .link = brief ? step->brief.link : step->link};
   tern__backend *backend = rec->program->backend;
   uint64_t limit = backend->info->software                                     ? software_piece_operations
                    : backend->info->features & TERN__GPU_HAS_COOPERATIVE_MATRIX ? matrix_piece_operations
                                                                                  : piece_operations;
-  tern__gpu_range ranges[TERN__GPU_MAX_BINDINGS];
   if (rec->operations && rec->operations + step->operations > limit) {
-    TERN_TRY(backend->api->commands_finish(rec->commands));
+    TERN_TRY(finish_piece(rec));
     TERN_TRY(begin_piece(rec));
   }
-  for (int i = 0; i < facts->n_bindings; i++)
-    TERN_TRY(range_of(rec, step, brief ? step->brief.operands[i] : i, &ranges[i]));
-  TERN_TRY(tern__gpu_record_dispatch(rec, kernel, ranges, step->immediates,
-                                     brief ? step->brief.groups : step->groups));
+  for (int i = 0; i < tern__gpu_kernels[dispatch.kernel].n_bindings; i++)
+    TERN_TRY(range_of(rec, step, brief ? step->brief.operands[i] : i, &dispatch.ranges[i]));
+  memcpy(dispatch.groups, brief ? step->brief.groups : step->groups, sizeof dispatch.groups);
+  memcpy(dispatch.immediates, step->immediates, sizeof dispatch.immediates);
+  if (tern__gpu_chains(rec->program, step, dispatch.link)) TERN_TRY(tern__gpu_chain_dispatch(rec, &dispatch));
+  else TERN_TRY(tern__gpu_record_dispatch(rec, dispatch.kernel, dispatch.ranges, dispatch.immediates, dispatch.groups));
   rec->operations += step->operations;
 cleanup:
   return status;
@@ -339,7 +376,8 @@ static tern_status record(tern__program *program) {
     if (tern__gpu_top_replaces(program, i)) TERN_TRY(tern__gpu_top_record(&rec, i));
     else if (!has_tails(program, i)) TERN_TRY(tern__gpu_record_export(&rec, i));
   }
-  TERN_TRY(program->backend->api->commands_finish(rec.commands));
+  TERN_TRY(tern__gpu_chain_watch(&rec));
+  TERN_TRY(finish_piece(&rec));
   for (int32_t i = 0; i < plan->n_exports; i++)
     if (has_tails(program, i)) TERN_TRY(record_tails(program, i));
 cleanup:
@@ -372,14 +410,14 @@ cleanup:
   return status;
 }
 
-tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, tern__device_memory *kv) {
+static tern_status bind_to(tern__program *program, tern__device_memory *arena, tern__device_memory *kv) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
   tern__backend *backend = program->backend;
   uint64_t arena_id = arena ? arena->id : 0, kv_id = kv ? kv->id : 0;
   bool brief = wants_brief(program);
   if (tern__array_count(r->pieces) && r->arena_id == arena_id && r->kv_id == kv_id && r->brief == brief &&
-      tern__gpu_top_recorded(program))
+      !(r->counters && atomic_load(&backend->chain_failed)) && tern__gpu_top_recorded(program))
     return TERN_OK;
   drop_pieces(program);
   TERN_TRY(ensure_buffer(backend, TERN__GPU_UPLOAD, r->upload_bytes, &r->upload));
@@ -394,6 +432,10 @@ tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, t
 cleanup:
   if (status != TERN_OK) drop_pieces(program);
   return status;
+}
+
+tern_status tern__gpu_bind(tern__program *program, tern__device_memory *arena, tern__device_memory *kv) {
+  return bind_to(program, arena, kv);
 }
 
 /* ---- running ---- */
@@ -533,16 +575,11 @@ cleanup:
   return status;
 }
 
-tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
+static tern_status run_once(tern__program *program, const tern__run_args *args) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
   const tern__gpu_api *api = program->backend->api;
   uint64_t last = 0, before = 0, computed = 0;
-  r->top.fetched = false;
-  if (r->late) TERN_TRY(tern__gpu_bring(program, 0, NULL));
-  TERN_TRY(check_positions(program, args));
-  TERN_TRY(check_indices(program));
-  TERN_TRY(send_inputs(program, args));
   bool begun = tern__gpu_ahead_take(program, args, &last);
   for (size_t i = 0; i < tern__array_count(r->pieces) && !begun; i++) {
     uint64_t ticket;
@@ -562,7 +599,35 @@ cleanup:
   if (status == TERN_OK && last) status = tern__gpu_wait_for(program, r->late ? computed : last);
   else tern__gpu_wait_quietly(program->backend, last);
   if (status == TERN_OK && tern__cancelled(args->cancel)) status = tern__fail(TERN_STATUS_CANCELLED, "cancelled");
-  if (status == TERN_OK) status = fetch_outputs(program);
+  return status;
+}
+
+tern_status tern__gpu_run_sent(tern__program *program, const tern__run_args *args) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  TERN_TRY(run_once(program, args));
+  TERN_TRY(fetch_outputs(program));
+  if (tern__gpu_chain_raised(program)) { /* keys and values of its rows are written again */
+    if (r->late) TERN_TRY(tern__gpu_bring(program, 0, NULL));
+    atomic_store(&program->backend->chain_failed, true);
+    TERN_TRY(bind_to(program, r->arena, r->kv));
+    TERN_TRY(run_once(program, args));
+    TERN_TRY(fetch_outputs(program));
+  }
+cleanup:
+  return status;
+}
+
+tern_status tern__gpu_run(tern__program *program, const tern__run_args *args) {
+  tern_status status = TERN_OK;
+  tern__gpu_recording *r = program->recording;
+  r->top.fetched = false;
+  if (r->late) TERN_TRY(tern__gpu_bring(program, 0, NULL));
+  TERN_TRY(check_positions(program, args));
+  TERN_TRY(check_indices(program));
+  TERN_TRY(send_inputs(program, args));
+  TERN_TRY(tern__gpu_run_sent(program, args));
+cleanup:
   if (status != TERN_OK) tern__gpu_ahead_settle(program);
   return status;
 }

@@ -11,7 +11,8 @@ enable subgroups;
 // buffer. Heads of whole 16 values. Grid: x = part of 16 values, y = query of its head of keys, z = head of keys.
 //
 // Workgroup: 512 x 1 x 1. attention_row_lanes invocations have a key, eight values each; eight keys of theirs are a batch's.
-// Two have a value's 16. The first keys and values are asked for before it is known how many there are: the cache has room.
+// Two have a value's 16. The first keys and values are asked for before it is known how many there are: the cache has room;
+// and before the row's own are there, which take their places then.
 
 override attention_row_lanes: u32 = 8u;  // 8, 16 or 32: subgroups have as many or more
 
@@ -22,11 +23,13 @@ const ATTENTION_ROW_LOWEST: f32 = -3.4028234663852886e38;
 const ATTENTION_ROW_LOG2E: f32 = 1.44269502;
 const ATTENTION_ROW_ROUND: u32 = 4u;
 
-@group(0) @binding(0) var<storage, read> attention_row_q: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> attention_row_y: array<vec4<f32>>;
+const CHAIN_BINDING: u32 = 5u;
+
+@coherent @group(0) @binding(0) var<storage, read_write> attention_row_q: array<vec4<f32>>;
+@coherent @group(0) @binding(1) var<storage, read_write> attention_row_y: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> attention_row_positions: array<vec2<i32>>;
-@group(0) @binding(3) var<storage, read> attention_row_cache: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read_write> attention_row_rounded: array<u32>;
+@coherent @group(0) @binding(3) var<storage, read_write> attention_row_cache: array<vec4<u32>>;
+@coherent @group(0) @binding(4) var<storage, read_write> attention_row_rounded: array<u32>;
 
 // Of two batches in turn, so that one barrier a batch is enough: the next but one is written behind the next one's.
 var<workgroup> attention_row_scores: array<f32, 16u * ATTENTION_ROW_INVOCATIONS / attention_row_lanes>;
@@ -107,8 +110,8 @@ fn attention_row_weigh(sum: AttentionRowSum, score: f32, top: f32, words: vec4<u
 }
 
 @compute @workgroup_size(512, 1, 1)
-fn attention_row(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup_id) subgroup: u32,
-                 @builtin(num_subgroups) subgroups: u32, @builtin(subgroup_invocation_id) lane: u32,
+fn attention_row(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
+                 @builtin(subgroup_id) subgroup: u32, @builtin(num_subgroups) subgroups: u32, @builtin(subgroup_invocation_id) lane: u32,
                  @builtin(subgroup_size) size: u32) {
   let p = attention;
   let t = subgroup * size + lane;
@@ -133,8 +136,6 @@ fn attention_row(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup_
   k.b = attention_row_load(keys_at, begin + group + step, last);
   var v0 = attention_row_load(values_at, begin + pair, last);
   let scale = select(0.0, p.scale, j < chunks);
-  let q0 = attention_row_q[head * (p.dim / 4u) + chunk * 2u] * scale;
-  let q1 = attention_row_q[head * (p.dim / 4u) + chunk * 2u + 1u] * scale;
   let end = select(0u, min(u32(sequence.x) + 1u, p.keys), sequence.y > 0);
   let stop = max(end, 1u) - 1u;  // no more is read than is there
   var v1 = v0;
@@ -151,6 +152,22 @@ fn attention_row(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup_
       v1 = attention_row_load(values_at, begin + ATTENTION_ROW_PAIRS + pair, stop);
     }
   }
+  chain_wait(p.block_queries, t, (workgroup.z * workgroups.y + workgroup.y) * workgroups.x + workgroup.x);
+  let q0 = attention_row_q[head * (p.dim / 4u) + chunk * 2u] * scale;
+  let q1 = attention_row_q[head * (p.dim / 4u) + chunk * 2u + 1u] * scale;
+  let own_key = attention_row_load(keys_at, stop, last);
+  let own_value = attention_row_load(values_at, stop, last);
+  let key_place = stop - begin - group;  // of this invocation's keys, in steps; beyond the first batch it is read later
+  k.a = select(k.a, own_key, key_place == 0u);
+  k.b = select(k.b, own_key, key_place == step);
+  k.c = select(k.c, own_key, key_place == 2u * step);
+  k.d = select(k.d, own_key, key_place == 3u * step);
+  k.e = select(k.e, own_key, key_place == 4u * step);
+  k.f = select(k.f, own_key, key_place == 5u * step);
+  k.g = select(k.g, own_key, key_place == 6u * step);
+  k.h = select(k.h, own_key, key_place == 7u * step);
+  v0 = select(v0, own_value, stop == begin + pair);
+  v1 = select(v1, own_value, stop == begin + ATTENTION_ROW_PAIRS + pair);
   var top = ATTENTION_ROW_LOWEST;
   var sum: AttentionRowSum;
   var turn = 0u;
@@ -263,4 +280,5 @@ fn attention_row(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup_
       }
     }
   }
+  chain_done(p.block_queries, t, workgroups.x * workgroups.y * workgroups.z);
 }

@@ -21,17 +21,18 @@ enable subgroups;
 // a division is as long as a read of the cache.
 //
 // The numbers do not depend on who is last, and those of a row not on the batch: parts are added in the order of shares.
+// In a chain (include/chain.wgsl) the last one is who has arrived: one workgroup of all along x.
 
 const ATTENTION_STEP_LOWEST: f32 = -3.4028234663852886e38;
 const ATTENTION_STEP_LOG2E: f32 = 1.44269502;
 const ATTENTION_STEP_SHARES: u32 = 64u;
 const ATTENTION_STEP_ROUND: u32 = 4u;  // of flags: y's only row is written rounded, too (include/linear_round.wgsl)
 
-@group(0) @binding(1) var<storage, read_write> attention_step_y: array<vec4<f32>>;
+@coherent @group(0) @binding(1) var<storage, read_write> attention_step_y: array<vec4<f32>>;
 @group(0) @binding(ATTENTION_STEP_POSITIONS) var<storage, read> attention_step_positions: array<vec2<i32>>;
 @coherent @group(0) @binding(ATTENTION_STEP_END) var<storage, read_write> attention_step_parts: array<vec4<f32>>;
 @group(0) @binding(ATTENTION_STEP_END + 1u) var<storage, read_write> attention_step_counters: array<atomic<u32>>;
-@group(0) @binding(ATTENTION_STEP_END + 2u) var<storage, read_write> attention_step_rounded: array<u32>;
+@coherent @group(0) @binding(ATTENTION_STEP_END + 2u) var<storage, read_write> attention_step_rounded: array<u32>;
 
 var<workgroup> attention_step_queries: array<vec4<f32>, 64u * attention_step_chunks>;  // [4][quads]
 var<workgroup> attention_step_new: array<vec2<u32>, 128u * attention_step_chunks>;     // [key, value][rows][quads] halves
@@ -391,8 +392,9 @@ fn attention_step_weigh_shares(t: u32, unit: u32, first: u32, last: u32) {
 }
 
 @compute @workgroup_size(attention_step_invocations, 1, 1)
-fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup_id) subgroup: u32,
-                  @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_size) size: u32) {
+fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
+                  @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32,
+                  @builtin(subgroup_size) size: u32) {
   let p = attention;
   let t = subgroup * size + lane;
   let stride = attention_step_stride();
@@ -406,7 +408,10 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   place.block = workgroup.z;
   let first_query = place.block * 4u;
   let sequence = attention_step_positions[place.batch];
-  let job0 = attention_step_ask(t, place.batch, place.kv_head, first_query);
+  var job0: AttentionStepJob;
+  if ATTENTION_STEP_FRESH {
+    job0 = attention_step_ask(t, place.batch, place.kv_head, first_query);
+  }
   let chunk = t & 7u;
   let group = t >> 3u;
   let keys_at = workgroup.y * p.keys * (p.dim / 8u);
@@ -414,7 +419,8 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   var k: AttentionStepChunks;
   var v: AttentionStepChunks;
   if !ATTENTION_STEP_FRESH {
-    // All keys are in the cache, and the first ones begin with the first: they are asked for beside the positions.
+    // All keys but the row's own are in the cache, and the first ones begin with the first: they are asked for beside the
+    // positions.
     if p.window == 0u {
       var all: AttentionStepPlace;
       all.end = p.keys;
@@ -446,12 +452,16 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
   place.needed = any && (attention_step_mine(place, max(past, base)) || attention_step_mine(place, end - 1u));
 
   // Everything is asked for at once.
+  chain_wait(p.block_queries, t, (workgroup.z * workgroups.y + workgroup.y) * workgroups.x + workgroup.x);
+  if !ATTENTION_STEP_FRESH {
+    job0 = attention_step_ask(t, place.batch, place.kv_head, first_query);
+  }
   let angle0 = attention_step_angle(job0, place);
   var key = base + place.split * tile + group;
   if ATTENTION_STEP_FRESH {
     k = attention_step_load(keys_at, key, chunk, place);
     v = attention_step_load(values_at, key, chunk, place);
-  } else if p.window != 0u {
+  } else if p.window != 0u || base + place.split * tile + tile > past {
     k = attention_step_load(keys_at, key, chunk, place);
     v = attention_step_load(values_at, key, chunk, place);
   } else {
@@ -679,6 +689,7 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
     }
   }
   if taking_part == 1u {
+    chain_done(p.block_queries, t, workgroups.y * workgroups.z);
     return;
   }
 
@@ -726,4 +737,5 @@ fn attention_step(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(subgroup
       attention_step_finish(place, slot, quad, sum, attention_step_totals[slot]);
     }
   }
+  chain_done(p.block_queries, t, workgroups.y * workgroups.z);
 }

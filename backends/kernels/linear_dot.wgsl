@@ -3,7 +3,8 @@ enable subgroups;
 // the CPU, and is multiplied as two planes of bytes by dot4I8Packed. y may be written rounded, too, for a product that
 // reads it next: that one then waits for no dispatch that does nothing else.
 //
-// Formula, bindings, parameters: include/linear.wgsl, but for binding 0 = a rounded row (include/linear_round.wgsl).
+// Formula, bindings, parameters: include/linear.wgsl, but for binding 0 = a rounded row (include/linear_round.wgsl), and
+// include/chain.wgsl.
 // Workgroup: 512 x 1 x 1. linear.lanes subgroups in a row share two columns, each taking a run of blocks, or four columns if
 // gated: two values of y; a subgroup's invocations take blocks in turn (x of the grid, at least enough for the largest
 // subgroups; what lies beyond its width continues in y). Subgroups have 8 invocations or more, at most 32 if y is rounded:
@@ -62,7 +63,6 @@ fn linear_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
   let at1 = linear_columns(select(own, own * 2u + 2u, gated));
   let w0 = linear_fetch_two(at0, min(begin, last));
   let w1 = linear_fetch_two(at1, min(select(begin + size, begin, gated), last));
-  let squares = linear_fetch_squares(0u, lane);
   // What an invocation that finishes a value needs besides sums.
   let t = subgroup * size + lane;
   let width = select(linear.columns, linear.columns / 2u, gated);
@@ -71,14 +71,15 @@ fn linear_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
   let finishes = t < values && i < width;
   var beside = 0.0;
   var scale = 1.0;
-  if finishes {
-    if linear.residual != 0u {
-      beside = linear_y1[at];
-    }
-    if linear.round == LINEAR_ROUND_SCALED {
-      scale = linear_bias[at];
-    }
+  if finishes && linear.round == LINEAR_ROUND_SCALED {
+    scale = linear_bias[at];
   }
+  chain_wait(linear.x_stride, t, group.y * groups.x + group.x);
+  if finishes && linear.residual != 0u {
+    beside = linear_y1[at];
+  }
+  linear_stage(t);
+  let squares = linear_fetch_squares(0u, lane);
   var sums = vec4<f32>();
   if gated {
     sums = linear_four(w0, w1, at0, at1, begin, end, size);
@@ -123,4 +124,5 @@ fn linear_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
       linear_round_store(0u, (at - i + first) / 4u + t, linear.width0 / 32u, rounded);
     }
   }
+  chain_done(linear.x_stride, t, groups.x * groups.y);
 }

@@ -6,8 +6,8 @@ enable subgroups;
 // Formula: include/linear.wgsl, include/rotary.wgsl. Columns are those of Q, K, V one after the other, in heads of `dim`
 // values, a multiple of 8. Bindings: group 0, 0 = a rounded row (include/linear_round.wgsl), 1 = q [heads, dim], 2 = bias, 3 =
 // (past, fresh) of the sequence (read), 4 = cos, 5 = sin [positions, half_rotary], 6 = the cache: keys [kv_heads,
-// positions, dim], two halves to a word, and values alike from word `values` on, 7 .. 9 = weights (weight_decode.wgsl).
-// Parameters: immediate, 52 bytes. A row beyond `fresh` is padding, and nothing of it is stored.
+// positions, dim], two halves to a word, and values alike from word `values` on, 7 = a chain's counters (include/chain.wgsl),
+// 8 .. 10 = weights (weight_decode.wgsl). Parameters: immediate, 56 bytes. A row beyond `fresh` is padding, and nothing of it is stored.
 //
 // Workgroup: as linear_dot.wgsl. A subgroup's two columns are two values that rotation pairs, so that neighbours make what
 // belongs together: of the values before 2 half_rotary of a head, unless interleaved, value 2 i is column i and value 2 i + 1
@@ -27,16 +27,19 @@ struct LinearRotary {
   interleaved: u32,
   positions: u32,    // that the cache has room for
   values: u32,       // word of the cache where values begin
+  chain: u32,        // include/chain.wgsl
 }
 
-const WEIGHT_BINDING: u32 = 7u;
+const CHAIN_BINDING: u32 = 7u;
+const WEIGHT_BINDING: u32 = 8u;
+const LINEAR_STAGED: u32 = 928u;  // vec4s of a rounded row: 5,376 values
 
-@group(0) @binding(1) var<storage, read_write> linear_q: array<f32>;
+@coherent @group(0) @binding(1) var<storage, read_write> linear_q: array<f32>;
 @group(0) @binding(2) var<storage, read_write> linear_bias: array<f32>;
 @group(0) @binding(3) var<storage, read> linear_positions: array<vec2<i32>>;
 @group(0) @binding(4) var<storage, read_write> linear_cos: array<f32>;
 @group(0) @binding(5) var<storage, read_write> linear_sin: array<f32>;
-@group(0) @binding(6) var<storage, read_write> linear_cache: array<u32>;
+@coherent @group(0) @binding(6) var<storage, read_write> linear_cache: array<u32>;
 var<immediate> linear: LinearRotary;
 
 var<workgroup> linear_sums: array<f32, 128>;  // per subgroup and value: its part of the sum
@@ -115,7 +118,6 @@ fn linear_dot_rotary(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workg
   let at = linear_columns(first + (subgroup >> shift) * 2u);
   let w0 = linear_fetch_two(at, min(begin, last));
   let w1 = linear_fetch_two(at, min(begin + size, last));
-  let squares = linear_fetch_squares(0u, lane);
   // What an invocation that finishes a value needs besides sums.
   let t = subgroup * size + lane;
   let i = first + t;
@@ -126,6 +128,9 @@ fn linear_dot_rotary(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workg
   if finishes {
     beside = linear_beside(value, position);
   }
+  chain_wait(linear.chain, t, group.y * groups.x + group.x);
+  linear_stage(t);
+  let squares = linear_fetch_squares(0u, lane);
   let sums = subgroupAdd(linear_two(w0, w1, at, begin, end, size));
   let inverse = linear_inverse(0u, squares, lane, size);
   if lane == 0u {
@@ -153,12 +158,10 @@ fn linear_dot_rotary(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workg
   let half = math_f32_to_f16(y);
   let one = subgroupShuffleXor(half, 1u);
   let two = subgroupShuffleXor(half, 2u);
-  if !finishes {
-    return;
-  }
-  if value.head < linear.heads {
+  if finishes && value.head < linear.heads {
     linear_q[value.head * linear.dim + value.d] = y;
-  } else if (t & select(1u, 2u, value.apart)) == 0u && sequence.y > 0 && position < linear.positions {
+  } else if finishes && (t & select(1u, 2u, value.apart)) == 0u && sequence.y > 0 && position < linear.positions {
     linear_cache[linear_word(value, position)] = half | (select(one, two, value.apart) << 16u);
   }
+  chain_done(linear.chain, t, groups.x * groups.y);
 }

@@ -951,6 +951,8 @@ static bool rotary_case_on(rotary_shape *s, const few_weights *w, int past, int 
   bool row = can && as_memory == AS_CARD && s->dim % 16 == 0 && info->subgroup_max >= lanes &&
              past + fresh <= ROTARY_BRIEF;
   cr_expect_eq(n_rotary, can, "%d products store rows", n_rotary);
+  bool three = form & ROTARY_ROUNDED && s->dim % 16 == 0; /* attention rounds for the product behind it */
+  cr_expect_eq(n_links, !can ? 0 : three ? 3 : 2, "%d dispatches in chains", n_links);
   if (can && !form)
     cr_expect(last_kernel_is(row ? "attention_row_" : "attention_step_kept_"), "%s",
               tern__gpu_kernels[last_kernel].name);
@@ -1013,6 +1015,71 @@ Test(consistent, rotated_by_products) {
   for (size_t s = 0; can && s < N_SHAPES; s++) /* the row is padding: nothing is stored */
     rotary_case(&shapes[s], &weights[s % 5], 40, 0, 0, ROTARY_KEYS_ARE_READ);
   as_hardware = false;
+}
+
+/* A chain that waits in vain raises an alarm, and the run is done again without one. */
+Test(consistent, chains_alarm) {
+  const few_weights weights = {TERN_DTYPE_Q4_1, 0, 0};
+  rotary_shape shape = {9, 3, 64, 32, false, -1, 768, true, false};
+  one_op plain, alarmed;
+  as_hardware = true;
+  result want = run_rotary(&plain, &shape, &weights, 64, 1, ROTARY_ROUNDED);
+  int links = n_links;
+  raise_alarm = links > 0;
+  result got = run_rotary(&alarmed, &shape, &weights, 64, 1, ROTARY_ROUNDED);
+  raise_alarm = false;
+  if (links) cr_expect_eq(n_links, 0, "%d dispatches in chains after the alarm", n_links);
+  for (int i = 0; i < plain.n_outputs; i++)
+    cr_expect(!memcmp(got.data[i], want.data[i], want.views[i].size_bytes), "output %d differs", i);
+  cr_expect(same_cache(&plain, &alarmed));
+  atomic_store(&m.gpu->chain_failed, false);
+  drop(&plain, &want), drop(&alarmed, &got);
+  end(&plain), end(&alarmed);
+  as_hardware = false;
+}
+
+/* Nobody counts on the counter that a product waits for: it gives up, says so, and ends. */
+Test(consistent, chains_give_up) {
+  enum { WORDS = 4096, WAITS_FOR_5 = 5 << 16 | 2 << 1, ALARM_AT = 0 };
+  one_op t;
+  begin(&t, "Fused", "tern", 1);
+  tern__backend *gpu = open_machine(&t)->gpu;
+  const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_dot_chained_q4_h];
+  const tern__gpu_info *info = gpu->info;
+  if ((info->features & kernel->needs) == kernel->needs && info->max_invocations >= kernel->workgroup[0] &&
+      info->shared_bytes >= kernel->shared_bytes) {
+    static const uint32_t zeros[WORDS];
+    tern__gpu_linear_immediates immediates = {.rows = 1, .columns = 16, .blocks = 2, .width = {16}, .lanes = 1};
+    tern__gpu_buffer *buffers[8] = {0}, *back = NULL;
+    tern__gpu_range ranges[8];
+    tern__gpu_commands *commands = NULL;
+    tern__gpu_pipeline *pipeline;
+    uint64_t ticket;
+    immediates.x_stride = WAITS_FOR_5;
+    cr_assert_eq(gpu->api->buffer_create(gpu->device, TERN__GPU_READBACK, 256, &back), TERN_OK);
+    for (int i = 0; i < kernel->n_bindings; i++) {
+      cr_assert_eq(gpu->api->buffer_create(gpu->device, TERN__GPU_DEVICE, sizeof zeros, &buffers[i]), TERN_OK);
+      cr_assert_eq(gpu->api->write(gpu->device, buffers[i], 0, zeros, sizeof zeros), TERN_OK);
+      ranges[i] = (tern__gpu_range){buffers[i], 0, sizeof zeros};
+    }
+    cr_assert_eq(gpu->api->pipeline(gpu->device, TERN__KERNEL_linear_dot_chained_q4_h, &pipeline), TERN_OK);
+    cr_assert_eq(gpu->api->commands_create(gpu->device, &commands), TERN_OK);
+    cr_assert_eq(gpu->api->dispatch(commands, &(tern__gpu_dispatch){.pipeline = pipeline, .ranges = ranges,
+                                                                    .immediates = &immediates, .groups = {1, 1, 1}}),
+                 TERN_OK, "%s", tern_last_error());
+    cr_assert_eq(gpu->api->barrier(commands), TERN_OK);
+    cr_assert_eq(gpu->api->copy(commands, &(tern__gpu_range){buffers[5], 0, 256}, &(tern__gpu_range){back, 0, 256}),
+                 TERN_OK);
+    cr_assert_eq(gpu->api->commands_finish(commands), TERN_OK);
+    cr_assert_eq(gpu->api->submit(gpu->device, commands, &ticket), TERN_OK);
+    cr_assert_eq(gpu->api->wait(gpu->device, ticket, UINT64_MAX), TERN_OK, "%s", tern_last_error());
+    cr_assert_eq(gpu->api->invalidate(gpu->device, &(tern__gpu_range){back, 0, 256}), TERN_OK);
+    cr_expect_eq(((const uint32_t *)gpu->api->buffer_host(back))[ALARM_AT], 1, "no alarm");
+    gpu->api->commands_destroy(commands);
+    for (int i = 0; i < kernel->n_bindings; i++) gpu->api->buffer_destroy(gpu->device, buffers[i]);
+    gpu->api->buffer_destroy(gpu->device, back);
+  }
+  end(&t);
 }
 
 enum { TABLE_ROWS = 150, TABLE_PLAIN = 0, TABLE_NORM, TABLE_MULTIPLIED, TABLE_FORMS };
@@ -1312,8 +1379,8 @@ typedef struct halves_attention {
 } halves_attention;
 
 static const halves_attention halves_attentions[] = {
-    {40, 3, 32, 0, true, false, TERN__KERNEL_attention_matrix_whole_32},
-    {40, 2, 64, 1, false, false, TERN__KERNEL_attention_matrix_whole_64},
+    {40, 3, 32, 0, true, false, TERN__KERNEL_attention_matrix_whole_short_32},
+    {40, 2, 64, 1, false, false, TERN__KERNEL_attention_matrix_whole_short_64},
     {128, 2, 32, 1, true, false, TERN__KERNEL_attention_matrix_whole_32},
     {72, 2, 64, 2, true, false, TERN__KERNEL_attention_matrix_whole_64},
     {104, 3, 32, 2, false, false, TERN__KERNEL_attention_matrix_whole_32},
@@ -1321,9 +1388,9 @@ static const halves_attention halves_attentions[] = {
     {136, 1, 64, 1, false, false, TERN__KERNEL_attention_matrix_encoder_halves_64},
     {200, 2, 32, 2, true, false, TERN__KERNEL_attention_matrix_encoder_halves_32},
     {64, 2, 48, 1, true, false, TERN__KERNEL_attention_matrix_encoder_halves_64},
-    {16, 2, 32, 0, false, false, TERN__KERNEL_attention_matrix_whole_32},
+    {16, 2, 32, 0, false, false, TERN__KERNEL_attention_matrix_whole_short_32},
     {128, 1, 64, 0, false, false, TERN__KERNEL_attention_matrix_whole_64},
-    {64, 3, 32, 4, true, false, TERN__KERNEL_attention_matrix_whole_32},
+    {64, 3, 32, 4, true, false, TERN__KERNEL_attention_matrix_whole_short_32},
     {120, 1, 64, 4, true, false, TERN__KERNEL_attention_matrix_whole_64},
     {40, 1, 96, 0, true, false, TERN__KERNEL_attention_matrix_encoder_halves_96},
     {40, 1, 128, 1, false, false, TERN__KERNEL_attention_matrix_encoder_halves_128},
@@ -1377,18 +1444,25 @@ Test(halves, attention) {
 
 /* Queries of one sequence, keys and values of another one. */
 Test(halves, cross_attention) {
-  static const struct { int rows, keys, dim; } cases[] = {{24, 112, 32}, {72, 16, 64}, {40, 72, 64}, {136, 8, 32}};
+  static const struct { int batch, heads, rows, keys, dim; tern__gpu_kernel_id kernel; } cases[] = {
+      {2, 2, 24, 112, 32, TERN__KERNEL_attention_matrix_whole_32},
+      {2, 2, 72, 16, 64, TERN__KERNEL_attention_matrix_whole_short_64},
+      {2, 2, 40, 72, 64, TERN__KERNEL_attention_matrix_whole_64},
+      {2, 2, 136, 8, 32, TERN__KERNEL_attention_matrix_whole_short_32},
+      {2, 2, 200, 104, 32, TERN__KERNEL_attention_matrix_whole_32},
+      {512, 3, 16, 8, 32, TERN__KERNEL_attention_matrix_whole_short_32}}; /* two heads a workgroup, or one */
   const double f32_chain_error = 1e-5, matrix_chain_error = 1e-3;
-  for (int c = 0; c < 4; c++) {
-    int width = 2 * cases[c].dim;
+  for (int c = 0; c < (int)(sizeof cases / sizeof *cases); c++) {
+    int width = cases[c].heads * cases[c].dim;
     one_op t;
     tern__value_id x[2], in[3], out;
     begin(&t, "Fused", "tern", 1);
-    for (int i = 0; i < 4; i++) input(&t, TERN_DTYPE_F32, 3, 2, i < 2 ? cases[c].rows : cases[c].keys, width);
+    for (int i = 0; i < 4; i++)
+      input(&t, TERN_DTYPE_F32, 3, cases[c].batch, i < 2 ? cases[c].rows : cases[c].keys, width);
     for (int i = 0; i < 2; i++) x[i] = add_wide_sum_and_norm(&t, t.ids[2 * i], t.ids[2 * i + 1], width);
     for (int i = 0; i < 3; i++) in[i] = add_half_product(&t, x[i > 0], width, width);
     tern__value_id y = add_node(&t, "EncoderAttention", "tern", in, 3, 1, &out);
-    tern__node_set_int(t.graph, t.node, "num_heads", 2);
+    tern__node_set_int(t.graph, t.node, "num_heads", cases[c].heads);
     add_output(&t, y);
     result want = run_on_cpu(&t);
     cr_assert_eq(tern__gpu_fuse(open_machine(&t)->gpu, t.graph), TERN_OK, "%s", tern_last_error());
@@ -1400,9 +1474,7 @@ Test(halves, cross_attention) {
       double d = distance(&got, &want, i), most = by_matrices ? matrix_chain_error : f32_chain_error;
       cr_expect(d <= most, "case %d, output %d: error %.3g > %.3g", c, i, d, most);
     }
-    if (by_matrices)
-      cr_expect_eq(last_kernel, cases[c].dim == 32 ? TERN__KERNEL_attention_matrix_whole_32
-                                                   : TERN__KERNEL_attention_matrix_whole_64);
+    if (by_matrices) cr_expect_eq(last_kernel, cases[c].kernel);
     drop(&t, &want), drop(&t, &got), end(&t);
   }
 }

@@ -38,8 +38,9 @@ static int32_t first_past = -1;
 static tern__gpu_kernel_id first_kernel, last_kernel;
 /* Dispatches of it that only round rows, or make halves of them. */
 static int n_rounds, n_halves;
-/* Those whose product stores a row in the cache. */
-static int n_rotary;
+/* Those whose product stores a row in the cache, and those that are part of a chain. */
+static int n_rotary, n_links;
+static bool raise_alarm; /* before each run, as who waits in vain does */
 static const double fast_error = 2e-4; /* 15-bit activations; gate and up are two such products multiplied */
 /* Cooperative matrices, which only FAST gets: operands are halves, rounded to 11 bits, which moves a value by 2e-4 of
  * itself in the mean square, and a sum of products of two with random signs by 3e-4. Of attention's, scores, about 1 in the
@@ -236,9 +237,13 @@ static result run_on_gpu(one_op *t, const char *what) {
     int32_t past = t->kv ? t->kv->past[0] : 0;
     if (t->kv && !twice && first_past >= 0) t->kv->past[0] = first_past;
     cr_assert_eq(device->bind(program, arena, kv), TERN_OK, "%s", tern_last_error());
+    if (raise_alarm)
+      cr_assert_eq(at->gpu->api->write(at->gpu->device, program->recording->kept, program->recording->chain_at,
+                                       &(uint32_t){1}, sizeof(uint32_t)), TERN_OK);
     cr_assert_eq(tern__gpu_run(program, &args), TERN_OK, "%s", tern_last_error());
     if (t->kv) t->kv->past[0] = past;
   }
+  n_links = (int)program->recording->counters;
   last_kernel = TERN__KERNEL_COUNT;
   if (n_steps) last_kernel = tern__gpu_recorded_kernel(program->recording, &program->steps[n_steps - 1]);
   keep(t, plan, &r);

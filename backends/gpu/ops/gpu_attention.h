@@ -46,8 +46,10 @@ static inline uint32_t tern__gpu_attention_unit(const tern__gpu_info *info) {
  * block_queries and the kernel: of the variants from `first` (heads of up to 32) on, that for the heads' size. */
 bool tern__gpu_attention_matrix(const tern__program *program, tern__gpu_attention *a, tern__gpu_kernel_id first,
                                 tern__gpu_kernel_id *kernel);
-/* The variant of attention_matrix_whole.wgsl for an encoder's attention of halves that tern__gpu_attention_matrix can;
- * `otherwise` if there is none: keys are many, or a mask has queries of its own. */
-tern__gpu_kernel_id tern__gpu_attention_whole(const tern__gpu_attention *a, tern__gpu_kernel_id otherwise);
+/* How many workgroups share the heads of a block of queries if a variant of attention_matrix_whole.wgsl has an
+ * encoder's attention of halves that tern__gpu_attention_matrix can, and then which, and block_queries; 0: keys are
+ * many, or a mask has queries of its own. */
+uint32_t tern__gpu_attention_whole(const tern__program *program, tern__gpu_attention *a, uint64_t batch,
+                                   tern__gpu_kernel_id *kernel);
 
 #endif

@@ -6,7 +6,7 @@ enum {
   FEWEST_QUERIES = 16, /* of a head of keys: below, most of a block would be padding */
   SUBGROUP = 32,       /* the kernels know which invocation has which query */
   PART = 8,            /* values that an invocation moves at once */
-  WHOLE_KEYS = 128     /* of attention_matrix_whole.wgsl, most */
+  ENOUGH_GROUPS = 768  /* workgroups that keep a large device busy: of more, fewer that read ahead are better */
 };
 
 /* Of each variant: the largest heads, and the workgroup memory that kernels.def lets it use. */
@@ -31,9 +31,27 @@ bool tern__gpu_attention_matrix(const tern__program *program, tern__gpu_attentio
   return false;
 }
 
-/* Its heads are 32 or 64 values, and as much workgroup memory as the variants for those may take is enough for it. */
-tern__gpu_kernel_id tern__gpu_attention_whole(const tern__gpu_attention *a, tern__gpu_kernel_id otherwise) {
-  bool of_key = !(a->flags & TERN__GPU_ATTENTION_MASK) || !a->mask_step[2];
-  if (a->keys > WHOLE_KEYS || !of_key || (a->dim != 32 && a->dim != 64)) return otherwise;
-  return a->dim == 32 ? TERN__KERNEL_attention_matrix_whole_32 : TERN__KERNEL_attention_matrix_whole_64;
+/* Of each variant of attention_matrix_whole.wgsl: heads, the most keys (fewer come first), and whether a workgroup may
+ * have several heads. As much workgroup memory as the variants above for those heads may take is enough for it. Its
+ * subgroups have 16 queries each. */
+static const struct { uint32_t dim, keys; bool ahead; tern__gpu_kernel_id kernel; } wholes[] = {
+    {32, 64, true, TERN__KERNEL_attention_matrix_whole_short_32},
+    {32, 128, true, TERN__KERNEL_attention_matrix_whole_32},
+    {64, 64, false, TERN__KERNEL_attention_matrix_whole_short_64},
+    {64, 128, false, TERN__KERNEL_attention_matrix_whole_64}};
+
+uint32_t tern__gpu_attention_whole(const tern__program *program, tern__gpu_attention *a, uint64_t batch,
+                                   tern__gpu_kernel_id *kernel) {
+  if ((a->flags & TERN__GPU_ATTENTION_MASK) && a->mask_step[2]) return 0;
+  for (uint32_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
+    uint32_t invocations = tern__gpu_kernels[wholes[i].kernel].workgroup[0];
+    if (a->dim != wholes[i].dim || a->keys > wholes[i].keys || program->backend->info->max_invocations < invocations)
+      continue;
+    a->block_queries = invocations / SUBGROUP * 16;
+    *kernel = wholes[i].kernel;
+    uint64_t each = batch * tern__gpu_attention_blocks(a) * a->kv_heads / ENOUGH_GROUPS; /* heads of a workgroup */
+    if (!wholes[i].ahead || each <= 1) return a->kv_heads;
+    return each >= a->kv_heads ? 1 : (uint32_t)((a->kv_heads + each - 1) / each);
+  }
+  return 0;
 }

@@ -6,10 +6,10 @@
 #include "gpu/gpu_halves.h"
 #include "gpu/ops/gpu_attention.h"
 
-/* Has the kernel that cooperative matrices have read halves, if those that make queries, keys and values, which are
- * operands 0, 2 and 3, all offer them. What comes out are means of values, and have their bound. */
+/* Has cooperative matrices read halves, if those that make queries, keys and values, which are operands 0, 2 and 3, all
+ * offer them. What comes out are means of values, and have their bound. */
 static tern_status take_halves(tern__program *program, const tern__node *node, uint64_t batch, tern__gpu_attention *a,
-                               tern__gpu_operand *operands, tern__gpu_kernel_id *kernel, tern__gpu_bound *bound) {
+                               tern__gpu_operand *operands, tern__gpu_bound *bound, bool *taken) {
   tern_status status = TERN_OK;
   tern__gpu_operand from[3] = {operands[0], operands[2], operands[3]};
   uint64_t keys = batch * a->keys, rows[3] = {batch * a->rows, keys, keys};
@@ -20,9 +20,7 @@ static tern_status take_halves(tern__program *program, const tern__node *node, u
   operands[0] = halves[0].at, operands[2] = halves[1].at, operands[3] = halves[2].at;
   *bound = (tern__gpu_bound){halves[2].bound.each, halves[2].bound.each * (double)a->kv_heads * a->dim};
   a->product_scale = a->scale * halves[0].back * halves[1].back, a->value_scale = halves[2].back, a->scale = 1;
-  *kernel = (tern__gpu_kernel_id)(*kernel - TERN__KERNEL_attention_matrix_encoder_32 +
-                                  TERN__KERNEL_attention_matrix_encoder_halves_32);
-  *kernel = tern__gpu_attention_whole(a, *kernel);
+  *taken = true;
 cleanup:
   return status;
 }
@@ -55,11 +53,15 @@ tern_status tern__gpu_compile_encoder_attention(tern__program *program, const te
                                                         tern__gpu_input(node, 3)};
   if (tern__gpu_attention_blocks(&a) > limit) return TERN_OK;
   tern__gpu_bound bound = {0, 0};
-  if (matrix) TERN_TRY(take_halves(program, node, batch, &a, operands, &kernel, &bound));
-  uint64_t element = kernel >= TERN__KERNEL_attention_matrix_encoder_halves_32 ? 2 : sizeof(float); /* of q, k, v */
-  bool whole = kernel >= TERN__KERNEL_attention_matrix_whole_32; /* its grid spares divisions */
+  bool halves = false;
+  if (matrix) TERN_TRY(take_halves(program, node, batch, &a, operands, &bound, &halves));
+  if (halves) /* the same variant of those that read them */
+    kernel = (tern__gpu_kernel_id)(kernel - TERN__KERNEL_attention_matrix_encoder_32 +
+                                   TERN__KERNEL_attention_matrix_encoder_halves_32);
+  uint32_t sharers = halves ? tern__gpu_attention_whole(program, &a, batch, &kernel) : 0; /* batches are in z then */
+  uint64_t element = halves ? 2 : sizeof(float); /* of q, k, v */
   TERN_TRY(tern__gpu_add_step(program, node, kernel, operands, &a, tern__gpu_attention_blocks(&a),
-                              (uint32_t)(whole ? heads : batch * heads), (uint32_t)(whole ? batch : 1)));
+                              sharers ? sharers : (uint32_t)(batch * heads), sharers ? (uint32_t)batch : 1));
   tern__gpu_cost(program, 4 * batch * a.rows * a.keys * width,
                  batch * width * (a.rows * (element + sizeof(float)) + 2 * a.keys * element));
   if (matrix)

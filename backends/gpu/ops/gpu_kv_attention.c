@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "gpu/gpu_chain.h"
 #include "gpu/gpu_rounded.h"
 #include "gpu/gpu_walk.h"
 #include "gpu/ops/gpu_attention.h"
@@ -23,7 +24,8 @@ enum {
   STEP_WORKGROUPS = 256, /* the same of attention_step.wgsl */
   STEP_SHARES = 64,      /* at most, as it has room for */
   ROW_POSITIONS = 1536,  /* beyond which shares are faster (on an H200) */
-  ROW_VALUES = 16        /* of a workgroup of attention_row.wgsl */
+  ROW_VALUES = 16,       /* of a workgroup of attention_row.wgsl */
+  STEP_CHAIN = 7         /* operand of attention_step_kept.wgsl: a chain's counters */
 };
 
 typedef struct store_immediates {
@@ -173,7 +175,8 @@ static tern__gpu_brief row_of(const tern__gpu_attention *a, int32_t rounded) {
                                      : a->dim <= 128 ? TERN__KERNEL_attention_row_128
                                                      : TERN__KERNEL_attention_row_256,
                            .groups = {a->dim / ROW_VALUES, a->group, a->kv_heads},
-                           .operands = {0, 1, 2, 3, (uint8_t)rounded}};
+                           .operands = {0, 1, 2, 3, (uint8_t)rounded, STEP_CHAIN},
+                           .link = {.word = 1 + offsetof(tern__gpu_attention, block_queries) / 4}};
 }
 
 static uint32_t step_blocks(const tern__gpu_attention *a) {
@@ -223,6 +226,8 @@ static tern_status take_rotary(tern__program *program, const tern__node *node, c
 static tern_status add_step(tern__program *program, const tern__node *node, const tern__gpu_attention *a,
                             uint64_t batch, int32_t layer) {
   tern_status status = TERN_OK;
+  tern__gpu_attention immediates = *a;
+  immediates.block_queries = 0; /* the chain's word */
   uint64_t blocks = batch * a->kv_heads * step_blocks(a), bytes = blocks * 4 * a->splits * (a->dim + 4) * sizeof(float);
   cache_part all = {0, (uint32_t)(batch * a->kv_heads), 0, 0};
   tern__gpu_operand operands[TERN__GPU_MAX_BINDINGS];
@@ -235,15 +240,19 @@ static tern_status add_step(tern__program *program, const tern__node *node, cons
   tern__gpu_brief brief = row_of(a, rounded);
   if (row && a->keys <= ROW_POSITIONS) { /* never more */
     operands[rounded = 4] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
-    TERN_TRY(tern__gpu_add_step(program, node, brief.kernel, operands, a, brief.groups[0], brief.groups[1],
+    operands[5] = tern__gpu_chain_counters();
+    TERN_TRY(tern__gpu_add_step(program, node, brief.kernel, operands, &immediates, brief.groups[0], brief.groups[1],
                                 brief.groups[2]));
+    tern__gpu_set_link(program, brief.link);
   } else {
     tern__gpu_need_scratch(program, bytes);
     operands[end] = tern__gpu_scratch(0, bytes);
     operands[end + 1] = tern__gpu_keep(program, blocks * sizeof(uint32_t));
     operands[rounded] = (tern__gpu_operand){TERN__GPU_NONE, -1, 0, 0};
-    TERN_TRY(tern__gpu_add_step(program, node, step_kernel(a->dim, kept), operands, a, a->splits, all.n,
-                                step_blocks(a)));
+    if (kept) operands[STEP_CHAIN] = tern__gpu_chain_counters();
+    TERN_TRY(tern__gpu_add_step(program, node, step_kernel(a->dim, kept), operands, &immediates, a->splits,
+                                all.n, step_blocks(a)));
+    if (kept) tern__gpu_set_link(program, (tern__gpu_link){.word = brief.link.word, .last_of_x = true});
     if (row) tern__gpu_set_brief(program, &brief);
   }
   count_cost(program, a, all.n);

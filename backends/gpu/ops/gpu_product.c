@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "gpu/gpu_chain.h"
 #include "gpu/gpu_halves.h"
 #include "gpu/gpu_rounded.h"
 #include "gpu/gpu_walk.h"
@@ -11,6 +12,9 @@
 enum {
   ROW_STEP = 64,      /* rows of a block: keeps offsets aligned */
   PAD_WORKGROUP = 64,
+  CHAIN_WORKGROUPS = 512, /* most of a product in a chain */
+  CHAIN_STAGED = 1408 * 16, /* bytes of a rounded row that linear_dot.wgsl has room for in a chain, */
+  ROTARY_STAGED = 928 * 16, /* and linear_dot_rotary.wgsl always */
   FEW_ROWS = 8,       /* up to here rows are taken by fours, beyond in tiles */
   GROUP_BLOCKS = 4,   /* of linear.wgsl */
   VEC_INVOCATIONS = 64,
@@ -234,6 +238,19 @@ static uint32_t dot_runs(const plan *p, uint64_t columns) {
   return few && p->weights.blocks >= 2 * DOT_RUN ? 2 : 1;
 }
 
+/* Whether a row's product in so many workgroups may wait for the one before it (include/chain.wgsl): its x goes through
+ * workgroup memory then, which the many workgroups of a wide product had better not wait for. */
+static bool may_chain(const plan *p, uint32_t workgroups) {
+  const tern__gpu_info *info = p->program->backend->info;
+  const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_dot_chained_q4_h];
+  return workgroups <= CHAIN_WORKGROUPS && tern__gpu_rounded_bytes(1, p->weights.k) <= CHAIN_STAGED &&
+         (info->features & kernel->needs) == kernel->needs && info->shared_bytes >= kernel->shared_bytes;
+}
+
+static bool is_chained(tern__gpu_kernel_id kernel) {
+  return kernel >= TERN__KERNEL_linear_dot_chained_q4_h && kernel <= TERN__KERNEL_linear_dot_chained_q8_fm2;
+}
+
 /* The kernel for so many rows, its grid, and what else it wants to know. */
 static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns,
                                   tern__gpu_linear_immediates *immediates, uint32_t grid[2]) {
@@ -258,6 +275,7 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
     lanes = dot_runs(p, columns);
     uint32_t all = divide_up(values, (uint64_t)(subgroups > lanes ? subgroups / lanes : 1) * DOT_VALUES);
     grid[1] = divide_up(all, info->max_groups), grid[0] = divide_up(all, grid[1]);
+    if (may_chain(p, all)) first = (tern__gpu_kernel_id)(TERN__KERNEL_linear_dot_chained_q4_h - TERN__GPU_WEIGHT_q4_h);
   } else if (p->matrix) {
     bool wide = is_wide(rows, columns);
     first = wide ? TERN__KERNEL_linear_matrix128_f16 : TERN__KERNEL_linear_matrix64_f16;
@@ -344,7 +362,7 @@ static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gp
                                   .first = (uint32_t)((uint64_t)part * w->part_rows),
                                   .has_bias = product->bias.kind != TERN__GPU_NONE,
                                   .ending = (uint32_t)product->ending};
-  tern__gpu_operand operands[5 + TERN__GPU_WEIGHT_BINDINGS] = {x, none(), product->bias};
+  tern__gpu_operand operands[6 + TERN__GPU_WEIGHT_BINDINGS] = {x, none(), product->bias};
   if (p->halves.at.kind != TERN__GPU_NONE) immediates.x_scale = p->halves.back;
   if (p->dot && product->norm)
     immediates.norm = 1, immediates.epsilon = tern__node_float(product->norm, "epsilon", 1e-5f);
@@ -364,11 +382,17 @@ static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gp
       operands[3].size = rows * product->widths[0] * sizeof(float);
     }
   }
-  tern__gpu_weight_operands(w, part, operands + 5);
   tern__gpu_kernel_id kernel = choose(p, rows, columns, &immediates, grid);
+  bool chained = is_chained(kernel);
+  if (chained) immediates.x_stride = 0, operands[5] = tern__gpu_chain_counters();
+  tern__gpu_operand *weights = operands + (chained ? 6 : 5);
+  tern__gpu_weight_operands(w, part, weights);
   TERN_TRY(tern__gpu_add_step(p->program, product->node, kernel, operands, &immediates, grid[0], grid[1], 1));
   tern__gpu_cost(p->program, 2 * rows * columns * w->k,
-                 operands[5].size + operands[6].size + operands[7].size + rows * (w->k + columns) * sizeof(float));
+                 weights[0].size + weights[1].size + weights[2].size + rows * (w->k + columns) * sizeof(float));
+  if (chained)
+    tern__gpu_set_link(p->program, (tern__gpu_link){.word = 1 + offsetof(tern__gpu_linear_immediates, x_stride) / 4,
+                                                    .early = 1 << 2});
 cleanup:
   return status;
 }
@@ -416,7 +440,7 @@ cleanup:
 typedef struct rotary_immediates {
   uint32_t columns, blocks, has_bias, lanes, norm;
   float epsilon;
-  uint32_t heads, kv_heads, dim, half_rotary, interleaved, positions, values;
+  uint32_t heads, kv_heads, dim, half_rotary, interleaved, positions, values, chain;
 } rotary_immediates;
 
 static bool reads_layer(const tern__gpu_step *step, int32_t layer) {
@@ -434,7 +458,9 @@ static bool makes_rotary(const tern__program *program, const tern__gpu_step *ste
   static const int places[3] = {1, 3, 4};
   const tern__value_id *root = program->plan->root;
   tern__gpu_linear_immediates p;
-  if (step->kernel < TERN__KERNEL_linear_dot_q4_h || step->kernel > TERN__KERNEL_linear_dot_q8_fm2) return false;
+  if (!is_chained(step->kernel) &&
+      (step->kernel < TERN__KERNEL_linear_dot_q4_h || step->kernel > TERN__KERNEL_linear_dot_q8_fm2))
+    return false;
   memcpy(&p, step->immediates, sizeof p);
   uint32_t keys = wanted->kv_heads * wanted->dim, width[3] = {wanted->heads * wanted->dim, keys, keys};
   for (int i = 0; i < 3; i++) {
@@ -468,6 +494,11 @@ tern_status tern__gpu_take_rotary(tern__program *program, const tern__node *node
   tern__gpu_step *step = &program->steps[at];
   tern__gpu_linear_immediates p;
   memcpy(&p, step->immediates, sizeof p);
+  if (tern__gpu_rounded_bytes(1, (uint64_t)p.blocks * TERN__WEIGHT_BLOCK) > ROTARY_STAGED) return TERN_OK;
+  bool chained = is_chained(step->kernel);
+  int32_t format = (int32_t)step->kernel -
+                   (chained ? TERN__KERNEL_linear_dot_chained_q4_h : TERN__KERNEL_linear_dot_q4_h);
+  const tern__gpu_operand *weights = step->operands + (chained ? 6 : 5);
   rotary_immediates immediates = {.columns = p.columns, .blocks = p.blocks, .has_bias = p.has_bias, .lanes = p.lanes,
                                   .norm = p.norm, .epsilon = p.epsilon, .heads = wanted->heads,
                                   .kv_heads = wanted->kv_heads, .dim = wanted->dim,
@@ -476,12 +507,14 @@ tern_status tern__gpu_take_rotary(tern__program *program, const tern__node *node
   tern__gpu_operand operands[] = {step->operands[0], step->operands[1], step->operands[2],
                                   {TERN__GPU_POSITIONS, 0, 0, 0}, wanted->cos, wanted->sin,
                                   {TERN__GPU_KV_BOTH, wanted->layer, 0, 0},
-                                  step->operands[5], step->operands[6], step->operands[7]};
-  int32_t format = (int32_t)step->kernel - TERN__KERNEL_linear_dot_q4_h;
+                                  tern__gpu_chain_counters(),
+                                  weights[0], weights[1], weights[2]};
   step->kernel = (tern__gpu_kernel_id)(TERN__KERNEL_linear_dot_rotary_q4_h + format);
   for (int i = 0; i < tern__gpu_kernels[step->kernel].n_bindings; i++)
     TERN_TRY(tern__gpu_set_operand(program, step, i, operands[i]));
   memcpy(step->immediates, &immediates, sizeof immediates);
+  step->link = (tern__gpu_link){.word = 1 + offsetof(rotary_immediates, chain) / 4,
+                                .early = 1 << 2 | 1 << 4 | 1 << 5};
   *done = true;
 cleanup:
   return status;

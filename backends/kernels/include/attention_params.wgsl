@@ -8,7 +8,7 @@ struct AttentionParams {
   group: u32,         // query heads per head of keys
   dim: u32,
   quad_lanes: u32,    // dim / 4, rounded up to a power of two
-  block_queries: u32, // 16, or 8: block_queries * quads of a head <= 512
+  block_queries: u32, // 16, or 8: block_queries * quads of a head <= 512; in a chain: chain.wgsl's word
   half_rotary: u32,   // 0: no rotation
   flags: u32,         // 1: interleaved; 2: a mask
   window: u32,        // 0: none; attention_matrix_encoder, as bits of a float: what sums of values are multiplied by

@@ -1,15 +1,16 @@
 // What attention_step.wgsl reads, where the product that made them has rotated the only row's queries and stored its key and
 // value in the cache (linear_dot_rotary.wgsl): nothing is staged but queries, and nothing of it is written.
 //
-// Bindings: group 0, 2 = (past, fresh) of each sequence (read), 3 = the cache; 4 .. 6 = the end's. Queries and cache are
-// declared read only: no browser runs this, where that would be refused beside what is written of the same buffer.
+// Bindings: group 0, 2 = (past, fresh) of each sequence (read), 3 = the cache; 4 .. 6 = the end's, 7 = a chain's counters
+// (chain.wgsl).
 
 const ATTENTION_STEP_FRESH: bool = false;
 const ATTENTION_STEP_POSITIONS: u32 = 2u;
 const ATTENTION_STEP_END: u32 = 4u;
+const CHAIN_BINDING: u32 = 7u;
 
-@group(0) @binding(0) var<storage, read> attention_step_q: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> attention_step_cache: array<vec4<u32>>;
+@coherent @group(0) @binding(0) var<storage, read_write> attention_step_q: array<vec4<f32>>;
+@coherent @group(0) @binding(3) var<storage, read_write> attention_step_cache: array<vec4<u32>>;
 
 // There is one sequence, and one row of it: nothing is divided to find either.
 fn attention_step_batch(y: u32) -> u32 {

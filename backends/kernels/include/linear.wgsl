@@ -1,8 +1,8 @@
 // Y [m, n] = X [m, k] W^T + bias, W in any weight format: what the kernels linear_*.wgsl share.
 //
 // Bindings: group 0, 0 = x (rows of whole blocks: linear_x.wgsl), 1 = y, 2 = bias, 3, 4 = further outputs (or 3 = a residual),
-// 5 .. 7 = weights (weight_decode.wgsl). Columns go to the outputs in turn: width0 to y, width1 to binding 3, width2 to binding 4.
-// Activations are declared read_write because all of them lie in one buffer. Parameters: immediate, 64 bytes.
+// then weights (weight_decode.wgsl): linear_bindings.wgsl, or linear_chained.wgsl. Columns go to the outputs in turn: width0
+// to y, width1 to binding 3, width2 to binding 4. Parameters: immediate, 64 bytes.
 //
 // One order of additions in all kernels but linear_subgroup, so that a row's result depends neither on how many rows
 // there are nor on the kernel: along k, one fma after the other within a group of 128; then group after group; then
@@ -12,7 +12,7 @@ struct LinearParams {
   rows: u32,       // m
   columns: u32,    // rows of the weights bound here
   blocks: u32,     // of 32 along k
-  x_stride: u32,   // vec4s from row to row
+  x_stride: u32,   // vec4s from row to row; linear_dot: chain.wgsl's word
   first: u32,      // column that the first bound row of the weights makes
   has_bias: u32,
   ending: u32,     // LINEAR_*
@@ -29,7 +29,6 @@ struct LinearParams {
 }
 
 const LINEAR_GROUP: u32 = 4u;  // blocks
-const WEIGHT_BINDING: u32 = 5u;
 
 // Whether the row y is written rounded, too (linear_round.wgsl), into binding 4; and then, whether it is multiplied by
 // an RMS norm's scale before, which is in the bias's place.
@@ -49,10 +48,6 @@ const LINEAR_GATED_SILU: u32 = 8u;
 const LINEAR_GATED_GELU_ERF: u32 = 9u;
 const LINEAR_GATED_GELU_TANH: u32 = 10u;
 
-@group(0) @binding(1) var<storage, read_write> linear_y: array<f32>;
-@group(0) @binding(2) var<storage, read_write> linear_bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> linear_y1: array<f32>;
-@group(0) @binding(4) var<storage, read_write> linear_y2: array<u32>;
 var<immediate> linear: LinearParams;
 
 fn linear_put(row: u32, column: u32, y: f32) {

@@ -1,5 +1,6 @@
 // Products of 15-bit activations and weights of 4 to 8 bits in whole numbers, by blocks: what linear_dot.wgsl and
-// linear_dot_rows.wgsl share, so that both give a row the same bits. Comes after linear.wgsl, weight_decode.wgsl.
+// linear_dot_rows.wgsl share, so that both give a row the same bits. Comes after linear.wgsl, weight_decode.wgsl. The kernel
+// defines linear_row_at(i): vec4 i of the rounded rows.
 
 // A block's words as they lie in memory.
 struct LinearPacked {
@@ -69,10 +70,6 @@ fn linear_dot16(bytes: vec4<u32>, upper: vec4<u32>, lower: vec4<u32>) -> i32 {
   return u * 128 + l;
 }
 
-// Rounded rows (linear_round.wgsl). Unlike other activations they are declared read only, so that a GPU may cache them
-// beside its cores; no browser runs these kernels, where that would be refused beside what is written of the same buffer.
-@group(0) @binding(0) var<storage, read> linear_rows_x: array<vec4<u32>>;
-
 // A block of a rounded row: upper and lower bytes of either half; scale, scale times sum of either half.
 struct LinearX {
   upper0: vec4<u32>,
@@ -90,15 +87,15 @@ fn linear_row_stride() -> u32 {
 fn linear_fetch_x(row: u32, b: u32) -> LinearX {
   let blocks = linear.blocks;
   let at = row * linear_row_stride() + b;
-  return LinearX(linear_rows_x[at], linear_rows_x[at + blocks], linear_rows_x[at + 2u * blocks],
-                 linear_rows_x[at + 3u * blocks], bitcast<vec4<f32>>(linear_rows_x[at + 4u * blocks]));
+  return LinearX(linear_row_at(at), linear_row_at(at + blocks), linear_row_at(at + 2u * blocks),
+                 linear_row_at(at + 3u * blocks), bitcast<vec4<f32>>(linear_row_at(at + 4u * blocks)));
 }
 
 // The squares of two blocks from 2 i on; zero beyond the row.
 fn linear_fetch_squares(row: u32, i: u32) -> vec4<f32> {
   let blocks = linear.blocks;
   let all = (blocks + 1u) / 2u;
-  let four = bitcast<vec4<f32>>(linear_rows_x[row * linear_row_stride() + 5u * blocks + min(i, all - 1u)]);
+  let four = bitcast<vec4<f32>>(linear_row_at(row * linear_row_stride() + 5u * blocks + min(i, all - 1u)));
   return select(vec4<f32>(), four, vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(blocks * 2u));
 }
 

@@ -120,17 +120,18 @@ impl Facts {
 pub fn to_table(all: &[Facts]) -> String {
     let mut out = String::from(
         "/* Written by the kernel compiler (backends/kernels/compiler). Do not edit.\n\
-         \x20* TERN_X(name, workgroup x, y, z, bindings, immediate bytes, writable, writes, needs) */\n",
+         \x20* TERN_X(name, workgroup x, y, z, bindings, immediate bytes, workgroup memory, writable, writes, needs) */\n",
     );
     for f in all {
         let needs = f.needs_words(|need| need.1);
         let needs = if needs.is_empty() { "0".to_string() } else { needs.join(" | ") };
         let [x, y, z] = f.workgroup_size;
         out += &format!(
-            "TERN_X({}, {x}, {y}, {z}, {}, {}, {:#x}, {:#x}, {needs})\n",
+            "TERN_X({}, {x}, {y}, {z}, {}, {}, {}, {:#x}, {:#x}, {needs})\n",
             f.name,
             f.bindings.len(),
             f.immediate_bytes,
+            f.shared_bytes,
             f.mask(|b| b.0),
             f.mask(|b| b.1)
         );
