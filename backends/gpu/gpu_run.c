@@ -575,6 +575,13 @@ cleanup:
   return status;
 }
 
+/* Whether nothing of a run is looked at before its tails are: then nobody has to wait for it either. */
+static bool ends_in_tails(const tern__program *program) {
+  for (int32_t i = 0; i < program->plan->n_exports; i++)
+    if (!has_tails(program, i)) return false;
+  return !program->recording->counters && !program->plan->profile;
+}
+
 static tern_status run_once(tern__program *program, const tern__run_args *args) {
   tern_status status = TERN_OK;
   tern__gpu_recording *r = program->recording;
@@ -596,8 +603,9 @@ static tern_status run_once(tern__program *program, const tern__run_args *args) 
   }
   r->late = args->late && tern__array_count(r->tails);
 cleanup:
-  if (status == TERN_OK && last) status = tern__gpu_wait_for(program, r->late ? computed : last);
-  else tern__gpu_wait_quietly(program->backend, last);
+  if (status != TERN_OK) tern__gpu_wait_quietly(program->backend, last);
+  else if (last && !(r->late && ends_in_tails(program)))
+    status = tern__gpu_wait_for(program, r->late ? computed : last);
   if (status == TERN_OK && tern__cancelled(args->cancel)) status = tern__fail(TERN_STATUS_CANCELLED, "cancelled");
   return status;
 }

@@ -1044,7 +1044,7 @@ Test(consistent, chains_give_up) {
   one_op t;
   begin(&t, "Fused", "tern", 1);
   tern__backend *gpu = open_machine(&t)->gpu;
-  const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_dot_chained_q4_h];
+  const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_dot_chain_q4_h];
   const tern__gpu_info *info = gpu->info;
   if ((info->features & kernel->needs) == kernel->needs && info->max_invocations >= kernel->workgroup[0] &&
       info->shared_bytes >= kernel->shared_bytes) {
@@ -1062,7 +1062,7 @@ Test(consistent, chains_give_up) {
       cr_assert_eq(gpu->api->write(gpu->device, buffers[i], 0, zeros, sizeof zeros), TERN_OK);
       ranges[i] = (tern__gpu_range){buffers[i], 0, sizeof zeros};
     }
-    cr_assert_eq(gpu->api->pipeline(gpu->device, TERN__KERNEL_linear_dot_chained_q4_h, &pipeline), TERN_OK);
+    cr_assert_eq(gpu->api->pipeline(gpu->device, TERN__KERNEL_linear_dot_chain_q4_h, &pipeline), TERN_OK);
     cr_assert_eq(gpu->api->commands_create(gpu->device, &commands), TERN_OK);
     cr_assert_eq(gpu->api->dispatch(commands, &(tern__gpu_dispatch){.pipeline = pipeline, .ranges = ranges,
                                                                     .immediates = &immediates, .groups = {1, 1, 1}}),

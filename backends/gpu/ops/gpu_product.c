@@ -242,13 +242,13 @@ static uint32_t dot_runs(const plan *p, uint64_t columns) {
  * workgroup memory then, which the many workgroups of a wide product had better not wait for. */
 static bool may_chain(const plan *p, uint32_t workgroups) {
   const tern__gpu_info *info = p->program->backend->info;
-  const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_dot_chained_q4_h];
+  const tern__gpu_kernel *kernel = &tern__gpu_kernels[TERN__KERNEL_linear_dot_chain_q4_h];
   return workgroups <= CHAIN_WORKGROUPS && tern__gpu_rounded_bytes(1, p->weights.k) <= CHAIN_STAGED &&
          (info->features & kernel->needs) == kernel->needs && info->shared_bytes >= kernel->shared_bytes;
 }
 
 static bool is_chained(tern__gpu_kernel_id kernel) {
-  return kernel >= TERN__KERNEL_linear_dot_chained_q4_h && kernel <= TERN__KERNEL_linear_dot_chained_q8_fm2;
+  return kernel >= TERN__KERNEL_linear_dot_chain_q4_h && kernel <= TERN__KERNEL_linear_dot_chain_q8_fm2;
 }
 
 /* The kernel for so many rows, its grid, and what else it wants to know. */
@@ -275,7 +275,7 @@ static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns
     lanes = dot_runs(p, columns);
     uint32_t all = divide_up(values, (uint64_t)(subgroups > lanes ? subgroups / lanes : 1) * DOT_VALUES);
     grid[1] = divide_up(all, info->max_groups), grid[0] = divide_up(all, grid[1]);
-    if (may_chain(p, all)) first = (tern__gpu_kernel_id)(TERN__KERNEL_linear_dot_chained_q4_h - TERN__GPU_WEIGHT_q4_h);
+    if (may_chain(p, all)) first = (tern__gpu_kernel_id)(TERN__KERNEL_linear_dot_chain_q4_h - TERN__GPU_WEIGHT_q4_h);
   } else if (p->matrix) {
     bool wide = is_wide(rows, columns);
     first = wide ? TERN__KERNEL_linear_matrix128_f16 : TERN__KERNEL_linear_matrix64_f16;
@@ -497,7 +497,7 @@ tern_status tern__gpu_take_rotary(tern__program *program, const tern__node *node
   if (tern__gpu_rounded_bytes(1, (uint64_t)p.blocks * TERN__WEIGHT_BLOCK) > ROTARY_STAGED) return TERN_OK;
   bool chained = is_chained(step->kernel);
   int32_t format = (int32_t)step->kernel -
-                   (chained ? TERN__KERNEL_linear_dot_chained_q4_h : TERN__KERNEL_linear_dot_q4_h);
+                   (chained ? TERN__KERNEL_linear_dot_chain_q4_h : TERN__KERNEL_linear_dot_q4_h);
   const tern__gpu_operand *weights = step->operands + (chained ? 6 : 5);
   rotary_immediates immediates = {.columns = p.columns, .blocks = p.blocks, .has_bias = p.has_bias, .lanes = p.lanes,
                                   .norm = p.norm, .epsilon = p.epsilon, .heads = wanted->heads,

@@ -5,7 +5,7 @@
 //
 // A GPU starts the workgroups of a queue in order, so that whoever waits does not keep those that it waits for from
 // running. Vulkan does not promise it: who has waited too long raises the alarm and goes on, and the host, who finds it
-// raised, runs the whole again with barriers (gpu_chain.h). What a dispatch reads before chain_wait must be there before
+// raised, runs the whole again with barriers (backends/gpu/gpu_chain.c; docs/architecture.md, Chains). What a dispatch reads before chain_wait must be there before
 // the chain begins; what others of the chain write or read after it is declared @coherent.
 //
 // Binding: CHAIN_BINDING (a constant of the including file) = an alarm, then a counter for each dispatch, 32 words apart, zero
