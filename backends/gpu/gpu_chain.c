@@ -20,7 +20,7 @@ uint64_t tern__gpu_chain_bytes(const tern__program *program) {
 bool tern__gpu_chains(const tern__program *program, const tern__gpu_step *step, tern__gpu_link link) {
   for (int i = 0; i < TERN__GPU_MAX_BINDINGS; i++)
     if (link.early >> i & 1 && step->operands[i].kind == TERN__GPU_VALUE) return false;
-  return link.word && !program->plan->profile && !atomic_load(&program->backend->chain_failed);
+  return link.word && !program->plan->profile && !atomic_load(&program->backend->no_chains);
 }
 
 static tern_status put(tern__gpu_recorder *rec, tern__gpu_kept_back *held) {

@@ -147,7 +147,7 @@ struct tern__backend {
   tern__gpu_info *info;
   _Atomic uint64_t n_memories; /* made so far */
   tern__gpu_cache cache;
-  _Atomic bool chain_failed;   /* this device lets chains wait in vain: no more of them */
+  _Atomic bool no_chains;      /* this device lets chains wait in vain (gpu_chain.h): none are recorded */
   char description[400];       /* the device's name, and what of it is not used */
 };
 

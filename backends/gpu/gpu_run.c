@@ -417,7 +417,7 @@ static tern_status bind_to(tern__program *program, tern__device_memory *arena, t
   uint64_t arena_id = arena ? arena->id : 0, kv_id = kv ? kv->id : 0;
   bool brief = wants_brief(program);
   if (tern__array_count(r->pieces) && r->arena_id == arena_id && r->kv_id == kv_id && r->brief == brief &&
-      !(r->counters && atomic_load(&backend->chain_failed)) && tern__gpu_top_recorded(program))
+      !(r->counters && atomic_load(&backend->no_chains)) && tern__gpu_top_recorded(program))
     return TERN_OK;
   drop_pieces(program);
   TERN_TRY(ensure_buffer(backend, TERN__GPU_UPLOAD, r->upload_bytes, &r->upload));
@@ -617,7 +617,7 @@ tern_status tern__gpu_run_sent(tern__program *program, const tern__run_args *arg
   TERN_TRY(fetch_outputs(program));
   if (tern__gpu_chain_raised(program)) { /* keys and values of its rows are written again */
     if (r->late) TERN_TRY(tern__gpu_bring(program, 0, NULL));
-    atomic_store(&program->backend->chain_failed, true);
+    atomic_store(&program->backend->no_chains, true);
     TERN_TRY(bind_to(program, r->arena, r->kv));
     TERN_TRY(run_once(program, args));
     TERN_TRY(fetch_outputs(program));

@@ -7,6 +7,7 @@
 #include "gpu/ops/gpu_product.h"
 #include "gpu/gpu_recording.h"
 #include "ops/op_builder.h"
+#include "vulkan/validated.h"
 
 #if defined(__wasm__)
 #  define GPU_BACKEND tern__backend_webgpu
@@ -83,6 +84,7 @@ static machine *open_machine(const one_op *t) {
   atexit(close_machine); /* before the handlers that the driver registered while it was opened */
   m.binding_limit = m.gpu->info->max_binding_bytes, m.groups_limit = m.gpu->info->max_groups;
   m.software = m.gpu->info->software;
+  atomic_store(&m.gpu->no_chains, synchronization_is_validated());
   m.unified = m.gpu->info->unified;
   return with_limits(t);
 }

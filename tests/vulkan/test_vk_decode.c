@@ -3,6 +3,7 @@
 #include "gpu/gpu_program.h"
 #include "models/model_fixture.h"
 #include "runtime/runtime.h"
+#include "validated.h"
 
 enum { LAYERS = 30, BESIDES = 8, TOKENS = 8, MAX_TOKENS = 64 };
 
@@ -74,6 +75,7 @@ static void open_device(device *d, bool hardware, bool whole_logits, tern_numeri
   seen.api.submit = count_submit, seen.api.wait = count_wait;
   d->backend->api = &seen.api;
   d->backend->info->software = !hardware;
+  atomic_store(&d->backend->no_chains, synchronization_is_validated());
   if (whole_logits) d->backend->info->max_invocations = 128; /* too few for the kernel that samples */
   open.task = "text-generation", open.path = cached_model(SMOLLM2_GGUF);
   open.session.device = "vulkan", open.session.context_length = 256, open.session.numerics = numerics;

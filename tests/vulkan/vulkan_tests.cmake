@@ -18,6 +18,16 @@ foreach(source IN LISTS TERN_VULKAN_TESTS)
   endforeach()
 endforeach()
 
+# Kernels that wait for each other, which the layer cannot follow (validated.h).
+foreach(driver lavapipe swiftshader)
+  add_test(NAME chains.${driver} COMMAND ${TERN_VULKAN_WRAPPER} ${driver} $<TARGET_FILE:test_gpu_ops> --jobs 1
+           --filter "consistent/@(chains*|rotated*)" WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(chains.${driver} PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
+endforeach()
+add_test(NAME chains_ahead COMMAND ${TERN_VULKAN_WRAPPER} lavapipe $<TARGET_FILE:test_vk_ahead> --jobs 1
+         --filter "vk_ahead/beyond*" WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(chains_ahead PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
+
 # What every processor's CPU is held to (unit/test_consistent_numerics.c), on the drivers.
 add_test(NAME consistent_numerics_on_drivers
          COMMAND ${TERN_VULKAN_WRAPPER} both $<TARGET_FILE:test_consistent_numerics> --jobs 1
