@@ -5,12 +5,13 @@
 //
 // A GPU starts the workgroups of a queue in order, so that whoever waits does not keep those that it waits for from
 // running. Vulkan does not promise it: who has waited too long raises the alarm and goes on, and the host, who finds it
-// raised, runs the whole again with barriers (backends/gpu/gpu_chain.c; docs/architecture.md, Chains). What a dispatch reads before chain_wait must be there before
-// the chain begins; what others of the chain write or read after it is declared @coherent.
+// raised, runs the whole again with barriers (backends/gpu/gpu_chain.c; docs/architecture.md, Chains). What a dispatch
+// reads before chain_wait must be there before the chain begins; what others of the chain write or read after it is
+// declared @coherent.
 //
-// Binding: CHAIN_BINDING (a constant of the including file) = an alarm, then a counter for each dispatch, 32 words apart, zero
-// between chains. The kernel gets a word: bit 0 another dispatch waits for this one, bits 1 .. 15 its counter, from 1 on, bits
-// 16 .. how many workgroups it waits for, which count on the one before; 0: no chain.
+// Binding: CHAIN_BINDING (a constant of the including file) = an alarm, then a counter for each dispatch, 32 words apart,
+// zero between chains. The kernel gets a word: bit 0 another dispatch waits for this one, bits 1 .. 15 its counter, from 1
+// on, bits 16 .. how many workgroups it waits for, which count on the one before; 0: no chain.
 
 const CHAIN_FOLLOWED: u32 = 1u;
 const CHAIN_STEP: u32 = 32u;
