@@ -4,6 +4,8 @@ if(NOT TERN_WITH_VULKAN)
   return()
 endif()
 set(TERN_VULKAN_WRAPPER ${CMAKE_CURRENT_SOURCE_DIR}/vulkan/with_driver.sh)
+# SwiftShader takes minutes for what is the host's business on either driver.
+set(TERN_FILTER_test_vk_ahead.swiftshader --filter "vk_ahead/@(submits|generation|failing)")
 file(GLOB TERN_VULKAN_TESTS CONFIGURE_DEPENDS vulkan/test_vk_*.c ops/test_gpu_*.c)
 foreach(source IN LISTS TERN_VULKAN_TESTS)
   get_filename_component(name ${source} NAME_WE)
@@ -13,8 +15,9 @@ foreach(source IN LISTS TERN_VULKAN_TESTS)
   foreach(driver lavapipe swiftshader)
     add_test(NAME ${name}.${driver}
              COMMAND ${TERN_VULKAN_WRAPPER} --validate ${driver} $<TARGET_FILE:${name}> --jobs 1
+                     ${TERN_FILTER_${name}.${driver}}
              WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(${name}.${driver} PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
+    set_tests_properties(${name}.${driver} PROPERTIES TIMEOUT 1200 SKIP_RETURN_CODE 77)
   endforeach()
 endforeach()
 
