@@ -6,9 +6,9 @@ enable subgroups;
 // Formula: softmax(q k^T scale, capped) v over the keys that the row sees; FlashAttention-2 (Dao 2023) over batches of keys.
 // Parameters: include/attention_params.wgsl, with values the cache's word where values begin (a multiple of 4). Bindings:
 // group 0, 0 = q, rotated, 1 = y, 2 = (past, fresh) (read), 3 = the cache: keys [kv_heads, positions, dim] as halves, then
-// values alike, the row's own included (linear_dot_rotary.wgsl), 4 = y rounded (flag 4, include/linear_round.wgsl). q and
-// the cache are declared read only: no browser runs this, where that would be refused beside what is written of the same
-// buffer. Heads of whole 16 values. Grid: x = part of 16 values, y = query of its head of keys, z = head of keys.
+// values alike, the row's own included (linear_dot_rotary.wgsl), 4 = y rounded (flag 4, include/linear_round.wgsl), 5 =
+// a chain's counters (include/chain.wgsl). Heads of whole 16 values. Grid: x = part of 16 values, y = query of its head of
+// keys, z = head of keys.
 //
 // Workgroup: 512 x 1 x 1. attention_row_lanes invocations have a key, eight values each; eight keys of theirs are a batch's.
 // Two have a value's 16. The first keys and values are asked for before it is known how many there are: the cache has room;
@@ -111,8 +111,8 @@ fn attention_row_weigh(sum: AttentionRowSum, score: f32, top: f32, words: vec4<u
 
 @compute @workgroup_size(512, 1, 1)
 fn attention_row(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
-                 @builtin(subgroup_id) subgroup: u32, @builtin(num_subgroups) subgroups: u32, @builtin(subgroup_invocation_id) lane: u32,
-                 @builtin(subgroup_size) size: u32) {
+                 @builtin(subgroup_id) subgroup: u32, @builtin(num_subgroups) subgroups: u32,
+                 @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_size) size: u32) {
   let p = attention;
   let t = subgroup * size + lane;
   let j = t & (attention_row_lanes - 1u);

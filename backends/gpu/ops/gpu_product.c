@@ -251,6 +251,9 @@ static bool is_chained(tern__gpu_kernel_id kernel) {
   return kernel >= TERN__KERNEL_linear_dot_chain_q4_h && kernel <= TERN__KERNEL_linear_dot_chain_q8_fm2;
 }
 
+/* Where a product's weights begin among its operands: a chain's counters come before them. */
+static int32_t first_weight(tern__gpu_kernel_id kernel) { return is_chained(kernel) ? 6 : 5; }
+
 /* The kernel for so many rows, its grid, and what else it wants to know. */
 static tern__gpu_kernel_id choose(const plan *p, uint64_t rows, uint64_t columns,
                                   tern__gpu_linear_immediates *immediates, uint32_t grid[2]) {
@@ -385,7 +388,7 @@ static tern_status add_part(const plan *p, uint64_t row, uint64_t rows, tern__gp
   tern__gpu_kernel_id kernel = choose(p, rows, columns, &immediates, grid);
   bool chained = is_chained(kernel);
   if (chained) immediates.x_stride = 0, operands[5] = tern__gpu_chain_counters();
-  tern__gpu_operand *weights = operands + (chained ? 6 : 5);
+  tern__gpu_operand *weights = operands + first_weight(kernel);
   tern__gpu_weight_operands(w, part, weights);
   TERN_TRY(tern__gpu_add_step(p->program, product->node, kernel, operands, &immediates, grid[0], grid[1], 1));
   tern__gpu_cost(p->program, 2 * rows * columns * w->k,
@@ -495,10 +498,9 @@ tern_status tern__gpu_take_rotary(tern__program *program, const tern__node *node
   tern__gpu_linear_immediates p;
   memcpy(&p, step->immediates, sizeof p);
   if (tern__gpu_rounded_bytes(1, (uint64_t)p.blocks * TERN__WEIGHT_BLOCK) > ROTARY_STAGED) return TERN_OK;
-  bool chained = is_chained(step->kernel);
-  int32_t format = (int32_t)step->kernel -
-                   (chained ? TERN__KERNEL_linear_dot_chain_q4_h : TERN__KERNEL_linear_dot_q4_h);
-  const tern__gpu_operand *weights = step->operands + (chained ? 6 : 5);
+  int32_t format = (int32_t)step->kernel - (is_chained(step->kernel) ? TERN__KERNEL_linear_dot_chain_q4_h
+                                                                     : TERN__KERNEL_linear_dot_q4_h);
+  const tern__gpu_operand *weights = step->operands + first_weight(step->kernel);
   rotary_immediates immediates = {.columns = p.columns, .blocks = p.blocks, .has_bias = p.has_bias, .lanes = p.lanes,
                                   .norm = p.norm, .epsilon = p.epsilon, .heads = wanted->heads,
                                   .kv_heads = wanted->kv_heads, .dim = wanted->dim,
