@@ -4,8 +4,10 @@
   greedy_MODEL.json  20 prompts (prompts.json), up to 128 greedy tokens each by the model's oracle: llama.cpp
                      for the GGUF files, ONNX Runtime for each dtype of the SmolLM2 folder. Per step: the
                      second-best token, the oracle's gap between the two, the same pair's gap in the reference
-                     (below; q8 has several: the least gap); and in `near` [step, token, gap, reference gap]
-                     of further tokens within the noise, or that the reference prefers to the oracle's.
+                     (below); and in `near` [step, token, gap, reference gap] of further tokens within the
+                     noise, or that the reference prefers to the oracle's. q8 has several references, each as
+                     right as the oracle: there a token's reference gap is to the reference's own best token,
+                     the least of them, and `near` has those within `reference_bound` of one, too.
                      `noise` sums up how far the gap moves between computations that are all legitimate (see
                      noise_of).
   logits_MODEL.json  teacher-forced logits of the reference over prompt + continuation: at some positions the
@@ -18,6 +20,9 @@ The reference computes the dequantized weights with float32 activations: ONNX Ru
 SmolLM2 (its own weights for each dtype), numpy for Gemma. That of q8, which quantizes its activations by its
 own graph, is that very graph by the operators' definitions (standard_graph.py). Takes three quarters of an
 hour for all on two idle cores, a third of it for q8.
+
+What ONNX Runtime makes of q8 depends on the processor. `--add smollm2-onnx-q8`, run on another kind than the file
+names, keeps the file's tokens and adds that processor's computation to the references.
 """
 import argparse
 import base64
@@ -73,20 +78,36 @@ def pair_gaps(logits, record):
   return rows[steps, record["tokens"]] - rows[steps, record["second"]]
 
 
-def near_candidates(oracle, references, record):
+def near_candidates(oracle, reference, record):
   """[step, id, gap, reference gap] of tokens beyond the best two: a tie can have more than two sides. The
-  gaps are from the oracle's best token; of several references the one counts that comes closest to preferring
-  the token. Written are later those within the noise bound, and those that a reference prefers to that token;
-  below NEAR nothing is left out here."""
+  gaps are from the oracle's best token. Written are later those within the noise bound, and those that the
+  reference prefers to that token; below NEAR nothing is left out here."""
   first = len(record["prompt_tokens"]) - 1
   result = []
   for step, best in enumerate(record["tokens"]):
-    gaps, *exacts = (row[best] - row for row in (logits[first + step] for logits in (oracle, *references)))
-    exact = np.minimum.reduce(exacts)
+    gaps, exact = (logits[first + step][best] - logits[first + step] for logits in (oracle, reference))
     close = np.flatnonzero((gaps <= NEAR) | (exact <= 0))
     result += [[step, int(i), *rounded([gaps[i], exact[i]])] for i in close[np.argsort(gaps[close])]
                if i not in (best, record["second"][step])]
   return result
+
+
+def judge_alike(oracle, references, record):
+  """Sets the record's `near` and `reference_gap` where each reference is as right as the oracle: how far a token is
+  from a reference's own best one, the least of them. What `near` has already is of another processor's oracle: its
+  tokens stay, and of two gaps the smaller one."""
+  first, near, least = len(record["prompt_tokens"]) - 1, [], []
+  elsewhere = {(step, token): gap for step, token, gap, _ in record.get("near", [])}
+  for step, (best, second) in enumerate(zip(record["tokens"], record["second"])):
+    gaps = oracle[first + step][best] - oracle[first + step]
+    exact = np.minimum.reduce([row.max() - row for row in (logits[first + step] for logits in references)])
+    for token in [t for at, t in elsewhere if at == step]:
+      gaps[token] = min(gaps[token], elsewhere[step, token])
+    least.append(exact[second])
+    close = np.flatnonzero((gaps <= NEAR) | (exact <= NEAR))
+    near += [[step, int(i), *rounded([gaps[i], exact[i]])] for i in close[np.argsort(gaps[close])]
+             if i not in (best, second)]
+  record |= {"near": near, "reference_gap": rounded(least)}
 
 
 def cosine(a, b):
@@ -110,18 +131,19 @@ def noise_of(records, others):
           **result}
 
 
-def greedy_file(model, oracle, records, others, references):
-  """references: names among `others`; of several the least gap is kept."""
-  for i, r in enumerate(records):
-    r["reference_gap"] = rounded(np.minimum.reduce([others[name][i] for name in references]))
+def greedy_file(model, oracle, records, others, reference, alike=False, where=None):
+  """reference: a name among `others`, or with `alike` what the records' reference gaps are of (judge_alike)."""
+  for i, r in enumerate(records) if not alike else ():
+    r["reference_gap"] = rounded(others[reference][i])
   noise = noise_of(records, others)
+  reference_bound = noise["bound"] if alike else 0
   print(model, json.dumps(noise), flush=True)
   write(f"greedy_{model}.json", {
-    "model": model, "oracle": oracle, "new_tokens": NEW_TOKENS, "processor": processor(),
-    "reference": " / ".join(references), "noise": noise, "prompts": [
+    "model": model, "oracle": oracle, "new_tokens": NEW_TOKENS, "processor": where or processor(),
+    "reference": reference, "reference_bound": reference_bound, "noise": noise, "prompts": [
       {"name": r["name"], "prompt_tokens": r["prompt_tokens"], "tokens": r["tokens"], "second": r["second"],
        "gap": rounded(r["gap"]), "reference_gap": r["reference_gap"],
-       "near": [n for n in r["near"] if n[2] <= noise["bound"] or n[3] <= 0]} for r in records]})
+       "near": [n for n in r["near"] if n[2] <= noise["bound"] or n[3] <= reference_bound]} for r in records]})
 
 
 def processor():
@@ -187,12 +209,12 @@ def golden_gguf(model):
     vocabulary = exact.shape[1]
     single = o.llama_force(path, ids, vocabulary, "-b", 1)
     others["one prompt token a call"].append(pair_gaps(single, r))
-    r["near"] = near_candidates(single, [exact], r)
+    r["near"] = near_candidates(single, exact, r)
     logits.add(r, exact, single)
     variant = o.llama_force(path, ids, vocabulary, "-b", 1, "-k", "f32", "-f", "off")
     others["flash attention off, f32 cache"].append(pair_gaps(variant, r))
     print(model, r["name"], len(r["tokens"]), flush=True)
-  greedy_file(model, "llama.cpp of llama-cpp-python 0.3.36, 1 thread", records, others, [reference_name])
+  greedy_file(model, "llama.cpp of llama-cpp-python 0.3.36, 1 thread", records, others, reference_name)
   logits.write(reference_name)
 
 
@@ -270,32 +292,41 @@ def golden_onnx(dtype):
     others["fusions off"].append(pair_gaps(unfused, r))
     others[reference_name].append(pair_gaps(exact, r))
     logits.add(r, exact, unfused)
-    r["near"] = near_candidates(unfused, [exact], r)
-  greedy_file(f"smollm2-onnx-{dtype}", "ONNX Runtime 1.32.0, 1 thread", records, others, [reference_name])
+    r["near"] = near_candidates(unfused, exact, r)
+  greedy_file(f"smollm2-onnx-{dtype}", "ONNX Runtime 1.32.0, 1 thread", records, others, reference_name)
   logits.write(reference_name)
 
 
-def golden_q8():
+def golden_q8(add=False):
   """q8 quantizes its activations by its own graph: a float32 twin would be another model, and what is
   evaluated together decides the ranges, so that all is done as generation does it, token by token after the
   prompt. Such a graph enlarges the last bit of a float to whole logits (docs/numerics.md). Its noise is
   measured between ONNX Runtime's computation, its own of the same quantization in the plain graph's style,
   and the operators' definitions (standard_graph.py), rounded to float32 after each operator and not at all,
-  each with a float32 cache and, since tern's is one, with a float16 cache. None of these is the better one, so
-  that a token which one of them prefers to ONNX Runtime's is as right as that: all are references."""
+  each with a float32 cache and, since tern's is one, with a float16 cache. None of these is the better one:
+  each could be the oracle, so that a token within the noise of any one's best is as right as that. With `add`
+  the tokens are the file's, and ONNX Runtime on this processor is one more of them."""
   from standard_graph import StandardLlm
+  model = "smollm2-onnx-q8"
   path, prompts = onnx_records("q8")
-  reference_name = "the operators' definitions"
-  definitions = {reference_name: StandardLlm(path)}
+  definition, where, here = "the operators' definitions", processor(), "fusions off"
+  if add:
+    with open(os.path.join(GOLDEN, f"greedy_{model}.json"), encoding="utf-8") as f:
+      file = json.load(f)
+    if where in file["processor"].split(", "):
+      sys.exit(f"make_golden.py: {where} is in the file already\n  try: another kind of processor, or without --add")
+    here = f"ONNX Runtime, {where}"
+    prompts, where = file["prompts"], f"{file['processor']}, {where}"
+  definitions = {definition: StandardLlm(path)}
   for name, options in {"float16 cache": {"half_cache": True}, "float64": {"number": np.float64},
                         "float64, float16 cache": {"number": np.float64, "half_cache": True}}.items():
-    definitions[f"{reference_name}, {name}"] = StandardLlm(path, **options)
+    definitions[f"{definition}, {name}"] = StandardLlm(path, **options)
   for llm in definitions.values():
-    llm.matrices = definitions[reference_name].matrices  # the weights, held once
-  computations = {"fusions off": o.OrtLlm(path, optimize=False),
+    llm.matrices = definitions[definition].matrices  # the weights, held once
+  computations = {here: o.OrtLlm(path, optimize=False),
                   "the plain-ONNX graph, quantized likewise": open_and_remove(quantized_twin()),
                   **definitions}
-  right = [name for name in computations if name != "fusions off"]  # but the oracle itself
+  references = [name for name in computations if add or name != here]  # `here` is the oracle where it gave the tokens
   records, others = [], {name: [] for name in computations}
   for r in prompts:
     records.append(r)
@@ -303,8 +334,9 @@ def golden_q8():
     rows = {name: llm.force_stepwise(ids, len(r["prompt_tokens"])) for name, llm in computations.items()}
     for name, logits in rows.items():
       others[name].append(pair_gaps(logits, r))
-    r["near"] = near_candidates(rows["fusions off"], [rows[name] for name in right], r)
-  greedy_file("smollm2-onnx-q8", "ONNX Runtime 1.32.0, 1 thread", records, others, right)
+    judge_alike(rows[here], [rows[name] for name in references], r)
+    print(model, r["name"], "judged", flush=True)
+  greedy_file(model, "ONNX Runtime 1.32.0, 1 thread", records, others, " / ".join(references), True, where)
 
 
 def legitimate_others(dtype, path):
@@ -398,7 +430,13 @@ def main():
   parser.add_argument("names", nargs="*", metavar="NAME", help="one of: " + " ".join(makers))
   parser.add_argument("--logits", action="store_true",
                       help="only logits_NAME.json again, over the tokens of greedy_NAME.json: minutes")
+  parser.add_argument("--add", action="store_true",
+                      help="smollm2-onnx-q8 alone: keep the file's tokens, add this processor's computation")
   args = parser.parse_args()
+  if args.add:
+    if args.names != ["smollm2-onnx-q8"] or args.logits:
+      sys.exit("make_golden.py: only smollm2-onnx-q8 can be added to\n  try: make_golden.py --add smollm2-onnx-q8")
+    return golden_q8(add=True)
   with_logits = [m for m in makers if m not in ("smollm2-onnx-q8", "minilm")]
   for name in args.names or (with_logits if args.logits else makers):
     if name not in (with_logits if args.logits else makers):

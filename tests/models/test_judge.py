@@ -42,6 +42,16 @@ class Judge(unittest.TestCase):
   def test_the_reference_can_side_with_us(self):
     self.assertEqual(verdict([5, 6, 2]), "oracle off")  # an end token where the oracle went on
 
+  def test_references_as_right_as_the_oracle_have_their_own_noise(self):
+    def near_one(token, reference_bound):
+      return judge(EXPECTED, [5, token, 7], 0.05, {0, 2}, reference_bound)[0]
+    self.assertEqual(near_one(33, 0.3), "reference")
+    self.assertEqual(near_one(33, 0.29), "DIFFERS")
+    self.assertEqual(near_one(8, 0.2), "reference")
+    self.assertEqual(near_one(11, 9.0), "DIFFERS")  # near nobody's best
+    self.assertEqual(judge(EXPECTED, [5, 8, 7], 0.1, {0, 2}, 0.3)[0], "tie")
+    self.assertEqual(judge(EXPECTED, [5, 6, 2], 0.1, {0, 2}, 0.3)[0], "oracle off")
+
   def test_stopping_early_or_late_differs(self):
     self.assertEqual(verdict([5]), "DIFFERS")
     self.assertEqual(verdict([]), "DIFFERS")
