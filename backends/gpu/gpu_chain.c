@@ -3,16 +3,12 @@
 
 #include <string.h>
 
-/* As in kernels/include/chain.wgsl. */
-enum { COUNTER_BYTES = 128, FOLLOWED = 1, COUNTER = 1 << 1, MOST_COUNTERS = 1 << 15, ARRIVALS = 1 << 16,
-       MOST_ARRIVALS = (1 << 16) - 1 };
-
 tern__gpu_operand tern__gpu_chain_counters(void) { return (tern__gpu_operand){TERN__GPU_CHAIN, 0, 0, 0}; }
 
 uint64_t tern__gpu_chain_bytes(const tern__program *program) {
   size_t n = tern__array_count(program->steps);
   for (size_t i = 0; i < n; i++)
-    if (program->steps[i].link.word || program->steps[i].brief.link.word) return (n + 1) * COUNTER_BYTES;
+    if (program->steps[i].link.word || program->steps[i].brief.link.word) return (n + 1) * TERN__GPU_COUNTER_BYTES;
   return 0;
 }
 
@@ -21,6 +17,12 @@ bool tern__gpu_chains(const tern__program *program, const tern__gpu_step *step, 
   for (int i = 0; i < TERN__GPU_MAX_BINDINGS; i++)
     if (link.early >> i & 1 && step->operands[i].kind == TERN__GPU_VALUE) return false;
   return link.word && !program->plan->profile && !atomic_load(&program->backend->no_chains);
+}
+
+void tern__gpu_chain_refuse(tern__backend *backend, const char *why) {
+  if (atomic_exchange(&backend->no_chains, true)) return;
+  tern__log(backend->env.log, TERN_LOG_WARNING, "device '%s' (%s): kernels that wait for each other are not used: %s",
+            backend->info->name, backend->info->driver, why);
 }
 
 static tern_status put(tern__gpu_recorder *rec, tern__gpu_kept_back *held) {
@@ -49,11 +51,11 @@ tern_status tern__gpu_chain_dispatch(tern__gpu_recorder *rec, const tern__gpu_ke
   const uint32_t *before = rec->held.groups;
   uint64_t arrivals = (uint64_t)(rec->held.link.last_of_x ? 1 : before[0]) * before[1] * before[2];
   bool first = !rec->n_pending && !rec->unlisted, conflict = tern__gpu_conflicts(rec, ranges, writes, n);
-  bool room = arrivals <= MOST_ARRIVALS && r->counters + 2 < MOST_COUNTERS;
+  bool room = arrivals <= TERN__GPU_MOST_ARRIVALS && r->counters + 2 < TERN__GPU_MOST_COUNTERS;
   if (conflict && rec->held.link.word && rec->held.last && room) {
-    if (!rec->held.word) rec->held.word = ++r->counters * COUNTER;
-    rec->held.word |= FOLLOWED;
-    word = (uint32_t)arrivals * ARRIVALS + ++r->counters * COUNTER;
+    if (!rec->held.word) rec->held.word = tern__gpu_chain_word(++r->counters, 0, false);
+    rec->held.word |= tern__gpu_chain_word(0, 0, true);
+    word = tern__gpu_chain_word(++r->counters, (uint32_t)arrivals, false);
     TERN_TRY(put(rec, &rec->held));
     rec->n_pending = 0, rec->unlisted = true;
   } else {

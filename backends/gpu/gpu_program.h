@@ -148,6 +148,7 @@ struct tern__backend {
   _Atomic uint64_t n_memories; /* made so far */
   tern__gpu_cache cache;
   _Atomic bool no_chains;      /* this device lets chains wait in vain (gpu_chain.h): none are recorded */
+  _Atomic bool chains_checked; /* it was tried whether it does */
   char description[400];       /* the device's name, and what of it is not used */
 };
 

@@ -428,6 +428,7 @@ static tern_status bind_to(tern__program *program, tern__device_memory *arena, t
   for (int i = 0; i < 2; i++)
     TERN_TRY(ensure_buffer(backend, TERN__GPU_DEVICE, TERN__GPU_MAX_BINDINGS * TERN__GPU_PLACE, &r->none[i]));
   r->arena = arena, r->kv = kv, r->arena_id = arena_id, r->kv_id = kv_id, r->brief = brief;
+  if (r->chain_bytes && !program->plan->profile) TERN_TRY(tern__gpu_chain_check(backend));
   TERN_TRY(record(program));
 cleanup:
   if (status != TERN_OK) drop_pieces(program);
@@ -617,7 +618,7 @@ tern_status tern__gpu_run_sent(tern__program *program, const tern__run_args *arg
   TERN_TRY(fetch_outputs(program));
   if (tern__gpu_chain_raised(program)) { /* keys and values of its rows are written again */
     if (r->late) TERN_TRY(tern__gpu_bring(program, 0, NULL));
-    atomic_store(&program->backend->no_chains, true);
+    tern__gpu_chain_refuse(program->backend, "workgroups of a run waited in vain for those of the dispatch before");
     TERN_TRY(bind_to(program, r->arena, r->kv));
     TERN_TRY(run_once(program, args));
     TERN_TRY(fetch_outputs(program));

@@ -953,6 +953,7 @@ static bool rotary_case_on(rotary_shape *s, const few_weights *w, int past, int 
   cr_expect_eq(n_rotary, can, "%d products store rows", n_rotary);
   bool three = form & ROTARY_ROUNDED && s->dim % 16 == 0; /* attention rounds for the product behind it */
   cr_expect_eq(n_links, !can || synchronization_is_validated() ? 0 : three ? 3 : 2, "%d dispatches in chains", n_links);
+  cr_expect(!n_links || atomic_load(&m.gpu->chains_checked));
   if (can && !form)
     cr_expect(last_kernel_is(row ? "attention_row_" : "attention_step_kept_"), "%s",
               tern__gpu_kernels[last_kernel].name);

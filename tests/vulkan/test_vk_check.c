@@ -2,7 +2,9 @@
  * feature is not used. */
 #include "vk_hooks.h"
 #include "vk_hooked_runtime.h"
+#include "validated.h"
 
+#include "gpu/gpu_chain.h"
 #include "gpu/gpu_check.h"
 #include "gpu/ops/gpu_attention.h"
 
@@ -85,6 +87,76 @@ Test(vk_check, memory_that_is_not_coherent) {
             h.warnings);
   cr_expect(strstr(describe(&h), "without coherent buffers"), "%s", describe(&h));
   hooked_close(&h);
+}
+
+/* ---- chains ---- */
+
+static bool has_coherent(const hooked *h) {
+  return h->runtime->devices[1].backend->info->features & TERN__GPU_HAS_COHERENT;
+}
+
+Test(vk_check, chains_that_work) {
+  if (synchronization_is_validated()) cr_skip_test("skipped: runs as chains.*, without the validation layer");
+  for (int card = 0; card < 2; card++) { /* with as many workgroups as for a card, too */
+    hooked h;
+    hook.card = card;
+    hooked_open(&h);
+    tern__backend *backend = h.runtime->devices[1].backend;
+    if (has_coherent(&h)) {
+      OK(tern__gpu_chain_check(backend));
+      cr_expect(atomic_load(&backend->chains_checked) && !atomic_load(&backend->no_chains));
+      cr_expect_eq(h.warnings[0], 0, "%s", h.warnings);
+    }
+    hooked_close(&h);
+  }
+}
+
+static void check_no_chains(hooked *h, const char *why) {
+  hooked_open(h);
+  tern__backend *backend = h->runtime->devices[1].backend;
+  if (has_coherent(h)) {
+    OK(tern__gpu_chain_check(backend));
+    cr_expect(atomic_load(&backend->no_chains));
+    cr_expect(strstr(h->warnings, "kernels that wait for each other are not used") && strstr(h->warnings, why), "%s",
+              h->warnings);
+    h->warnings[0] = 0;
+    OK(tern__gpu_chain_check(backend)); /* once is enough */
+    cr_expect_eq(h->warnings[0], 0, "%s", h->warnings);
+  }
+  hooked_close(h);
+}
+
+Test(vk_check, chains_that_compute_wrongly) {
+  hooked h;
+  hook.wrong_kernel = "chain_check";
+  check_no_chains(&h, "kernel chain_check gave 0 where 4 is right");
+}
+
+Test(vk_check, chains_that_do_not_compile) {
+  hooked h;
+  hook.fail_kernel = "chain_check";
+  check_no_chains(&h, "vkCreateComputePipelines");
+}
+
+/* Lost or out of memory is what it is, and says nothing of chains. */
+Test(vk_check, chains_on_a_device_that_is_lost) {
+  static const struct { const char *call; VkResult result; tern_status status; } faults[] = {
+      {"QueueSubmit", VK_ERROR_DEVICE_LOST, TERN_STATUS_DEVICE_LOST},
+      {"CreateBuffer", VK_ERROR_OUT_OF_DEVICE_MEMORY, TERN_STATUS_OUT_OF_MEMORY}};
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+    hooked h;
+    hooked_open(&h);
+    tern__backend *backend = h.runtime->devices[1].backend;
+    if (has_coherent(&h)) {
+      hook.fail_name = faults[i].call, hook.fail_nth = 1, hook.result = faults[i].result;
+      hook.failed = NULL, hook.named_calls = 0;
+      cr_expect_eq(tern__gpu_chain_check(backend), faults[i].status, "%s", tern_last_error());
+      cr_expect(strstr(tern_last_error(), faults[i].call), "%s", tern_last_error());
+      cr_expect(!atomic_load(&backend->chains_checked) && !atomic_load(&backend->no_chains));
+      hook.fail_name = NULL;
+    }
+    hooked_close(&h);
+  }
 }
 
 static void check_refused(const char *kernel) {

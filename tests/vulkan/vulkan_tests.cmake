@@ -25,7 +25,9 @@ endforeach()
 foreach(driver lavapipe swiftshader)
   add_test(NAME chains.${driver} COMMAND ${TERN_VULKAN_WRAPPER} ${driver} $<TARGET_FILE:test_gpu_ops> --jobs 1
            --filter "consistent/@(chains*|rotated*)" WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(chains.${driver} PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
+  add_test(NAME chains_check.${driver} COMMAND ${TERN_VULKAN_WRAPPER} ${driver} $<TARGET_FILE:test_vk_check> --jobs 1
+           --filter "vk_check/chains*" WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(chains.${driver} chains_check.${driver} PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
 endforeach()
 add_test(NAME chains_ahead COMMAND ${TERN_VULKAN_WRAPPER} lavapipe $<TARGET_FILE:test_vk_ahead> --jobs 1
          --filter "vk_ahead/beyond*" WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
