@@ -174,11 +174,11 @@ Test(vk_decode, fast_step_of_hardware) { check_step(true, TERN_NUMERICS_FAST); }
 
 /* A draft's rows are ranked there side by side: the tokens, and the bytes that come of each, are those of plain decoding. */
 static void check_drafts(bool hardware, tern_numerics numerics) {
-  static const char *const prompt[] = {"one two three four one two three four one two three four one two"};
+  static const char *const prompt[] = {"one two three four one two three four one"};
   tern_run_desc desc = TERN_RUN_DESC_INIT;
   device d;
   open_device(&d, hardware, false, numerics);
-  desc.texts = prompt, desc.n_texts = 1, desc.max_new_tokens = 16, desc.seed = 3;
+  desc.texts = prompt, desc.n_texts = 1, desc.max_new_tokens = 12, desc.seed = 3;
   for (int sampled = 0; sampled < 2; sampled++) {
     tern_result *r[2];
     tern_timings t = {.struct_size = sizeof t};
@@ -205,19 +205,15 @@ Test(vk_decode, fast_drafts_of_hardware) { check_drafts(true, TERN_NUMERICS_FAST
 
 /* Seven sequences decoded together: the products of a step take all rows at once, the last one, which gives logits, too. */
 Test(vk_decode, fast_batch_of_hardware) {
-  enum { TEXTS = 7, N = 4 };
+  enum { TEXTS = 7, N = 3 };
   static const char *const words[TEXTS] = {"France", "Italy", "Spain", "Japan", "China", "India", "Chile"};
-  char texts[TEXTS][64];
   const char *prompts[TEXTS];
   tern_run_desc desc = TERN_RUN_DESC_INIT;
   tern_result *together, *alone;
   size_t n, want_n;
   device d;
   open_device(&d, true, false, TERN_NUMERICS_FAST);
-  for (int i = 0; i < TEXTS; i++) {
-    snprintf(texts[i], sizeof texts[i], "One of the largest and oldest cities of %s is called", words[i]);
-    prompts[i] = texts[i];
-  }
+  for (int i = 0; i < TEXTS; i++) prompts[i] = words[i]; /* short: rows of a prompt take a driver on the CPU seconds */
   desc.max_new_tokens = N, desc.ignore_eos = 1;
   desc.texts = prompts, desc.n_texts = TEXTS;
   ok(tern_pipeline_run(d.pipeline, &desc, &together));
@@ -226,12 +222,12 @@ Test(vk_decode, fast_batch_of_hardware) {
   /* Of each of a layer's four products: it, and rounding or, where there are no such instructions, half of their norms. */
   cr_expect_leq(number_of(json, "dispatches"), (has_dot(&d) ? 10 : 8) * LAYERS + BESIDES);
   cr_expect_eq(number_of(json, "bytes_from_device"), 8 * TEXTS, "each sequence's best token and its logit");
-  for (int i = 0; i < TEXTS; i += 3) {
+  for (int i = 0; i < TEXTS; i += 6) {
     desc.texts = &prompts[i], desc.n_texts = 1;
     ok(tern_pipeline_run(d.pipeline, &desc, &alone));
     const int32_t *got = tern_result_tokens(together, i, &n), *want = tern_result_tokens(alone, 0, &want_n);
     cr_assert_eq(n, want_n);
-    cr_expect_arr_eq(got, want, n * sizeof *got, "%s", texts[i]);
+    cr_expect_arr_eq(got, want, n * sizeof *got, "%s", words[i]);
     tern_result_destroy(alone);
   }
   tern_result_destroy(together);

@@ -4,8 +4,12 @@ if(NOT TERN_WITH_VULKAN)
   return()
 endif()
 set(TERN_VULKAN_WRAPPER ${CMAKE_CURRENT_SOURCE_DIR}/vulkan/with_driver.sh)
-# SwiftShader takes minutes for what is the host's business on either driver.
+# SwiftShader takes minutes for what is the host's business on either driver: there, what it computes and refuses.
 set(TERN_FILTER_test_vk_ahead.swiftshader --filter "vk_ahead/@(submits|generation|failing)")
+set(TERN_FILTER_test_vk_decode.swiftshader --filter "vk_decode/@(step_of_software|fast_step_of_hardware)")
+set(TERN_FILTER_test_vk_prepare.swiftshader --filter "vk_prepare/@(shared_memory|card|a_call_fails|the_budget_ends)")
+set(TERN_FILTER_test_vk_sessions.swiftshader --filter
+    "vk_sessions/@(lost_at_a_submit|no_memory|plain_session|ids*|session*|large_outputs|lost_before*)")
 file(GLOB TERN_VULKAN_TESTS CONFIGURE_DEPENDS vulkan/test_vk_*.c ops/test_gpu_*.c)
 foreach(source IN LISTS TERN_VULKAN_TESTS)
   get_filename_component(name ${source} NAME_WE)
