@@ -3,7 +3,6 @@
 #include "gpu/gpu_chain.h"
 
 #include <stdio.h>
-#include <string.h>
 
 enum {
   /* More workgroups than a device runs at a time (an H200 a thousand of these), so that some of a dispatch start when

@@ -96,7 +96,7 @@ static bool has_coherent(const hooked *h) {
 }
 
 Test(vk_check, chains_that_work) {
-  if (synchronization_is_validated()) cr_skip_test("skipped: runs as chains.*, without the validation layer");
+  if (synchronization_is_validated()) cr_skip_test("skipped: runs as chains_check.*, without the validation layer");
   for (int card = 0; card < 2; card++) { /* with as many workgroups as for a card, too */
     hooked h;
     hook.card = card;
